@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Everything that can go wrong, as one tree of exceptions.
+
+::
+
+    ImageError                     the root: catch this one
+    ├── StorageError               the operating system refused (carries its errno)
+    │   └── ImageInUseError        another process holds a conflicting lock
+    ├── FormatError                the bytes are not what they should be
+    │   ├── NotThisFormatError     the file is not an image of the wanted format
+    │   ├── CorruptImageError      the image contradicts itself
+    │   └── UnsupportedFeatureError   a valid image that needs something that we do not have
+    ├── OptionError                the caller asked for something impossible
+    │   └── MismatchError          what is there is not what was asked for
+    ├── UnsupportedOperationError  the format has no such operation
+    ├── ReferenceDeniedError       an image names a file that the policy does not allow
+    ├── LimitError                 a count or a size is over the limit that protects us
+    └── MissingPackageError        an optional Python package is needed
+
+Every error knows ``reason`` (one clause, in qemu-img's own words where qemu-img has words for it) and, where they
+exist, ``path``, ``format``, ``offset``, ``errno``, ``hint`` (further lines, as qemu-img prints them) and ``remedy``
+(what the user can do).  ``str(error)`` is the whole sentence; :meth:`ImageError.details` is the same as a dictionary.
+"""
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class ImageError(Exception):
+    """An operation on an image failed; nothing was left half done."""
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        path: str | None = None,
+        format: str | None = None,
+        offset: int | None = None,
+        errno: int | None = None,
+        hint: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path = path
+        self.format = format
+        self.offset = offset
+        self.errno = errno
+        self.hint = hint
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = self.reason
+        if self.path is not None and "'%s'" % self.path not in text:
+            text = "'%s': %s" % (self.path, text)
+        if self.remedy:
+            text = "%s; %s" % (text.rstrip("."), self.remedy)
+        return text
+
+    def details(self) -> dict[str, Any]:
+        """The error as plain data, for ``fail_json(msg=str(error), **error.details())``."""
+        fields = {
+            "error": type(self).__name__,
+            "reason": self.reason,
+            "path": self.path,
+            "format": self.format,
+            "offset": self.offset,
+            "errno": self.errno,
+            "hint": self.hint,
+            "remedy": self.remedy,
+        }
+        return {key: value for key, value in fields.items() if value is not None}
+
+
+class StorageError(ImageError):
+    """The operating system refused to open, read, write or lock a file."""
+
+    @classmethod
+    def from_os_error(cls, error: OSError, path: str, what: str | None = None) -> StorageError:
+        """The system's own words for ``errno``, preceded by ``what`` we were doing when it happened."""
+        words = os.strerror(error.errno) if error.errno else str(error)
+        return cls("%s: %s" % (what, words) if what else words, path=path, errno=error.errno)
+
+
+class ImageInUseError(StorageError):
+    """Another process uses the image in a way that excludes ours (QEMU's own locks)."""
+
+
+class FormatError(ImageError):
+    """The bytes of the image are not what its format asks for."""
+
+
+class NotThisFormatError(FormatError):
+    """The file is not an image of the format that the caller named."""
+
+
+class CorruptImageError(FormatError):
+    """The image's metadata contradicts itself or points outside of the file."""
+
+
+class UnsupportedFeatureError(FormatError):
+    """A valid image that uses a feature which this program does not know."""
+
+
+class OptionError(ImageError):
+    """A wrong value, an unknown option, or options that exclude each other."""
+
+
+class MismatchError(OptionError):
+    """What exists differs from what was asked for, and nobody said what to do about it."""
+
+
+class UnsupportedOperationError(ImageError):
+    """The image's format cannot do this."""
+
+
+class ReferenceDeniedError(ImageError):
+    """An image names another file that the reference policy does not allow."""
+
+
+class LimitError(ImageError):
+    """A number read from an image, or asked for, is over a limit (see :mod:`qimg.limits`)."""
+
+
+class MissingPackageError(ImageError):
+    """A feature needs a Python package that is not installed."""

@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""The table of formats.
+
+Each row is made by a function that imports its format: start-up pays only for what is used, and the static imports let
+Ansible ship what is needed.
+"""
+from __future__ import annotations
+
+from ..errors import OptionError
+from .base import Format
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _raw() -> Format:
+    from .raw import driver
+
+    return driver.FORMAT
+
+
+def _qcow2() -> Format:
+    from .qcow2 import driver
+
+    return driver.FORMAT
+
+
+_FORMATS: dict[str, Callable[[], Format]] = {"qcow2": _qcow2, "raw": _raw}
+
+
+def format_names() -> list[str]:
+    """The names of all formats."""
+    return sorted(_FORMATS)
+
+
+def get_format(name: str) -> Format:
+    """A row of the table.
+
+    :raises OptionError: there is no such format
+    """
+    if name not in _FORMATS:
+        raise OptionError(
+            "Unknown driver '%s'" % name, remedy="the formats are %s" % ", ".join(format_names())
+        )
+    return _FORMATS[name]()

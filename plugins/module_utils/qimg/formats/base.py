@@ -1,0 +1,399 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""The types that every format and every operation speaks in: images, runs, extents, capabilities."""
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import namedtuple
+
+from ..errors import UnsupportedOperationError
+from ..limits import SECTOR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from ..storage.base import Buffer, Storage
+    from .options import CreateOption
+
+# What one image says about a run of guest bytes (its backing chain aside).
+ABSENT = 0  #: nothing: the backing file answers, or zero without one
+DATA = 1  #: plain bytes at ``offset`` of ``storage``
+ZERO = 2  #: reads as zeroes, no space behind it
+ZERO_ALLOCATED = 3  #: reads as zeroes, though space at ``offset`` is reserved
+COMPRESSED = 4  #: bytes that only :meth:`Image.read_into` can produce
+ENCODED = 5  #: not compressed, but not plain either (encrypted): only :meth:`Image.read_into` can produce them
+ABSENT_ALLOCATED = 6  #: as ``ABSENT``, though space at ``offset`` is reserved (extended L2 entries)
+DATA_ZERO = 7  #: plain bytes at ``offset`` of ``storage``, known to be zeroes
+
+
+class Run(namedtuple("Run", ["start", "length", "kind", "storage", "offset"])):
+    """What one image, without its backing chain, has for a run of guest bytes.
+
+    ``start`` and ``length`` are guest bytes, ``kind`` is one of the constants above; ``storage`` and ``offset``
+    (``None`` where there is none) say where the bytes lie.
+    """
+
+    __slots__ = ()
+
+
+class Extent(
+    namedtuple("Extent", ["start", "length", "data", "zero", "present", "compressed", "depth", "storage", "offset"])
+):
+    """What a guest disk, backing chain included, has for a run of guest bytes; as one object of ``map``'s JSON.
+
+    ``depth`` counts the layers passed on the way down; ``present`` says whether any layer has the run; ``storage`` and
+    ``offset`` say where plain bytes (or the space reserved for zeroes) lie.
+    """
+
+    __slots__ = ()
+
+
+class Image(ABC):
+    """A guest disk: bytes at offsets from 0 to ``size``, whatever lies beneath.
+
+    Use as a context manager: leaving it normally flushes and closes; leaving it by an exception closes without
+    keeping what was not flushed.
+    """
+
+    #: Name of the format, as ``-f`` takes it.
+    format: str
+    #: The name by which it was opened, as messages and ``info`` show it.
+    filename: str
+    #: Where its bytes lie.
+    storage: Storage
+    #: Guest bytes.
+    size: int
+    writable: bool
+    #: Unit of allocation in bytes; ``None`` where the format has none.
+    cluster_size: int | None = None
+    #: The image that answers for absent runs, if it was opened.
+    backing: Image | None = None
+    #: How the image names its backing file, exactly as stored (``None``: it has none).
+    backing_file: str | None = None
+    #: The stored format of the backing file (``None``: not stored).
+    backing_format: str | None = None
+    #: The backing file's name, resolved against the image's own name.
+    full_backing_file: str | None = None
+    #: Whether the content is encrypted.
+    encrypted: bool = False
+    _closed = False
+    #: Whether it was last written by something that did not close it; ``None`` where the format cannot tell.
+    dirty: bool | None = False
+
+    @abstractmethod
+    def runs(self, offset: int, length: int) -> Iterator[Run]:
+        """What this image, without its backing chain, has for a range, in order and without gaps.
+
+        Adjacent runs may be of the same kind.
+
+        :raises CorruptImageError: the metadata of the range is broken
+        """
+
+    def read_into(self, offset: int, buffer: Buffer) -> None:
+        """Fill ``buffer`` with guest bytes from ``offset``, backing chain included.
+
+        :raises StorageError: the bytes cannot be read
+        :raises CorruptImageError: the metadata of the range is broken
+        """
+        view = memoryview(buffer)
+        for start, length, kind, storage, host in self.runs(offset, len(view)):
+            piece = view[start - offset : start - offset + length]
+            if kind == DATA:
+                storage.read_into(host, piece)
+            elif kind == ABSENT or kind == ABSENT_ALLOCATED:
+                self.read_backing_into(start, piece)
+            elif kind == COMPRESSED or kind == ENCODED:
+                self.encoded_reader(start, length)(piece)
+            else:
+                piece[:] = bytes(length)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """``length`` guest bytes from ``offset``."""
+        buffer = bytearray(length)
+        self.read_into(offset, buffer)
+        return bytes(buffer)
+
+    def read_backing_into(self, offset: int, buffer: Buffer) -> None:
+        """Fill ``buffer`` with what lies below this image: the backing file's bytes, zeroes beyond its end."""
+        view = memoryview(buffer)
+        inside = 0
+        if self.backing is not None:
+            inside = max(0, min(len(view), self.backing.size - offset))
+            if inside:
+                self.backing.read_into(offset, view[:inside])
+        if inside < len(view):
+            view[inside:] = bytes(len(view) - inside)
+
+    def encoded_reader(self, offset: int, length: int) -> Callable[[Buffer], None]:
+        """A function that fills a buffer from a run that is ``COMPRESSED`` or ``ENCODED``.
+
+        The function may be called in another thread; it looks at no metadata that can change.
+        """
+        raise NotImplementedError("%s has no encoded runs" % self.format)
+
+    @property
+    def allocated_size(self) -> int | None:
+        """Bytes that the image occupies on its medium, all its files together."""
+        return self.storage.allocated_size
+
+    @property
+    def has_other_files(self) -> bool:
+        """Whether guest data lie in further files (a data file, extents), the backing file aside."""
+        return False
+
+    def creation_options(self) -> dict[str, Any]:
+        """The creation options that can be told from the image, by their names, as they are now."""
+        return {}
+
+    def format_specific(self) -> dict[str, Any] | None:
+        """The ``data`` of ``format-specific`` in ``info``; ``None`` where the format has none."""
+        return None
+
+    @property
+    def write_unit(self) -> int:
+        """Guest bytes that are allocated together: writing less than that costs as much as writing all of it."""
+        return self.cluster_size or SECTOR
+
+    # Writing.  A format that cannot write leaves these as they are.
+
+    def place(self, offset: int, length: int) -> list[tuple[Storage, int, int]]:
+        """Find room for new plain bytes of a guest range: ``(storage, host offset, length)`` pieces in order.
+
+        The caller must then write every byte of every piece before the next :meth:`flush`.  The range should be
+        whole clusters; at its ends, partial clusters are completed with what they held before.
+        """
+        raise self.unsupported("writing")
+
+    def write(self, offset: int, data: Buffer) -> None:
+        """Write guest bytes; they are durable after the next :meth:`flush`.
+
+        :raises StorageError: for instance disk full; then the image is as it was at the last flush, but for
+            overwritten data
+        """
+        view = memoryview(data)
+        done = 0
+        for storage, host, length in self.place(offset, len(view)):
+            storage.write(host, view[done : done + length])
+            done += length
+
+    def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
+        """Make a guest range read as zeroes.
+
+        :param deallocate: whether the space behind it may be given back
+        """
+        raise self.unsupported("writing")
+
+    def discard(self, offset: int, length: int) -> None:
+        """Say that the content of a guest range no longer matters; doing nothing is right."""
+
+    def flush(self) -> None:
+        """Make everything written so far durable, in one step."""
+
+    @property
+    def reads_zero_when_new(self) -> bool:
+        """Whether guest ranges of this image that were never written read as zeroes."""
+        return self.backing is None
+
+    def unsupported(self, what: str) -> UnsupportedOperationError:
+        """The error for something that the format cannot do."""
+        return UnsupportedOperationError(
+            "Format driver '%s' does not support %s" % (self.format, what), path=self.filename, format=self.format
+        )
+
+    def layers(self) -> list[Image]:
+        """This image and what lies below it, top first."""
+        chain: list[Image] = []
+        image: Image | None = self
+        while image is not None:
+            chain.append(image)
+            image = image.backing
+        return chain
+
+    def close(self) -> None:
+        """Flush (when writable) and let go of all files, the backing chain's too."""
+        if self._closed:
+            return
+        try:
+            if self.writable:
+                self.flush()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of all files without keeping what was not flushed."""
+        if self._closed:
+            return
+        self._closed = True
+        self._release()
+        if self.backing is not None:
+            self.backing.abandon()
+
+    def _release(self) -> None:
+        """Close this image's own files."""
+        self.storage.close()
+
+    def __enter__(self) -> Image:
+        return self
+
+    def __exit__(self, exception_type: type[BaseException] | None, *rest: object) -> None:
+        if exception_type is None:
+            self.close()
+        else:
+            self.abandon()
+
+
+class Format(namedtuple("Format", ["name", "open", "create", "options", "passes_locks_through", "measure"])):
+    """One row of the table of formats.
+
+    ``open(storage, node, children)`` gives an :class:`Image`; ``create(target, size, options)`` gives a writable,
+    empty one, or is ``None`` for formats that are only read; ``options`` is a tuple of
+    :class:`~qimg.formats.options.CreateOption`; ``passes_locks_through`` says that others may write while we read
+    (raw); ``measure`` computes sizes or is ``None``.
+    """
+
+    __slots__ = ()
+
+
+# Capabilities: what an operation asks for with isinstance().
+
+
+class Resizable(ABC):
+    """Can change its guest size in place."""
+
+    @abstractmethod
+    def resize(self, size: int, preallocation: str = "off") -> None:
+        """Make the guest disk ``size`` bytes long.
+
+        :param preallocation: ``off``, ``metadata``, ``falloc`` or ``full``, for the new part
+        """
+
+
+class Checkable(ABC):
+    """Can look for errors in its own metadata."""
+
+    #: Whether :meth:`check` can repair.
+    can_repair: bool = False
+
+    @abstractmethod
+    def check(self, repair: str | None = None, report: Callable[[str], None] | None = None) -> CheckResult:
+        """Look for leaked clusters and corruption, and repair them if asked to.
+
+        :param repair: ``None``, ``leaks`` or ``all``
+        :param report: called with each line that qemu-img would print on the way
+        """
+
+
+class CheckResult:
+    """What a check found: the counters of ``check``'s JSON.  ``None``: the format does not count that."""
+
+    def __init__(self) -> None:
+        self.corruptions = 0
+        self.leaks = 0
+        self.check_errors = 0
+        self.corruptions_fixed = 0
+        self.leaks_fixed = 0
+        self.total_clusters = 0
+        self.allocated_clusters = 0
+        self.fragmented_clusters = 0
+        self.compressed_clusters = 0
+        self.image_end_offset = 0
+
+    @property
+    def clean(self) -> bool:
+        return not (self.corruptions or self.leaks or self.check_errors)
+
+
+class HasSnapshots(ABC):
+    """Holds internal snapshots."""
+
+    @property
+    @abstractmethod
+    def snapshots(self) -> list[SnapshotInfo]:
+        """In the order of the snapshot table."""
+
+    @abstractmethod
+    def create_snapshot(self, name: str, seconds: int, nanoseconds: int) -> SnapshotInfo:
+        """Keep the present guest content under ``name``, with a date since the epoch."""
+
+    @abstractmethod
+    def apply_snapshot(self, snapshot: SnapshotInfo) -> None:
+        """Make the guest content that of ``snapshot`` again."""
+
+    @abstractmethod
+    def delete_snapshot(self, snapshot: SnapshotInfo) -> None:
+        """Forget ``snapshot`` and free what only it used."""
+
+    @abstractmethod
+    def view_snapshot(self, snapshot: SnapshotInfo) -> None:
+        """Have a read-only image show ``snapshot`` instead of the present content."""
+
+
+class SnapshotInfo(
+    namedtuple(
+        "SnapshotInfo",
+        ["id", "name", "vm_state_size", "date_sec", "date_nsec", "vm_clock_nsec", "icount", "disk_size"],
+    )
+):
+    """One internal snapshot.  ``icount`` is ``None`` where the snapshot does not say."""
+
+    __slots__ = ()
+
+
+class HasBitmaps(ABC):
+    """Holds persistent dirty bitmaps."""
+
+    @property
+    @abstractmethod
+    def bitmaps(self) -> list[BitmapInfo]:
+        """In the order of the bitmap directory."""
+
+
+class BitmapInfo(namedtuple("BitmapInfo", ["name", "granularity", "enabled", "inconsistent"])):
+    """One persistent dirty bitmap; ``granularity`` is in bytes of the guest disk per bit."""
+
+    __slots__ = ()
+
+
+class Rebasable(ABC):
+    """Can name another backing file."""
+
+    @abstractmethod
+    def change_backing(self, backing_file: str | None, backing_format: str | None) -> None:
+        """Store another backing file name and format (``None``: none), leaving the content's meaning to the caller."""
+
+
+class Amendable(ABC):
+    """Can change creation options in place."""
+
+    @abstractmethod
+    def current_options(self) -> dict[str, Any]:
+        """The amendable options as they are now, by their option names."""
+
+    @abstractmethod
+    def amend(self, options: dict[str, Any]) -> None:
+        """Change the given options.
+
+        :raises OptionError: naming the option that cannot become so; then nothing is changed
+        """
+
+
+class Compressing(ABC):
+    """Can store clusters compressed."""
+
+    @abstractmethod
+    def compressor(self) -> Callable[[memoryview], bytes | None]:
+        """A function that compresses one cluster, safe to call from several threads; ``None``: does not shrink."""
+
+    @abstractmethod
+    def write_compressed(self, offset: int, data: bytes | None, plain: memoryview) -> None:
+        """Store one cluster at guest ``offset`` as the compressed ``data``, or ``plain`` where that is ``None``."""
+
+
+class Emptyable(ABC):
+    """Can give back all its content, so that the backing file shows through again."""
+
+    @abstractmethod
+    def make_empty(self) -> None:
+        """Drop all guest data of this layer."""

@@ -1,0 +1,322 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Changing creation options of an existing image, in memory; the caller commits."""
+from __future__ import annotations
+
+from array import array
+
+from ...errors import OptionError
+from . import refcount_widths as widths
+from .layout import (
+    COMPRESSED,
+    COMPRESSION_TYPE,
+    COPIED,
+    DIRTY,
+    EXT_BITMAPS,
+    EXT_DATA_FILE,
+    EXT_FEATURE_NAMES,
+    KNOWN_AUTOCLEAR,
+    LAZY_REFCOUNTS,
+    MIN_FEATURE_NAMES_CLUSTER_SIZE,
+    OFFSET_MASK,
+    RAW_EXTERNAL_DATA,
+    V2_HEADER_LENGTH,
+    V3_HEADER_LENGTH,
+    ZERO_FLAG,
+    feature_name_table,
+    words_from_bytes,
+    words_to_bytes,
+)
+from .mapping import Mapping
+from .snapshot_actions import snapshot_l1, tables_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .image import Qcow2Image
+    from .metadata import Metadata
+
+#: What ``compat`` takes, and the header version it means.
+VERSIONS = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
+
+
+def current_options(metadata: Metadata) -> dict[str, Any]:
+    """The amendable options as they are now."""
+    header = metadata.header
+    options: dict[str, Any] = {
+        "compat": "0.10" if header.version == 2 else "1.1",
+        "lazy_refcounts": bool(header.compatible_features & LAZY_REFCOUNTS),
+        "refcount_bits": 1 << header.refcount_order,
+        "size": header.size,
+    }
+    if metadata.backing_file:
+        options["backing_file"] = metadata.backing_file.decode("utf-8", "surrogateescape")
+        options["backing_fmt"] = metadata.backing_format
+    if metadata.has_data_file:
+        options["data_file"] = metadata.data_file_name
+        options["data_file_raw"] = bool(header.autoclear_features & RAW_EXTERNAL_DATA)
+    return options
+
+
+def amend(image: Qcow2Image, options: dict[str, Any]) -> None:
+    """Change options, in the order that lets each of them see what it needs.
+
+    :raises OptionError: naming what cannot become so
+    """
+    metadata = image.metadata
+    version = metadata.header.version
+    wanted_version = version
+    if "compat" in options:
+        if options["compat"] not in VERSIONS:
+            raise _refuse(metadata, "Unknown compatibility level %s" % options["compat"])
+        wanted_version = VERSIONS[options["compat"]]
+    _check_backing(metadata, options)
+    if wanted_version > version:
+        _upgrade(metadata)
+    if "refcount_bits" in options:
+        _change_refcount_bits(metadata, options["refcount_bits"])
+    _change_data_file(metadata, options)
+    if "lazy_refcounts" in options:
+        _change_lazy_refcounts(metadata, options["lazy_refcounts"])
+    if "size" in options and options["size"] != metadata.header.size:
+        image.change_size(options["size"], "off")
+    if wanted_version < version:
+        _downgrade(metadata)
+
+
+def _refuse(metadata: Metadata, reason: str, hint: str | None = None, remedy: str | None = None) -> OptionError:
+    return OptionError(reason, path=metadata.storage.name, format="qcow2", hint=hint, remedy=remedy)
+
+
+def _check_backing(metadata: Metadata, options: dict[str, Any]) -> None:
+    current = current_options(metadata)
+    for name in ("backing_file", "backing_fmt"):
+        if name in options and options[name] != current.get(name):
+            raise _refuse(
+                metadata,
+                "Cannot amend the backing file",
+                hint="You can use 'qemu-img rebase' instead.",
+                remedy="rebase the image instead",
+            )
+
+
+def _upgrade(metadata: Metadata) -> None:
+    """Version 2 to 3: a longer header, no features yet (section "Header")."""
+    metadata.header = metadata.header._replace(version=3, header_length=V3_HEADER_LENGTH)
+    if metadata.geometry.cluster_size >= MIN_FEATURE_NAMES_CLUSTER_SIZE:
+        metadata.set_extension(EXT_FEATURE_NAMES, feature_name_table())
+
+
+def _change_refcount_bits(metadata: Metadata, bits: int) -> None:
+    if bits not in (1, 2, 4, 8, 16, 32, 64):
+        raise _refuse(metadata, "Refcount width must be a power of two and may not exceed 64 bits")
+    order = bits.bit_length() - 1
+    if order == metadata.header.refcount_order:
+        return
+    if metadata.header.version < 3:
+        raise _refuse(
+            metadata,
+            "Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)",
+        )
+    change_refcount_order(metadata, order)
+
+
+def change_refcount_order(metadata: Metadata, order: int) -> None:
+    """Rewrite all refcounts in another width.
+
+    :raises OptionError: a refcount is larger than the new width holds
+    """
+    refcounts = metadata.refcounts
+    cluster_size = metadata.geometry.cluster_size
+    limit = (1 << (1 << order)) - 1
+    per_block = cluster_size * 8 >> order
+    total = len(refcounts.table) * refcounts.block_entries
+    structure = refcounts.structure()
+    blocks: list[array[int]] = []
+    zero = widths.zeroes(order, 0)
+    for first in range(0, total, per_block):
+        counts = zero[:]
+        # Where neither old block exists there is nothing to count.
+        count = min(per_block, total - first)
+        if any(
+            refcounts.block_offset(index)
+            for index in range(first // refcounts.block_entries, (first + count - 1) // refcounts.block_entries + 1)
+        ):
+            for part in refcounts.slices(first, count):
+                if max(part) > limit:
+                    cluster = first + len(counts) + next(i for i, value in enumerate(part) if value > limit)
+                    raise _refuse(
+                        metadata,
+                        "Cannot decrease refcount entry width to %d bits: Cluster at offset %#x has a refcount of %d"
+                        % (1 << order, cluster * cluster_size, refcounts.get(cluster)),
+                    )
+                counts.extend(array(counts.typecode, part))
+        blocks.append(counts)
+    while blocks and not len(blocks[-1]):
+        blocks.pop()
+    refcounts.reset(order, blocks)
+    for cluster in structure:
+        refcounts.add(cluster, 1, -1)
+    metadata.header = metadata.header._replace(refcount_order=order)
+
+
+def _change_data_file(metadata: Metadata, options: dict[str, Any]) -> None:
+    header = metadata.header
+    if "data_file" in options and (options["data_file"] or "") != (metadata.data_file_name or ""):
+        if not metadata.has_data_file:
+            raise _refuse(metadata, "data-file can only be set for images that use an external data file")
+        name = options["data_file"]
+        metadata.set_extension(EXT_DATA_FILE, name.encode("utf-8", "surrogateescape") if name else None)
+    if "data_file_raw" in options:
+        is_raw = bool(header.autoclear_features & RAW_EXTERNAL_DATA)
+        if options["data_file_raw"] and not is_raw:
+            raise _refuse(metadata, "data-file-raw cannot be set on existing images")
+        if not options["data_file_raw"]:
+            metadata.header = header._replace(autoclear_features=header.autoclear_features & ~RAW_EXTERNAL_DATA)
+
+
+def _change_lazy_refcounts(metadata: Metadata, lazy: bool) -> None:
+    header = metadata.header
+    features = header.compatible_features & ~LAZY_REFCOUNTS
+    if lazy:
+        if header.version < 3:
+            raise _refuse(
+                metadata,
+                "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)",
+            )
+        features |= LAZY_REFCOUNTS
+    metadata.header = header._replace(compatible_features=features)
+
+
+def _downgrade(metadata: Metadata) -> None:
+    """Version 3 to 2, if nothing of version 3 is in use.
+
+    :raises OptionError: naming what is in use
+    """
+    header = metadata.header
+    if header.refcount_order != 4:
+        raise _refuse(
+            metadata, "compat=0.10 requires refcount_bits=16", remedy="amend refcount_bits=16 in the same command"
+        )
+    if metadata.has_data_file:
+        raise _refuse(metadata, "Cannot downgrade an image with a data file")
+    for snapshot in metadata.snapshots:
+        if snapshot.vm_state_size >> 32 or snapshot.disk_size != header.size:
+            raise _refuse(metadata, "Internal snapshots prevent downgrade of image")
+    remaining = header.incompatible_features & ~(DIRTY | COMPRESSION_TYPE)
+    if remaining:
+        raise _refuse(
+            metadata, "Cannot downgrade an image with incompatible features set: %#x" % remaining
+        )
+    if header.incompatible_features & COMPRESSION_TYPE and _has_compressed_clusters(metadata):
+        raise _refuse(metadata, "Cannot downgrade an image with zstd compression type and existing compressed clusters")
+    _expand_zero_clusters(metadata)
+    if metadata.has_valid_bitmaps:
+        for bitmap in list(metadata.bitmaps.bitmaps):
+            metadata.bitmaps.remove(bitmap)
+        metadata.set_extension(EXT_BITMAPS, None)
+    metadata.set_extension(EXT_FEATURE_NAMES, None)
+    metadata.header = metadata.header._replace(
+        version=2,
+        header_length=V2_HEADER_LENGTH,
+        incompatible_features=0,
+        compatible_features=0,
+        autoclear_features=metadata.header.autoclear_features & ~KNOWN_AUTOCLEAR,
+        compression_type=0,
+        unknown_fields=b"",
+    )
+
+
+def rewrite_tables(metadata: Metadata, rewrite: Callable[[array[int], int], bool]) -> None:
+    """Change L2 tables wherever they are used, by the guest disk or by snapshots.
+
+    :param rewrite: gets the entries of a table and how many L1 entries refer to it; changes them and says whether it did
+    """
+    geometry, refcounts, storage = metadata.geometry, metadata.refcounts, metadata.storage
+    bits = geometry.cluster_bits
+    metadata.mapping.write_tables()
+    moved: dict[int, int] = {}
+    tables = [metadata.mapping.l1[:]] + [snapshot_l1(metadata, snapshot) for snapshot in metadata.snapshots]
+    for offset in dict.fromkeys(entry & OFFSET_MASK for l1 in tables for entry in l1):
+        if not offset:
+            continue
+        entries = words_from_bytes(storage.read(offset, geometry.cluster_size))
+        references = refcounts.get(offset >> bits)
+        if rewrite(entries, references):
+            cluster = refcounts.allocate(1)
+            refcounts.add(cluster, 1, references - 1)
+            refcounts.add(offset >> bits, 1, -references)
+            storage.write(cluster << bits, words_to_bytes(entries))
+            moved[offset] = cluster << bits
+        refcounts.relieve()
+    if not moved:
+        return
+    for l1 in tables:
+        for index, entry in enumerate(l1):
+            if entry & OFFSET_MASK in moved:
+                l1[index] = moved[entry & OFFSET_MASK] | entry & COPIED
+    metadata.mapping.replace_l1(tables[0])
+    snapshots = []
+    for snapshot, l1 in zip(metadata.snapshots, tables[1:]):
+        clusters = -(-snapshot.l1_size * 8 >> bits)
+        if clusters:
+            place = refcounts.allocate(clusters) << bits
+            storage.write(place, words_to_bytes(l1))
+            refcounts.add(snapshot.l1_table_offset >> bits, clusters, -1)
+            snapshot = snapshot._replace(l1_table_offset=place)
+        snapshots.append(snapshot)
+    metadata.set_snapshots(snapshots)
+
+
+def _all_mappings(metadata: Metadata) -> list[Mapping]:
+    """The active mapping and those of all snapshots."""
+    return [
+        metadata.mapping,
+        *(tables_of(metadata, snapshot_l1(metadata, snapshot)) for snapshot in metadata.snapshots),
+    ]
+
+
+def _has_compressed_clusters(metadata: Metadata) -> bool:
+    for mapping in _all_mappings(metadata):
+        for l1_index in range(len(mapping.l1)):
+            table = mapping.table(l1_index)
+            if table is not None and any(entry & COMPRESSED for entry in table.entries):
+                return True
+    return False
+
+
+def _expand_zero_clusters(metadata: Metadata) -> None:
+    """Version 2 has no zero flag: zero clusters become absent, or clusters of real zeroes above a backing file."""
+    size = metadata.geometry.cluster_size
+    has_backing = bool(metadata.backing_file)
+
+    def expand(entries: array[int], references: int) -> bool:
+        changed = False
+        for index, entry in enumerate(entries):
+            if not entry & ZERO_FLAG or entry & COMPRESSED:
+                continue
+            changed = True
+            host = entry & OFFSET_MASK
+            if not has_backing:
+                if host:
+                    metadata.refcounts.add(host // size, 1, -references)
+                entries[index] = 0
+                continue
+            if not host:
+                host = metadata.refcounts.allocate(1) * size
+                metadata.refcounts.add(host // size, 1, references - 1)
+                entries[index] = host | COPIED if references == 1 else host
+            elif metadata.refcounts.owns(host // size):
+                entries[index] = entry & ~ZERO_FLAG
+            else:
+                # The bytes there were never meant to be read, and the image on disk still has the place.
+                metadata.refcounts.add(host // size, 1, -references)
+                host = metadata.refcounts.allocate(1) * size
+                metadata.refcounts.add(host // size, 1, references - 1)
+                entries[index] = host | COPIED if references == 1 else host
+            metadata.storage.write(host, bytes(size))
+        return changed
+
+    rewrite_tables(metadata, expand)

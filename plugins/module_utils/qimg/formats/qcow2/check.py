@@ -1,0 +1,259 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Looking for leaked clusters and corruption, and repairing them.
+
+Every reference of every table is counted in memory and compared with the refcounts.  Messages and counters are those
+of qemu-img.  Repairs are made in memory like any other change, and committed in one step.
+"""
+from __future__ import annotations
+
+from array import array
+
+from ...errors import CorruptImageError, FormatError
+from ..base import CheckResult
+from .layout import COPIED, CORRUPT, DIRTY, OFFSET_MASK, ZERO_FLAG, words_to_bytes
+from .reference_scan import ReferenceScan
+from .references import apply_copied_changes, copied_changes, first_words
+from .snapshots import MIN_EXTRA_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .metadata import Metadata
+
+
+class CheckFailedError(FormatError):
+    """The check could not be finished."""
+
+
+def check(metadata: Metadata, repair: str | None, report: Callable[[str], None]) -> CheckResult:
+    """Check an image, and repair it in memory; the caller commits if anything was fixed.
+
+    :param repair: ``None``, ``leaks`` or ``all``
+    :param report: called with each line that qemu-img prints to its error stream
+    :raises CheckFailedError: the image is too broken to be checked, or needs ``all`` where only ``leaks`` was asked
+    """
+    return _Checker(metadata, report, repair is not None, repair == "all").run()
+
+
+class _Checker:
+    def __init__(
+        self, metadata: Metadata, report: Callable[[str], None], fix_leaks: bool, fix_errors: bool
+    ) -> None:
+        self._metadata = metadata
+        self._report = report
+        self._fix_leaks = fix_leaks
+        self._fix_errors = fix_errors
+        self._result = CheckResult()
+        self._highest_cluster = -1
+        self._incomplete_snapshots = 0
+
+    def run(self) -> CheckResult:
+        result = self._result
+        metadata = self._metadata
+        bits = metadata.geometry.cluster_bits
+        result.total_clusters = -(-(metadata.header.size // 512 * 512) >> bits)
+        self._check_snapshot_table()
+        scan = self._scan()
+        found_before = (result.corruptions, result.leaks, result.check_errors)
+        rebuild = self._compare(scan, False, False) or scan.rebuild_needed
+        if rebuild and self._fix_errors:
+            self._rebuild_refcounts(scan)
+        elif self._fix_leaks:
+            if rebuild:
+                self._report("ERROR need to rebuild refcount structures")
+                raise CheckFailedError(
+                    "Check failed: Input/output error",
+                    path=metadata.storage.name,
+                    format="qcow2",
+                    remedy="repair it with 'all' instead of 'leaks', on a backup copy first",
+                )
+            if result.leaks or result.corruptions:
+                result.corruptions, result.leaks, result.check_errors = found_before
+                self._compare(scan, self._fix_leaks, self._fix_errors)
+        self._fix_misplaced_zeroes(scan)
+        self._check_copied_flags()
+        if self._incomplete_snapshots and self._fix_errors:
+            metadata.set_snapshots(metadata.snapshots)
+            result.corruptions -= self._incomplete_snapshots
+            result.corruptions_fixed += self._incomplete_snapshots
+        if self._fix_leaks and not result.corruptions and not result.check_errors:
+            metadata.header = metadata.header._replace(
+                incompatible_features=metadata.header.incompatible_features & ~(DIRTY | CORRUPT)
+            )
+        result.image_end_offset = (self._highest_cluster + 1) << bits
+        return result
+
+    def _scan(self) -> ReferenceScan:
+        scan = ReferenceScan(self._metadata, self._result, self._report, self._fix_errors)
+        scan.run()
+        return scan
+
+    def _check_snapshot_table(self) -> None:
+        """Count the entries that lack what version 3 demands."""
+        if self._metadata.header.version < 3:
+            return
+        for index, snapshot in enumerate(self._metadata.snapshots):
+            if snapshot.extra_length < MIN_EXTRA_BYTES:
+                self._incomplete_snapshots += 1
+                self._report(
+                    "%s snapshot table entry %d is incomplete" % ("Repairing" if self._fix_errors else "ERROR", index)
+                )
+        self._result.corruptions += self._incomplete_snapshots
+
+    # Refcounts
+
+    def _compare(self, scan: ReferenceScan, fix_leaks: bool, fix_errors: bool) -> bool:
+        """Compare refcounts and references; whether a used cluster has no refcount at all."""
+        refcounts, counter = self._metadata.refcounts, scan.counter
+        rebuild = False
+        for first in range(0, len(counter), refcounts.block_entries):
+            count = min(refcounts.block_entries, len(counter) - first)
+            try:
+                (actual,) = refcounts.slices(first, count)
+            except CorruptImageError:
+                for cluster in range(first, first + count):
+                    self._report("Can't get refcount for cluster %d: Input/output error" % cluster)
+                self._result.check_errors += count
+                continue
+            expected = counter.block(refcounts.order, first, count)
+            if actual.tobytes() == expected.tobytes():
+                used = len(bytes(expected.tobytes()).rstrip(b"\0"))
+                if used:
+                    self._highest_cluster = max(self._highest_cluster, first + (used - 1) // expected.itemsize)
+                continue
+            for cluster in range(first, first + count):
+                refcount, references = actual[cluster - first], counter.get(cluster)
+                if refcount or references:
+                    self._highest_cluster = max(self._highest_cluster, cluster)
+                if refcount != references:
+                    rebuild = rebuild or refcount == 0
+                    self._mismatch(cluster, refcount, references, fix_leaks, fix_errors)
+        return rebuild
+
+    def _mismatch(self, cluster: int, refcount: int, references: int, fix_leaks: bool, fix_errors: bool) -> None:
+        result = self._result
+        is_leak = refcount > references
+        fix = refcount != 0 and (fix_leaks if is_leak else fix_errors)
+        word = "Repairing" if fix else "Leaked" if is_leak else "ERROR"
+        self._report("%s cluster %d refcount=%d reference=%d" % (word, cluster, refcount, references))
+        if fix:
+            self._metadata.refcounts.add(cluster, 1, references - refcount)
+            if is_leak:
+                result.leaks_fixed += 1
+            else:
+                result.corruptions_fixed += 1
+        elif is_leak:
+            result.leaks += 1
+        else:
+            result.corruptions += 1
+
+    def _rebuild_refcounts(self, scan: ReferenceScan) -> None:
+        """Replace the refcount table and all blocks by ones that say what was counted."""
+        result = self._result
+        self._report("Rebuilding refcount structure")
+        corruptions, leaks = result.corruptions, result.leaks
+        result.corruptions = result.leaks = result.check_errors = 0
+        result.allocated_clusters = result.compressed_clusters = result.fragmented_clusters = 0
+        refcounts = self._metadata.refcounts
+        structure = refcounts.structure()
+        per_block = refcounts.block_entries
+        refcounts.reset(
+            refcounts.order,
+            [
+                scan.counter.block(refcounts.order, first, min(per_block, len(scan.counter) - first))
+                for first in range(0, len(scan.counter), per_block)
+            ],
+        )
+        for cluster in structure:
+            if refcounts.get(cluster):
+                self._report("Repairing cluster %d refcount=%d reference=0" % (cluster, refcounts.get(cluster)))
+                refcounts.add(cluster, 1, -1)
+        # What is still wrong is what no refcount can mend.
+        rescan = ReferenceScan(self._metadata, result, lambda line: None, False)
+        rescan.ignored = set(scan.misplaced_zeroes)
+        rescan.count_mapping()
+        result.corruptions += self._incomplete_snapshots
+        result.corruptions_fixed += max(0, corruptions - result.corruptions)
+        result.leaks_fixed += max(0, leaks - result.leaks)
+
+    def _fix_misplaced_zeroes(self, scan: ReferenceScan) -> None:
+        """Have zero clusters forget their invalid places."""
+        metadata = self._metadata
+        geometry = metadata.geometry
+        active = {entry & OFFSET_MASK: l1_index for l1_index, entry in enumerate(metadata.mapping.l1)}
+        for l2_offset, index in scan.misplaced_zeroes:
+            if geometry.extended_l2:
+                words = (0, 0xFFFFFFFF << 32)
+            else:
+                words = (ZERO_FLAG,)
+            if l2_offset in active:
+                entries = metadata.mapping.own_table(active[l2_offset]).entries
+                entries[index * len(words) : (index + 1) * len(words)] = array("Q", words)
+            else:
+                # A table of snapshots only, which never moves: one entry is written in one step.
+                place = l2_offset + index * 8 * len(words)
+                metadata.storage.write(place, words_to_bytes(array("Q", words)))
+
+    # COPIED flags
+
+    def _check_copied_flags(self) -> None:
+        """Compare the COPIED flags of the active tables with the refcounts."""
+        metadata, result = self._metadata, self._result
+        mapping, refcounts, geometry = metadata.mapping, metadata.refcounts, metadata.geometry
+        repair = self._fix_errors or (
+            self._fix_leaks and not (result.check_errors or result.corruptions or result.leaks)
+        )
+        word = "Repairing" if repair else "ERROR"
+        for l1_index in range(len(mapping.l1)):
+            entry = mapping.l1[l1_index]
+            offset = entry & OFFSET_MASK
+            if not offset or offset % geometry.cluster_size:
+                continue
+            try:
+                refcount = refcounts.get(offset >> geometry.cluster_bits)
+            except CorruptImageError:
+                # Said already, when the refcounts were compared.
+                continue
+            if (refcount == 1) != bool(entry & COPIED):
+                self._flag_error(
+                    "%s OFLAG_COPIED L2 cluster: l1_index=%d l1_entry=%x refcount=%d"
+                    % (word, l1_index, entry, refcount),
+                    repair,
+                )
+                if repair:
+                    mapping.l1[l1_index] = offset | COPIED if refcount == 1 else offset
+                    mapping.l1_dirty = True
+            if not metadata.has_data_file:
+                self._check_copied_entries(l1_index, repair, word)
+
+    def _check_copied_entries(self, l1_index: int, repair: bool, word: str) -> None:
+        metadata = self._metadata
+        geometry = metadata.geometry
+        table = metadata.mapping.table(l1_index)
+        if table is None:
+            return
+        words = first_words(table.entries, geometry)
+        try:
+            changes = copied_changes(words, geometry, metadata.refcounts)
+        except CorruptImageError:
+            return
+        for index, end, _flag in changes:
+            for position in range(index, end):
+                cluster = (words[position] & OFFSET_MASK) >> geometry.cluster_bits
+                self._flag_error(
+                    "%s OFLAG_COPIED data cluster: l2_entry=%x refcount=%d"
+                    % (word, words[position], metadata.refcounts.get(cluster)),
+                    repair,
+                )
+        if changes and repair:
+            table = metadata.mapping.own_table(l1_index)
+            apply_copied_changes(table.entries, geometry, changes)
+
+    def _flag_error(self, line: str, repaired: bool) -> None:
+        self._report(line)
+        if repaired:
+            self._result.corruptions_fixed += 1
+        else:
+            self._result.corruptions += 1

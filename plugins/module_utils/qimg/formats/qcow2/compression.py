@@ -1,0 +1,166 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Compressed clusters: raw deflate with a 4 KiB window, or Zstandard frames.
+
+Faster libraries are used where they are installed: ``isal`` or ``zlib-ng`` for deflate; ``compression.zstd`` (Python
+3.14), ``backports.zstd`` or ``zstandard`` for Zstandard, which the standard library of older Pythons lacks.
+"""
+from __future__ import annotations
+
+import zlib
+
+from ...errors import MissingPackageError
+from .layout import ZLIB
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ...storage.base import Buffer
+
+    Compress = Callable[[Buffer], bytes]
+    Decompress = Callable[[bytes, int], bytes]
+
+#: The window of the deflate streams that QEMU writes: it reads no larger one.
+_WRITE_WINDOW_BITS = -12
+#: Other writers use the full window; reading that costs nothing.
+_READ_WINDOW_BITS = -15
+_MEMORY_LEVEL = 9
+
+
+class DecompressionError(ValueError):
+    """The bytes are not a compressed cluster."""
+
+
+def compressor(kind: int) -> Compress:
+    """A function from one cluster's bytes to its compressed bytes, safe to call from several threads.
+
+    :param kind: the header's compression type
+    :raises MissingPackageError: no Zstandard library is installed
+    """
+    return _deflate_compressor() if kind == ZLIB else _zstd_compressor()
+
+
+def decompressor(kind: int) -> Decompress:
+    """A function from compressed bytes (and possibly more behind them) and a length to so many plain bytes.
+
+    :raises MissingPackageError: no Zstandard library is installed
+    """
+    return _inflate if kind == ZLIB else _zstd_decompressor()
+
+
+def _deflate_compressor() -> Compress:
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        pass
+    else:
+
+        def compress_isal(data: Buffer) -> bytes:
+            stream = isal_zlib.compressobj(2, isal_zlib.DEFLATED, _WRITE_WINDOW_BITS, _MEMORY_LEVEL)
+            return bytes(stream.compress(data) + stream.flush())
+
+        return compress_isal
+    try:
+        from zlib_ng import zlib_ng
+    except ImportError:
+        pass
+    else:
+
+        def compress_zlib_ng(data: Buffer) -> bytes:
+            stream = zlib_ng.compressobj(6, zlib_ng.DEFLATED, _WRITE_WINDOW_BITS, _MEMORY_LEVEL)
+            return bytes(stream.compress(data) + stream.flush())
+
+        return compress_zlib_ng
+
+    def compress(data: Buffer) -> bytes:
+        stream = zlib.compressobj(-1, zlib.DEFLATED, _WRITE_WINDOW_BITS, _MEMORY_LEVEL)
+        return stream.compress(data) + stream.flush()
+
+    return compress
+
+
+def _inflate(data: bytes, length: int) -> bytes:
+    try:
+        plain = zlib.decompressobj(_READ_WINDOW_BITS).decompress(data, length)
+    except zlib.error as error:
+        raise DecompressionError(str(error)) from error
+    if len(plain) != length:
+        raise DecompressionError("it holds %d bytes instead of %d" % (len(plain), length))
+    return plain
+
+
+def _zstd_compressor() -> Compress:
+    module = _zstd_module()
+    if module.__name__ == "zstandard":
+
+        def compress_zstandard(data: Buffer) -> bytes:
+            return bytes(module.ZstdCompressor(level=3).compress(data))
+
+        return compress_zstandard
+
+    def compress(data: Buffer) -> bytes:
+        return bytes(module.compress(data))
+
+    return compress
+
+
+def _zstd_decompressor() -> Decompress:
+    module = _zstd_module()
+    if module.__name__ == "zstandard":
+
+        def new_stream() -> Any:
+            return module.ZstdDecompressor().decompressobj()
+
+    else:
+
+        def new_stream() -> Any:
+            return module.ZstdDecompressor()
+
+    error_type = module.ZstdError
+
+    def decompress(data: bytes, length: int) -> bytes:
+        # A cluster may be several frames (section "Compressed Clusters"); it ends where a frame ends.
+        parts = []
+        have = 0
+        while have < length:
+            stream = new_stream()
+            try:
+                part = stream.decompress(data)
+            except error_type as error:
+                raise DecompressionError(str(error)) from error
+            if not stream.eof or not part:
+                raise DecompressionError("a Zstandard frame is cut off")
+            parts.append(part)
+            have += len(part)
+            data = stream.unused_data
+        if have != length:
+            raise DecompressionError("it holds %d bytes instead of %d" % (have, length))
+        return b"".join(parts)
+
+    return decompress
+
+
+def _zstd_module() -> Any:
+    try:
+        from compression import zstd
+
+        return zstd
+    except ImportError:
+        pass
+    try:
+        from backports import zstd as backported
+
+        return backported
+    except ImportError:
+        pass
+    try:
+        import zstandard
+
+        return zstandard
+    except ImportError:
+        raise MissingPackageError(
+            "Zstandard compression needs a Python package that is not installed",
+            remedy="install 'zstandard' or 'backports.zstd' (or use Python 3.14 or later)",
+        ) from None

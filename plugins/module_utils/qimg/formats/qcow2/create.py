@@ -1,0 +1,244 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Making a new qcow2 image, in the layout that QEMU gives it."""
+from __future__ import annotations
+
+from collections import namedtuple
+
+from ...errors import ImageError, OptionError
+from ...limits import DEFAULT_LIMITS, MAX_IMAGE_BYTES, Limits
+from ...sizes import round_up
+from ..options import BOOL, NUM, SIZE, STR, CreateOption
+from . import resizing
+from .amending import VERSIONS
+from .image import Qcow2Image
+from .layout import (
+    COMPRESSION_NAMES,
+    COMPRESSION_TYPE,
+    CRYPT_NONE,
+    EXT_BACKING_FORMAT,
+    EXT_DATA_FILE,
+    EXT_FEATURE_NAMES,
+    EXTENDED_L2,
+    EXTERNAL_DATA_FILE,
+    LAZY_REFCOUNTS,
+    MAX_BACKING_NAME,
+    MAX_CLUSTER_BITS,
+    MAX_L1_BYTES,
+    MIN_CLUSTER_BITS,
+    MIN_EXTENDED_L2_CLUSTER_BITS,
+    MIN_FEATURE_NAMES_CLUSTER_SIZE,
+    RAW_EXTERNAL_DATA,
+    V2_HEADER_LENGTH,
+    V3_HEADER_LENGTH,
+    ZLIB,
+    Header,
+    feature_name_table,
+)
+from .metadata import Metadata
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ...storage.base import Storage
+    from ..base import Image
+
+PREALLOCATION_MODES = ("off", "metadata", "falloc", "full")
+
+#: In the order in which qemu-img prints them.
+OPTIONS = (
+    CreateOption("cluster_size", SIZE, "qcow2 cluster size", 65536),
+    CreateOption("extended_l2", BOOL, "Extended L2 tables", False),
+    CreateOption("preallocation", STR, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
+    CreateOption("compression_type", STR, "Compression method used for image cluster compression", "zlib"),
+    CreateOption("size", SIZE, "Virtual disk size", None, True, True),
+    CreateOption("compat", STR, "Compatibility level (v2 [0.10] or v3 [1.1])", None, True, True),
+    CreateOption("backing_file", STR, "File name of a base image", None, True, True),
+    CreateOption("backing_fmt", STR, "Image format of the base image", None, True, True),
+    CreateOption("data_file", STR, "File name of an external data file", None, True, True),
+    CreateOption("data_file_raw", BOOL, "The external data file must stay valid as a raw image", None, True, True),
+    CreateOption("lazy_refcounts", BOOL, "Postpone refcount updates", False, True, True),
+    CreateOption("refcount_bits", NUM, "Width of a reference count entry in bits", 16, True, True),
+)
+
+
+class _Choice(
+    namedtuple(
+        "_Choice",
+        [
+            "size",
+            "cluster_bits",
+            "extended_l2",
+            "preallocation",
+            "compression_type",
+            "version",
+            "backing_file",
+            "backing_fmt",
+            "data_file",
+            "data_file_raw",
+            "lazy_refcounts",
+            "refcount_order",
+        ],
+    )
+):
+    """The options of one creation, checked against each other."""
+
+    __slots__ = ()
+
+
+def validate(options: dict[str, Any]) -> _Choice:
+    """Check creation options, by themselves and against each other.
+
+    :param options: by option name, of the declared types; missing ones have their defaults
+    :raises OptionError: in QEMU's words
+    """
+    given = {option.name: option.default for option in OPTIONS}
+    given.update(options)
+    size = round_up(given["size"], 512)
+    cluster_size = given["cluster_size"]
+    bits = cluster_size.bit_length() - 1
+    if cluster_size & (cluster_size - 1) or not MIN_CLUSTER_BITS <= bits <= MAX_CLUSTER_BITS:
+        raise OptionError("Cluster size must be a power of two between 512 and 2048k")
+    compat = given["compat"] or "1.1"
+    if compat not in VERSIONS:
+        raise OptionError("Parameter 'version' does not accept value '%s'" % compat)
+    version = VERSIONS[compat]
+    preallocation = given["preallocation"] or "off"
+    if preallocation not in PREALLOCATION_MODES:
+        raise OptionError("Parameter 'preallocation' does not accept value '%s'" % preallocation)
+    if given["compression_type"] not in COMPRESSION_NAMES:
+        raise OptionError("Parameter 'compression-type' does not accept value '%s'" % given["compression_type"])
+    compression_type = COMPRESSION_NAMES.index(given["compression_type"])
+    width = given["refcount_bits"]
+    backing_file = given["backing_file"] or ""
+    choice = _Choice(
+        size,
+        bits,
+        given["extended_l2"],
+        preallocation,
+        compression_type,
+        version,
+        backing_file,
+        given["backing_fmt"],
+        given["data_file"],
+        bool(given["data_file_raw"]),
+        given["lazy_refcounts"],
+        width.bit_length() - 1,
+    )
+    _check_exclusions(choice, width)
+    return choice
+
+
+def _check_exclusions(choice: _Choice, width: int) -> None:
+    newer = "(use version=v3 or greater)"
+    if choice.extended_l2:
+        if choice.version < 3:
+            raise OptionError("Extended L2 entries are only supported with compatibility level 1.1 and above " + newer)
+        if choice.cluster_bits < MIN_EXTENDED_L2_CLUSTER_BITS:
+            raise OptionError(
+                "Extended L2 entries are only supported with cluster sizes of at least %u bytes"
+                % (1 << MIN_EXTENDED_L2_CLUSTER_BITS)
+            )
+    if choice.backing_file and choice.preallocation != "off" and not choice.extended_l2:
+        raise OptionError("Backing file and preallocation can only be used at the same time if extended_l2 is enabled")
+    if choice.lazy_refcounts and choice.version < 3:
+        raise OptionError("Lazy refcounts only supported with compatibility level 1.1 and above " + newer)
+    if width not in (1, 2, 4, 8, 16, 32, 64):
+        raise OptionError("Refcount width must be a power of two and may not exceed 64 bits")
+    if choice.version < 3 and width != 16:
+        raise OptionError("Different refcount widths than 16 bits require compatibility level 1.1 or above " + newer)
+    if choice.data_file_raw and not choice.data_file:
+        raise OptionError("data-file-raw requires data-file")
+    if choice.backing_file and choice.data_file_raw:
+        raise OptionError("Backing file and data-file-raw cannot be used at the same time")
+    if choice.data_file and choice.version < 3:
+        raise OptionError("External data files are only supported with compatibility level 1.1 and above " + newer)
+    if choice.compression_type != ZLIB and choice.version < 3:
+        raise OptionError("Non-zlib compression type is only supported with compatibility level 1.1 and above " + newer)
+    if len(choice.backing_file.encode("utf-8", "surrogateescape")) > MAX_BACKING_NAME:
+        raise OptionError("Backing file name too long")
+
+
+def create(
+    storage: Storage,
+    filename: str,
+    options: dict[str, Any],
+    data_file: Storage | None = None,
+    backing: Image | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Qcow2Image:
+    """Lay out an empty image in ``storage`` (which must be empty), ready to be written to.
+
+    :param options: as for :func:`validate`; ``size`` is needed
+    :param data_file: the external data file, where ``options`` name one
+    :param backing: the backing file, opened, if guest data is going to be written above it
+    :raises OptionError: the options exclude each other
+    :raises ImageError: the size is too large for the cluster size
+    """
+    choice = validate(options)
+    cluster_size = 1 << choice.cluster_bits
+    header = Header(
+        choice.version,
+        0,
+        0,
+        choice.cluster_bits,
+        choice.size,
+        CRYPT_NONE,
+        0,
+        0,
+        cluster_size,
+        1,
+        0,
+        0,
+        (EXTERNAL_DATA_FILE if choice.data_file else 0)
+        | (COMPRESSION_TYPE if choice.compression_type != ZLIB else 0)
+        | (EXTENDED_L2 if choice.extended_l2 else 0),
+        LAZY_REFCOUNTS if choice.lazy_refcounts else 0,
+        RAW_EXTERNAL_DATA if choice.data_file_raw else 0,
+        choice.refcount_order,
+        V2_HEADER_LENGTH if choice.version == 2 else V3_HEADER_LENGTH,
+        choice.compression_type,
+        b"",
+    )
+    metadata = Metadata(storage, header, _extensions(choice), _encode(choice.backing_file), b"", limits, fresh=True)
+    metadata.data_file = data_file
+    entries = metadata.geometry.l1_entries(choice.size)
+    if choice.size > MAX_IMAGE_BYTES or entries * 8 > MAX_L1_BYTES:
+        raise ImageError(
+            "The image size is too large for file format 'qcow2' (try using a larger cluster size)",
+            format="qcow2",
+        )
+    # Header, refcount table and the first refcount block come first, then the L1 table.
+    metadata.refcounts.take_first_clusters(3, block_cluster=2)
+    mapping = metadata.mapping
+    mapping.resize_l1(entries)
+    mapping.place_l1()
+    image = Qcow2Image(metadata, filename, backing, limits)
+    preallocation = "metadata" if choice.data_file_raw and choice.preallocation == "off" else choice.preallocation
+    if data_file is not None:
+        _size_data_file(data_file, choice)
+    if preallocation in ("falloc", "full") and data_file is None:
+        resizing.preallocate_contiguous(metadata, choice.size, preallocation)
+    elif preallocation != "off" and choice.size:
+        resizing.preallocate(metadata, 0, choice.size, preallocation)
+    return image
+
+
+def _extensions(choice: _Choice) -> list[tuple[int, bytes]]:
+    extensions = []
+    if choice.backing_file and choice.backing_fmt:
+        extensions.append((EXT_BACKING_FORMAT, _encode(choice.backing_fmt)))
+    if choice.data_file:
+        extensions.append((EXT_DATA_FILE, _encode(choice.data_file)))
+    if choice.version >= 3 and 1 << choice.cluster_bits >= MIN_FEATURE_NAMES_CLUSTER_SIZE:
+        extensions.append((EXT_FEATURE_NAMES, feature_name_table()))
+    return extensions
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _size_data_file(data_file: Storage, choice: _Choice) -> None:
+    data_file.truncate(choice.size)

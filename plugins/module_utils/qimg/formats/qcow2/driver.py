@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""The row of qcow2 in the table of formats."""
+from __future__ import annotations
+
+from ...errors import CorruptImageError, FormatError, OptionError
+from ..base import Format
+from . import create
+from .image import Qcow2Image
+from .layout import CORRUPT, CRYPT_NONE, DIRTY
+from .metadata import Metadata
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ...storage.base import Storage
+    from ..base import Image
+    from ..opening import Children, NewFiles
+
+
+def open_image(storage: Storage, filename: str, node: dict[str, Any], children: Children) -> Image:
+    """Open a qcow2 image with what it refers to.
+
+    :raises FormatError: it is not valid, or marked as corrupt and to be written
+    """
+    metadata = Metadata.load(storage, children.limits)
+    header = metadata.header
+    for_check = children.purpose == "check"
+    if not header.refcount_table_clusters and not for_check:
+        raise FormatError("Image does not contain a reference count table", path=filename, format="qcow2")
+    if storage.writable and header.incompatible_features & CORRUPT and not for_check:
+        raise CorruptImageError(
+            "qcow2: Image is corrupt; cannot be opened read/write",
+            path=filename,
+            format="qcow2",
+            remedy="repair it with a check that repairs all (on a backup copy first)",
+        )
+    if children.purpose == "info":
+        return Qcow2Image(metadata, filename, None, children.limits)
+    if header.crypt_method != CRYPT_NONE:
+        raise OptionError("Parameter 'encrypt.key-secret' is required for cipher", path=filename, format="qcow2")
+    if metadata.has_data_file:
+        metadata.data_file = children.open_file("data-file", metadata.data_file_name, "data file")
+    elif "data-file" in node:
+        raise OptionError("'data-file' can only be set for images with an external data file", path=filename)
+    try:
+        backing_file = metadata.backing_file.decode("utf-8", "surrogateescape") or None
+        backing = children.open_backing(backing_file, metadata.backing_format)
+        image = Qcow2Image(metadata, filename, backing, children.limits)
+        try:
+            if storage.writable and header.incompatible_features & DIRTY and not for_check:
+                _repair_dirty(image)
+        except BaseException:
+            if backing is not None:
+                backing.abandon()
+            raise
+    except BaseException:
+        if metadata.data_file is not None:
+            metadata.data_file.close()
+        raise
+    return image
+
+
+def _repair_dirty(image: Qcow2Image) -> None:
+    """Lazy refcounts were left behind by a program that died: they are made right before anything is written.
+
+    :raises CorruptImageError: they could not be
+    """
+    result = image.check("all")
+    if result.corruptions or result.check_errors:
+        raise CorruptImageError(
+            "Could not repair dirty image",
+            path=image.filename,
+            format="qcow2",
+            remedy="check the image, and restore it from a backup",
+        )
+
+
+def create_image(files: NewFiles, filename: str, options: dict[str, Any], backing: Image | None) -> Image:
+    """An empty image, ready to be written to."""
+    choice = create.validate(options)
+    data_file = files.add(choice.data_file, "data file") if choice.data_file else None
+    return create.create(files.main, filename, options, data_file, backing)
+
+
+FORMAT = Format("qcow2", open_image, create_image, create.OPTIONS, False, None)

@@ -1,0 +1,434 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""A qcow2 image as a guest disk."""
+from __future__ import annotations
+
+from ...errors import OptionError, UnsupportedOperationError
+from ...limits import DEFAULT_LIMITS, Limits
+from ...references import resolve_reference
+from ..base import (
+    ABSENT,
+    COMPRESSED as COMPRESSED_KIND,
+    DATA,
+    DATA_ZERO,
+    Amendable,
+    BitmapInfo,
+    Checkable,
+    CheckResult,
+    Compressing,
+    Emptyable,
+    HasBitmaps,
+    HasSnapshots,
+    Image,
+    Rebasable,
+    Resizable,
+    Run,
+    SnapshotInfo,
+)
+from . import amending, check as checking, compression, resizing, snapshot_actions
+from .layout import (
+    COMPRESSION_NAMES,
+    COPIED,
+    CORRUPT,
+    CRYPT_NONE,
+    DIRTY,
+    EXT_BACKING_FORMAT,
+    EXTENDED_L2,
+    LAZY_REFCOUNTS,
+    MAX_BACKING_NAME,
+    OFFSET_MASK,
+    RAW_EXTERNAL_DATA,
+    corrupt,
+)
+from .metadata import Metadata
+from .reading import table_runs
+from .snapshots import Snapshot
+from .table_runs import equal_run_end
+from .writing import Writer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from ...storage.base import Buffer, Storage
+
+#: Freed runs shorter than this are left to be used again.
+_MIN_DISCARD = 256 << 10
+
+
+class Qcow2Image(
+    Image, Resizable, Checkable, HasSnapshots, HasBitmaps, Rebasable, Amendable, Compressing, Emptyable
+):
+    """A guest disk in a qcow2 file.
+
+    :param metadata: owns the storage from now on
+    :param backing: the opened backing file, owned from now on
+    """
+
+    format = "qcow2"
+    can_repair = True
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        filename: str,
+        backing: Image | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.metadata = metadata
+        self.filename = filename
+        self.storage = metadata.storage
+        self.writable = metadata.storage.writable
+        self.backing = backing
+        self.cluster_size = metadata.geometry.cluster_size
+        self.encrypted = metadata.header.crypt_method != CRYPT_NONE
+        self._limits = limits
+        self._decompress: Callable[[bytes, int], bytes] | None = None
+        self._sparse: bool | None = None
+        self._writer: Writer | None = None
+
+    # What the header says
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        return self.metadata.header.size // 512 * 512
+
+    @property
+    def backing_file(self) -> str | None:  # type: ignore[override]
+        name = self.metadata.backing_file
+        return name.decode("utf-8", "surrogateescape") if name else None
+
+    @property
+    def full_backing_file(self) -> str | None:  # type: ignore[override]
+        name = self.backing_file
+        try:
+            return resolve_reference(self.filename, name) if name else None
+        except UnsupportedOperationError:
+            return None
+
+    @property
+    def backing_format(self) -> str | None:  # type: ignore[override]
+        return self.metadata.backing_format
+
+    @property
+    def dirty(self) -> bool:  # type: ignore[override]
+        return bool(self.metadata.header.incompatible_features & DIRTY)
+
+    @property
+    def corrupt(self) -> bool:
+        """Whether a program has marked the image as corrupt."""
+        return bool(self.metadata.header.incompatible_features & CORRUPT)
+
+    @property
+    def data_storage(self) -> Storage:
+        """Where guest data lies: the external data file, or the image's own file."""
+        return self.metadata.data_file or self.storage
+
+    def format_specific(self) -> dict[str, Any]:
+        header = self.metadata.header
+        compression_type = COMPRESSION_NAMES[header.compression_type]
+        refcount_bits = 1 << header.refcount_order
+        if header.version == 2:
+            return {"compat": "0.10", "refcount-bits": refcount_bits, "compression-type": compression_type}
+        data: dict[str, Any] = {
+            "compat": "1.1",
+            "lazy-refcounts": bool(header.compatible_features & LAZY_REFCOUNTS),
+            "refcount-bits": refcount_bits,
+            "corrupt": self.corrupt,
+            "extended-l2": bool(header.incompatible_features & EXTENDED_L2),
+            "compression-type": compression_type,
+        }
+        if self.bitmaps:
+            data["bitmaps"] = [_bitmap_document(bitmap) for bitmap in self.bitmaps]
+        if self.metadata.has_data_file:
+            data["data-file"] = self.metadata.data_file_name
+            data["data-file-raw"] = bool(header.autoclear_features & RAW_EXTERNAL_DATA)
+        return data
+
+    @property
+    def has_other_files(self) -> bool:
+        return self.metadata.has_data_file
+
+    def creation_options(self) -> dict[str, Any]:
+        header = self.metadata.header
+        return {
+            "cluster_size": self.metadata.geometry.cluster_size,
+            "extended_l2": bool(header.incompatible_features & EXTENDED_L2),
+            "compression_type": COMPRESSION_NAMES[header.compression_type],
+            **amending.current_options(self.metadata),
+        }
+
+    # Reading
+
+    def runs(self, offset: int, length: int) -> Iterator[Run]:
+        mapping = self.metadata.mapping
+        span = self.metadata.geometry.l2_span
+        has_data_file = self.metadata.has_data_file
+        data_storage = self.data_storage
+        end = offset + length
+        while offset < end:
+            l1_index = offset // span
+            table = mapping.table(l1_index)
+            if table is None:
+                stop_index = l1_index
+                limit = min(len(mapping.l1), (end - 1) // span + 1)
+                while stop_index < limit and not mapping.l1[stop_index] & OFFSET_MASK:
+                    stop_index = equal_run_end(mapping.l1, stop_index, limit)
+                stop = end if stop_index >= len(mapping.l1) else min(end, stop_index * span)
+                yield Run(offset, stop - offset, ABSENT, None, None)
+                offset = stop
+                continue
+            base = l1_index * span
+            stop = min(end, base + span)
+            for start, run_length, kind, host in table_runs(
+                table.entries, self.metadata.geometry, offset - base, stop - base, has_data_file, self.storage.name
+            ):
+                if kind == DATA and self._is_sparse:
+                    yield from self._sparse_runs(base + start, run_length, host or 0)
+                elif host is None:
+                    yield Run(base + start, run_length, kind, None, None)
+                else:
+                    yield Run(base + start, run_length, kind, data_storage, host)
+            offset = stop
+
+    def _sparse_runs(self, start: int, length: int, host: int) -> Iterator[Run]:
+        """Split a data run by what the file system knows to be holes."""
+        for offset, piece, is_data in self.data_storage.extents(host, length):
+            kind = DATA if is_data else DATA_ZERO
+            yield Run(start + offset - host, piece, kind, self.data_storage, offset)
+
+    @property
+    def _is_sparse(self) -> bool:
+        """Whether the file has markedly fewer bytes than its refcounts say, as after ``preallocation=metadata``."""
+        if self._sparse is None:
+            allocated = self.storage.allocated_size
+            if allocated is None or self.writable:
+                self._sparse = False
+                return False
+            bits = self.metadata.geometry.cluster_bits
+            real_clusters = allocated >> bits
+            threshold = max(real_clusters * 10 // 9, real_clusters + 2)
+            file_clusters = -(-self.storage.size >> bits)
+            self._sparse = file_clusters >= threshold and self._used_clusters(file_clusters) >= threshold
+        return self._sparse
+
+    def _used_clusters(self, clusters: int) -> int:
+        refcounts = self.metadata.refcounts
+        used = 0
+        for first in range(0, clusters, refcounts.block_entries):
+            count = min(refcounts.block_entries, clusters - first)
+            used += sum(len(part) - part.count(0) for part in refcounts.slices(first, count))
+        return used
+
+    @property
+    def write_unit(self) -> int:
+        return self.metadata.geometry.subcluster_size
+
+    def encoded_reader(self, offset: int, length: int) -> Callable[[Buffer], None]:
+        geometry = self.metadata.geometry
+        jobs = []
+        position, end = offset, offset + length
+        while position < end:
+            table = self.metadata.mapping.table(position // geometry.l2_span)
+            index = (position >> geometry.cluster_bits) % geometry.l2_entries * geometry.entry_words
+            inner = position & (geometry.cluster_size - 1)
+            piece = min(end - position, geometry.cluster_size - inner)
+            host, readable = geometry.compressed_range(table.entries[index] if table else 0)
+            jobs.append((position - offset, inner, piece, host, readable))
+            position += piece
+        if self._decompress is None:
+            self._decompress = compression.decompressor(self.metadata.header.compression_type)
+        return _CompressedReader(self.storage, jobs, geometry.cluster_size, self._decompress)
+
+    # Writing
+
+    @property
+    def writer(self) -> Writer:
+        """What lays out guest data."""
+        if self._writer is None:
+            if not self.writable:
+                raise UnsupportedOperationError("The image is open for reading only", path=self.filename)
+            self._writer = Writer(self.metadata, self)
+        return self._writer
+
+    def place(self, offset: int, length: int) -> list[tuple[Storage, int, int]]:
+        return self.writer.place(offset, length)
+
+    def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
+        self.writer.write_zeroes(offset, length, deallocate)
+
+    def discard(self, offset: int, length: int) -> None:
+        self.writer.discard(offset, length)
+
+    def compressor(self) -> Callable[[Buffer], bytes | None]:
+        compress = compression.compressor(self.metadata.header.compression_type)
+        limit = self.metadata.geometry.cluster_size
+
+        def compress_cluster(data: Buffer) -> bytes | None:
+            packed = compress(data)
+            return packed if len(packed) < limit else None
+
+        return compress_cluster
+
+    def write_compressed(self, offset: int, data: bytes | None, plain: memoryview) -> None:
+        self.writer.write_compressed(offset, data, plain)
+
+    def flush(self) -> None:
+        if not self.writable:
+            return
+        if self._writer is not None:
+            self._writer.finish()
+        self._commit()
+
+    def _commit(self) -> None:
+        """Make every change the image on disk, and give larger runs that it freed back to the file system."""
+        freed = self.metadata.commit()
+        bits = self.metadata.geometry.cluster_bits
+        for first, end in freed:
+            if (end - first) << bits >= _MIN_DISCARD:
+                self.storage.discard(first << bits, (end - first) << bits)
+
+    def _change(self, work: Callable[[], Any]) -> Any:
+        """Make a change that is either complete on disk or did not happen; an error leaves the image as it was."""
+        if not self.writable:
+            raise UnsupportedOperationError("The image is open for reading only", path=self.filename)
+        self.flush()
+        try:
+            result = work()
+            self.flush()
+            return result
+        except BaseException:
+            self.metadata.roll_back()
+            data_file = self.metadata.data_file
+            self.metadata = Metadata.load(self.storage, self._limits)
+            self.metadata.data_file = data_file
+            self._writer = None
+            raise
+
+    def resize(self, size: int, preallocation: str = "off") -> None:
+        shrinks = size < self.metadata.header.size
+        self._change(lambda: self.change_size(size, preallocation))
+        if shrinks:
+            self._clear_behind_end()
+            self.metadata.trim()
+
+    def _clear_behind_end(self) -> None:
+        """Zero what the last cluster still holds behind the end: a later, larger disk must not show it again."""
+        end = self.metadata.header.size
+        tail = -end % self.metadata.geometry.cluster_size
+        table = self.metadata.mapping.table(end // self.metadata.geometry.l2_span) if tail else None
+        if table is None:
+            return
+        index = (end >> self.metadata.geometry.cluster_bits) % self.metadata.geometry.l2_entries
+        if table.entries[index * self.metadata.geometry.entry_words] & COPIED:
+            for _start, length, kind, storage, host in self.runs(end, tail):
+                if kind == DATA:
+                    storage.write_zeroes(host, length, deallocate=False)
+
+    def change_size(self, size: int, preallocation: str) -> None:
+        """As :meth:`resize`, but not yet on disk."""
+        resizing.resize(self, size, preallocation)
+
+    def check(self, repair: str | None = None, report: Callable[[str], None] | None = None) -> CheckResult:
+        say = report or (lambda line: None)
+        if repair is None:
+            return checking.check(self.metadata, None, say)
+        result: CheckResult = self._change(lambda: checking.check(self.metadata, repair, say))
+        return result
+
+    @property
+    def snapshots(self) -> list[SnapshotInfo]:
+        return [snapshot.info() for snapshot in self.metadata.snapshots]
+
+    def create_snapshot(self, name: str, seconds: int, nanoseconds: int) -> SnapshotInfo:
+        encoded = name.encode("utf-8", "surrogateescape")
+        entry: Snapshot = self._change(
+            lambda: snapshot_actions.create(self.metadata, encoded, seconds, nanoseconds)
+        )
+        return entry.info()
+
+    def apply_snapshot(self, snapshot: SnapshotInfo) -> None:
+        self._change(lambda: snapshot_actions.apply(self.metadata, self._entry(snapshot)))
+
+    def delete_snapshot(self, snapshot: SnapshotInfo) -> None:
+        self._change(lambda: snapshot_actions.delete(self.metadata, self._entry(snapshot)))
+
+    def view_snapshot(self, snapshot: SnapshotInfo) -> None:
+        l1 = snapshot_actions.snapshot_l1(self.metadata, self._entry(snapshot))
+        self.metadata.view_l1(l1)
+
+    def _entry(self, wanted: SnapshotInfo) -> Snapshot:
+        for snapshot in self.metadata.snapshots:
+            if snapshot.info() == wanted:
+                return snapshot
+        raise OptionError("snapshot not found", path=self.filename)
+
+    @property
+    def bitmaps(self) -> list[BitmapInfo]:
+        if not self.metadata.has_valid_bitmaps and not self.writable:
+            return []
+        return [bitmap.info() for bitmap in self.metadata.bitmaps.bitmaps]
+
+    def change_backing(self, backing_file: str | None, backing_format: str | None) -> None:
+        name = (backing_file or "").encode("utf-8", "surrogateescape")
+        if len(name) > MAX_BACKING_NAME:
+            raise OptionError("Backing file name too long", path=self.filename)
+
+        def change() -> None:
+            self.metadata.backing_file = name
+            content = backing_format.encode() if backing_file and backing_format else None
+            self.metadata.set_extension(EXT_BACKING_FORMAT, content)
+
+        self._change(change)
+
+    def current_options(self) -> dict[str, Any]:
+        return amending.current_options(self.metadata)
+
+    def amend(self, options: dict[str, Any]) -> None:
+        self._change(lambda: amending.amend(self, options))
+
+    def make_empty(self) -> None:
+        self._change(lambda: resizing.drop_all(self.metadata))
+        self.metadata.trim()
+
+    def _release(self) -> None:
+        if self.writable and not self.metadata.fresh:
+            self.metadata.roll_back()
+        if self.metadata.data_file is not None:
+            self.metadata.data_file.close()
+        super()._release()
+
+
+def _bitmap_document(bitmap: BitmapInfo) -> dict[str, Any]:
+    flags = (["in-use"] if bitmap.inconsistent else []) + (["auto"] if bitmap.enabled else [])
+    return {"flags": flags, "name": bitmap.name, "granularity": bitmap.granularity}
+
+
+class _CompressedReader:
+    """Reads a run of compressed clusters; holds no reference to tables that may change."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        jobs: list[tuple[int, int, int, int, int]],
+        cluster_size: int,
+        decompress: Callable[[bytes, int], bytes],
+    ) -> None:
+        self._storage = storage
+        #: (position in the buffer, offset within the cluster, length, host offset, readable bytes)
+        self._jobs = jobs
+        self._cluster_size = cluster_size
+        self._decompress = decompress
+
+    def __call__(self, buffer: Buffer) -> None:
+        view = memoryview(buffer)
+        for position, inner, length, host, readable in self._jobs:
+            packed = self._storage.read(host, readable)
+            try:
+                plain = self._decompress(packed, self._cluster_size)
+            except compression.DecompressionError as error:
+                raise corrupt(
+                    self._storage.name, "A compressed cluster cannot be decompressed: %s" % error, host
+                ) from error
+            view[position : position + length] = plain[inner : inner + length]

@@ -1,0 +1,344 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""All metadata of one qcow2 file, changed in memory and committed in one step.
+
+This is shadow paging.  Everything that changes is written to clusters that the image on disk does not use; then one
+write of the header's sector makes it the image.  Whenever the process or the machine dies, what is on disk is the
+image before the transaction or the image after it, and both are free of errors and of leaks.
+"""
+from __future__ import annotations
+
+from ...errors import FormatError, UnsupportedFeatureError
+from ...limits import DEFAULT_LIMITS, MAX_IMAGE_BYTES, Limits
+from . import header_area, snapshots as snapshot_table
+from .bitmaps import BitmapDirectory
+from .layout import (
+    BITMAPS_VALID,
+    CORRUPT,
+    CRYPT_LUKS,
+    EXT_BACKING_FORMAT,
+    EXT_BITMAPS,
+    EXT_DATA_FILE,
+    EXT_PADDING,
+    EXTENDED_L2,
+    EXTERNAL_DATA_FILE,
+    KNOWN_AUTOCLEAR,
+    MAX_BACKING_NAME,
+    MAX_L1_BYTES,
+    MAX_REFCOUNT_ORDER,
+    MAX_REFCOUNT_TABLE_BYTES,
+    MAX_SNAPSHOTS,
+    Geometry,
+    Header,
+    check_features,
+    pack_extensions,
+    parse_extensions,
+    parse_header,
+    words_from_bytes,
+)
+from .mapping import Mapping
+from .refcounts import Refcounts
+from .snapshots import Snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+
+    from ...storage.base import Storage
+
+
+class Metadata:
+    """Header, tables, refcounts, snapshots and bitmaps of one qcow2 file.
+
+    :param live: the beginning of the file as it is on disk, up to the last byte that counts (``b""``: a new file)
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        header: Header,
+        extensions: list[tuple[int, bytes]],
+        backing_file: bytes,
+        live: bytes,
+        limits: Limits = DEFAULT_LIMITS,
+        fresh: bool = False,
+    ) -> None:
+        self.storage = storage
+        self.header = header
+        self.extensions = extensions
+        self.backing_file = backing_file
+        self.geometry = Geometry(header.cluster_bits, bool(header.incompatible_features & EXTENDED_L2))
+        self.fresh = fresh
+        self.refcounts = Refcounts(
+            storage,
+            self.geometry,
+            header.refcount_order,
+            header.refcount_table_offset,
+            header.refcount_table_clusters,
+            limits.table_cache_bytes // 2,
+            fresh,
+        )
+        self.limits = limits
+        self._live = live
+        self._mapping: Mapping | None = None
+        self._snapshots: list[Snapshot] | None = None
+        self._snapshot_table_bytes = 0
+        self._snapshots_changed = False
+        self._bitmaps: BitmapDirectory | None = None
+        self._file_size = storage.size
+        #: The external data file, where guest data lies if there is one.
+        self.data_file: Storage | None = None
+
+    @classmethod
+    def load(cls, storage: Storage, limits: Limits = DEFAULT_LIMITS) -> Metadata:
+        """Read and validate the header of an existing image; tables are read when they are needed.
+
+        :raises FormatError: the header is not valid
+        """
+        path = storage.name
+        header = parse_header(storage.read(0, 512), path)
+        cluster = storage.read(0, 1 << header.cluster_bits)
+        if header.version >= 3:
+            header = parse_header(cluster, path)
+        extensions = parse_extensions(cluster, header, path)
+        check_features(header, extensions, path)
+        _validate(header, path)
+        backing_file = b""
+        live_end = header.header_length + len(pack_extensions(extensions))
+        if header.backing_file_offset:
+            name_end = header.backing_file_offset + header.backing_file_size
+            if header.backing_file_size > min(MAX_BACKING_NAME, len(cluster) - header.backing_file_offset):
+                raise FormatError("Backing file name too long", path=path, format="qcow2")
+            backing_file = cluster[header.backing_file_offset : name_end]
+            live_end = max(live_end, name_end)
+        kept = [extension for extension in extensions if extension[0] != EXT_PADDING]
+        return cls(storage, header, kept, backing_file, cluster[:live_end], limits)
+
+    # Parts, read when needed
+
+    @property
+    def mapping(self) -> Mapping:
+        """The active L1 table and its L2 tables."""
+        if self._mapping is None:
+            entries = self.header.l1_size
+            l1 = words_from_bytes(bytes(entries * 8) if self.fresh else self.read_l1(self.header.l1_table_offset, entries))
+            self._mapping = Mapping(
+                self.storage,
+                self.geometry,
+                l1,
+                self.header.l1_table_offset,
+                self.refcounts,
+                self.limits.table_cache_bytes // 2,
+                self.fresh,
+            )
+        return self._mapping
+
+    def read_l1(self, offset: int, entries: int) -> bytes:
+        """The bytes of an L1 table.
+
+        :raises StorageError: it cannot be read
+        """
+        return self.storage.read(offset, entries * 8)
+
+    def view_l1(self, l1: array[int]) -> None:
+        """Read the guest disk by another L1 table from now on; for images that are only read."""
+        self._mapping = Mapping(self.storage, self.geometry, l1, 0, self.refcounts, self.limits.table_cache_bytes // 2)
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """The snapshot table; change it by :meth:`set_snapshots`."""
+        if self._snapshots is None:
+            self._snapshots, self._snapshot_table_bytes = snapshot_table.read_table(
+                self.storage, self.header.snapshots_offset, self.header.nb_snapshots, self.header.size
+            )
+        return self._snapshots
+
+    @property
+    def snapshot_table_bytes(self) -> int:
+        """Length of the snapshot table on disk."""
+        return self._snapshot_table_bytes if self.snapshots else 0
+
+    def set_snapshots(self, entries: list[Snapshot]) -> None:
+        """Replace the snapshot table."""
+        if self.snapshots is not entries:
+            self._snapshots = entries
+        self._snapshots_changed = True
+
+    @property
+    def has_valid_bitmaps(self) -> bool:
+        """Whether the bitmaps extension may be trusted (section "Bitmaps extension")."""
+        return bool(self.header.autoclear_features & BITMAPS_VALID) and self.extension(EXT_BITMAPS) is not None
+
+    @property
+    def bitmaps(self) -> BitmapDirectory:
+        """The bitmap directory; empty where the image has none that may be trusted.
+
+        :raises CorruptImageError: the directory is broken
+        """
+        if self._bitmaps is None:
+            extension = self.extension(EXT_BITMAPS) if self.has_valid_bitmaps else None
+            self._bitmaps = BitmapDirectory(
+                self.storage, self.geometry, self.refcounts, extension, self.header.size
+            )
+        return self._bitmaps
+
+    # Header extensions
+
+    def extension(self, kind: int) -> bytes | None:
+        """The content of a header extension."""
+        for found, content in self.extensions:
+            if found == kind:
+                return content
+        return None
+
+    def set_extension(self, kind: int, content: bytes | None) -> None:
+        """Replace a header extension; ``None`` removes it."""
+        if content is None:
+            self.extensions = [extension for extension in self.extensions if extension[0] != kind]
+            return
+        for index, (found, _old) in enumerate(self.extensions):
+            if found == kind:
+                self.extensions[index] = (kind, content)
+                return
+        self.extensions.append((kind, content))
+
+    @property
+    def backing_format(self) -> str | None:
+        """The stored format of the backing file."""
+        content = self.extension(EXT_BACKING_FORMAT)
+        return None if content is None else content.decode("utf-8", "surrogateescape")
+
+    @property
+    def data_file_name(self) -> str | None:
+        """The stored name of the external data file."""
+        content = self.extension(EXT_DATA_FILE)
+        return None if content is None else content.decode("utf-8", "surrogateescape")
+
+    @property
+    def has_data_file(self) -> bool:
+        """Whether guest data lies in another file."""
+        return bool(self.header.incompatible_features & EXTERNAL_DATA_FILE)
+
+    # Committing
+
+    def commit(self) -> list[tuple[int, int]]:
+        """Make all changes since the last commit the image on disk, in one step.
+
+        :returns: runs of host clusters ``(first, end)`` that are free from now on
+        :raises ImageError: nothing has changed on disk; the object must be given up (see :meth:`roll_back`)
+        """
+        self._place_tables()
+        if self.fresh:
+            self._live = b""
+        self.storage.flush()
+        if self.data_file is not None:
+            self.data_file.flush()
+        self._drop_unknown_autoclear()
+        self._live = header_area.write(self.storage, self._live, self.header, self.extensions, self.backing_file)
+        freed = self.refcounts.begin()
+        if self._mapping is not None:
+            self._mapping.begin()
+        self.fresh = False
+        self._file_size = self.storage.size
+        return freed
+
+    def _place_tables(self) -> None:
+        """Write every changed table where the image on disk does not look, and have the header point there."""
+        changes = {}
+        if self._bitmaps is not None and self._bitmaps.changed:
+            self._bitmaps.place()
+            self.set_extension(EXT_BITMAPS, self._bitmaps.extension())
+            valid = self.header.autoclear_features & ~BITMAPS_VALID
+            if self._bitmaps.bitmaps:
+                valid |= BITMAPS_VALID
+            changes["autoclear_features"] = valid
+        if self._snapshots_changed:
+            changes.update(self._place_snapshots())
+        mapping = self._mapping
+        if mapping is not None:
+            mapping.place_l1()
+        if self.refcounts.changed:
+            table_offset, table_clusters = self.refcounts.relocate()
+            changes.update(refcount_table_offset=table_offset, refcount_table_clusters=table_clusters)
+        if mapping is not None:
+            mapping.write()
+            changes.update(l1_table_offset=mapping.l1_offset, l1_size=len(mapping.l1))
+        self.header = self.header._replace(**changes)
+
+    def _place_snapshots(self) -> dict[str, int]:
+        bits = self.geometry.cluster_bits
+        if self._snapshot_table_bytes:
+            old = self.header.snapshots_offset >> bits
+            self.refcounts.add(old, -(-self._snapshot_table_bytes >> bits), -1)
+        packed = snapshot_table.pack_table(self.snapshots)
+        self._snapshot_table_bytes = len(packed)
+        self._snapshots_changed = False
+        if not packed:
+            return {"nb_snapshots": 0, "snapshots_offset": 0}
+        offset = self.refcounts.allocate(-(-len(packed) >> bits)) << bits
+        self.storage.write(offset, packed)
+        return {"nb_snapshots": len(self.snapshots), "snapshots_offset": offset}
+
+    def _drop_unknown_autoclear(self) -> None:
+        """A program that changes an image clears the autoclear bits that it does not know (section "Header")."""
+        bits = self.header.autoclear_features & KNOWN_AUTOCLEAR
+        if not bits & BITMAPS_VALID:
+            self.set_extension(EXT_BITMAPS, None)
+        self.header = self.header._replace(autoclear_features=bits)
+
+    def roll_back(self) -> None:
+        """Give up what was not committed: cut off what the transaction added to the file.
+
+        The object cannot be used afterwards.
+        """
+        if not self.fresh and self.storage.size > self._file_size:
+            self.storage.truncate(self._file_size)
+
+    def trim(self) -> None:
+        """Move tables from the end of the file into free clusters further down, and cut the file behind the last one."""
+        bits = self.geometry.cluster_bits
+        self.refcounts.rewind()
+        self.mapping.move_down()
+        self.refcounts.move_down()
+        self.commit()
+        end = self.refcounts.used_end() << bits
+        if self.storage.size > end:
+            self.storage.truncate(end)
+            self._file_size = end
+
+
+def _validate(header: Header, path: str) -> None:
+    """What can be wrong in a header without looking at the tables.
+
+    :raises FormatError: naming the first thing that is wrong, in QEMU's words
+    """
+
+    def refuse(reason: str) -> FormatError:
+        return FormatError(reason, path=path, format="qcow2")
+
+    def check_table(offset: int, length: int, reason: str) -> None:
+        if offset % cluster_size or offset + length > MAX_IMAGE_BYTES:
+            raise refuse(reason)
+
+    cluster_size = 1 << header.cluster_bits
+    refcount_bytes = header.refcount_table_clusters * cluster_size
+    if header.refcount_order > MAX_REFCOUNT_ORDER:
+        raise refuse("Reference count entry width too large; may not exceed 64 bits")
+    if header.crypt_method > CRYPT_LUKS:
+        raise UnsupportedFeatureError(
+            "Unsupported encryption method %d" % header.crypt_method, path=path, format="qcow2"
+        )
+    if refcount_bytes > MAX_REFCOUNT_TABLE_BYTES:
+        raise refuse("Reference count table too large")
+    check_table(header.refcount_table_offset, refcount_bytes, "Reference count table offset invalid")
+    if header.nb_snapshots > MAX_SNAPSHOTS:
+        raise refuse("Snapshot table too large")
+    check_table(header.snapshots_offset, header.nb_snapshots * 40, "Snapshot table offset invalid")
+    if header.l1_size * 8 > MAX_L1_BYTES:
+        raise refuse("Active L1 table too large")
+    check_table(header.l1_table_offset, header.l1_size * 8, "Active L1 table offset invalid")
+    geometry = Geometry(header.cluster_bits, bool(header.incompatible_features & EXTENDED_L2))
+    if header.size > MAX_IMAGE_BYTES or geometry.l1_entries(header.size) > (1 << 31) - 1:
+        raise refuse("Image is too big")
+    if header.l1_size < geometry.l1_entries(header.size):
+        raise refuse("L1 table is too small")

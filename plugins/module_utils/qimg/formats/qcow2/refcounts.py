@@ -1,0 +1,575 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Refcounts and the cluster allocator of qcow2 (section "Refcounts" of the specification).
+
+Everything here happens in memory; :mod:`.transaction` puts it on disk in one step.  Until then, a cluster that was in
+use when the transaction began keeps its content, because the image on disk still needs it: it is *held*, and not given
+out again.
+"""
+from __future__ import annotations
+
+from ...errors import ImageError
+from ...intervals import IntervalSet
+from . import refcount_widths as widths
+from .layout import (
+    MAX_REFCOUNT_TABLE_BYTES,
+    REFCOUNT_BLOCK_OFFSET_MASK,
+    Geometry,
+    corrupt,
+    words_from_bytes,
+    words_to_bytes,
+)
+from .table_runs import equal_run_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+
+    from ...storage.base import Storage
+
+
+class RefcountOverflowError(ImageError):
+    """A cluster would be used more often than its refcount can say."""
+
+
+class _Block:
+    """One refcount block in memory."""
+
+    __slots__ = ("offset", "counts", "owned", "dirty")
+
+    def __init__(self, offset: int, counts: array[int], owned: bool) -> None:
+        self.offset = offset
+        self.counts = counts
+        #: Whether it lies in a cluster of this transaction, so that it may be written there.
+        self.owned = owned
+        self.dirty = owned
+
+
+class Refcounts:
+    """How often each host cluster is used.
+
+    :param table_clusters: length of the refcount table at ``table_offset``; it is read when it is first needed
+    :param fresh: the file is new: the table is all zero, and nothing on disk needs to be kept
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        geometry: Geometry,
+        order: int,
+        table_offset: int,
+        table_clusters: int,
+        cache_bytes: int,
+        fresh: bool = False,
+    ) -> None:
+        self._storage = storage
+        self._geometry = geometry
+        self.order = order
+        self.max = (1 << (1 << order)) - 1
+        self.block_entries = geometry.cluster_size * 8 >> order
+        self._table = words_from_bytes(bytes(table_clusters * geometry.cluster_size)) if fresh else None
+        self.table_offset = table_offset
+        self.table_owned = fresh
+        self.table_dirty = fresh
+        self._table_clusters = table_clusters
+        self._fresh = fresh
+        self._blocks: dict[int, _Block] = {}
+        self._max_blocks = max(4, cache_bytes // geometry.cluster_size)
+        #: The allocator looks from here on; nothing below is free, or it was passed over as too small.
+        self._hint = 0
+        #: Allocated in this transaction: free in the image on disk.
+        self._owned_clusters = IntervalSet()
+        #: Freed in this transaction: still in use in the image on disk.
+        self.held = IntervalSet()
+
+    @property
+    def table(self) -> array[int]:
+        """The refcount table's entries."""
+        if self._table is None:
+            length = self._table_clusters * self._geometry.cluster_size
+            self._table = words_from_bytes(self._storage.read(self.table_offset, length))
+        return self._table
+
+    @property
+    def changed(self) -> bool:
+        return self.table_dirty or any(block.dirty for block in self._blocks.values())
+
+    # Reading
+
+    def get(self, cluster: int) -> int:
+        """The refcount of one cluster."""
+        block = self._block(cluster // self.block_entries)
+        return block.counts[cluster % self.block_entries] if block else 0
+
+    def slices(self, first: int, count: int) -> list[array[int]]:
+        """The refcounts of a run of clusters, as consecutive arrays."""
+        parts = []
+        while count > 0:
+            index, start = divmod(first, self.block_entries)
+            piece = min(count, self.block_entries - start)
+            block = self._block(index)
+            parts.append(
+                block.counts[start : start + piece] if block else widths.zeroes(self.order, piece)
+            )
+            first += piece
+            count -= piece
+        return parts
+
+    def block_offset(self, index: int) -> int:
+        """Host offset of a refcount block; 0: there is none, all its clusters are free."""
+        return self.table[index] & REFCOUNT_BLOCK_OFFSET_MASK if index < len(self.table) else 0
+
+    def _block(self, index: int) -> _Block | None:
+        block = self._blocks.get(index)
+        if block is None:
+            offset = self.block_offset(index)
+            if not offset:
+                return None
+            if offset % self._geometry.cluster_size:
+                raise corrupt(
+                    self._storage.name,
+                    "Refblock offset %#x unaligned (reftable index: %#x)" % (offset, index),
+                    offset,
+                )
+            data = self._storage.read(offset, self._geometry.cluster_size)
+            block = _Block(offset, widths.unpack(self.order, data), self.owns(offset >> self._geometry.cluster_bits))
+            block.dirty = False
+            self._remember(index, block)
+        return block
+
+    def _remember(self, index: int, block: _Block) -> None:
+        if len(self._blocks) >= self._max_blocks:
+            self._evict()
+        self._blocks[index] = block
+
+    def _evict(self) -> None:
+        """Drop what is not needed; write what may already be written (its cluster is ours)."""
+        for index, block in list(self._blocks.items()):
+            if block.dirty and not block.owned:
+                continue
+            if block.dirty:
+                self._write_block(block)
+            del self._blocks[index]
+            if len(self._blocks) < self._max_blocks // 2:
+                return
+
+    def _write_block(self, block: _Block) -> None:
+        self._storage.write(block.offset, widths.pack(self.order, block.counts))
+        block.dirty = False
+
+    # Changing
+
+    def add(self, first: int, count: int, delta: int) -> None:
+        """Change the refcount of every cluster of a run by ``delta``.
+
+        :raises RefcountOverflowError: a count would leave its range; counts before it in the run have changed, so the
+            transaction must be abandoned
+        """
+        while count > 0:
+            index, start = divmod(first, self.block_entries)
+            piece = min(count, self.block_entries - start)
+            block = self._block(index)
+            if block is None:
+                if delta < 0:
+                    raise self._underflow(first)
+                self._make_block(index)
+                continue
+            self._add_in_block(block, index, start, piece, delta)
+            first += piece
+            count -= piece
+
+    def _add_in_block(self, block: _Block, index: int, start: int, count: int, delta: int) -> None:
+        counts = block.counts
+        base = index * self.block_entries
+        position, end = start, start + count
+        block.dirty = True
+        while position < end:
+            value = counts[position]
+            stop = equal_run_end(counts, position, end)
+            new = value + delta
+            if new < 0:
+                raise self._underflow(base + position)
+            if new > self.max:
+                raise RefcountOverflowError(
+                    "Cluster at offset %#x has a refcount of %d, the most that %d bits hold"
+                    % ((base + position) << self._geometry.cluster_bits, value, 1 << self.order),
+                    path=self._storage.name,
+                    format="qcow2",
+                    remedy="amend the image to wider refcounts (refcount_bits) first",
+                )
+            counts[position:stop] = widths.repeated(self.order, new, stop - position)
+            if new == 0:
+                self._released(base + position, base + stop)
+            elif value == 0:
+                self._taken(base + position, base + stop)
+            position = stop
+
+    def _taken(self, first: int, end: int) -> None:
+        """Clusters went from free to used."""
+        if self._fresh:
+            return
+        # What was freed and is used again (a snapshot that comes back) is still what is on disk, not new.
+        position = first
+        while position < end:
+            run = self.held.next_run(position)
+            if run is None or run[0] >= end:
+                self._owned_clusters.add(position, end)
+                break
+            if run[0] > position:
+                self._owned_clusters.add(position, run[0])
+            stop = min(run[1], end)
+            self.held.remove(max(run[0], position), stop)
+            position = stop
+
+    def _released(self, first: int, end: int) -> None:
+        """Clusters went from used to free."""
+        if self._fresh:
+            self._hint = min(self._hint, first)
+            return
+        # What was taken in this very transaction is free again at once; the rest is held until the commit.
+        position = first
+        while position < end:
+            run = self._owned_clusters.next_run(position)
+            if run is None or run[0] >= end:
+                self.held.add(position, end)
+                break
+            if run[0] > position:
+                self.held.add(position, run[0])
+            stop = min(run[1], end)
+            start = max(run[0], position)
+            self._owned_clusters.remove(start, stop)
+            self._hint = min(self._hint, start)
+            position = stop
+
+    def owns(self, cluster: int) -> bool:
+        """Whether a cluster was allocated in this transaction, so that the image on disk does not need its content."""
+        return self._fresh or cluster in self._owned_clusters
+
+    def _underflow(self, cluster: int) -> ImageError:
+        return corrupt(
+            self._storage.name,
+            "Cluster at offset %#x is in use but its refcount is 0" % (cluster << self._geometry.cluster_bits),
+        )
+
+    def take_first_clusters(self, count: int, block_cluster: int) -> None:
+        """In a new file, have the first clusters used, one of them by the first refcount block."""
+        self._add_block(0, block_cluster)
+        self.add(0, count, 1)
+        self._hint = count
+
+    def take_area(self, first: int, extra: int) -> int:
+        """In a new file, put a new table from cluster ``first`` (the end) on, with all blocks that are missing to
+        describe it and ``extra`` clusters behind it; those are not taken yet.
+
+        :returns: the first cluster behind the table
+        """
+        blocks, table_clusters = metadata_clusters(first + extra, self._geometry, self.order)
+        missing = [index for index in range(blocks) if not self.block_offset(index)]
+        old_first, old_clusters = self.table_offset >> self._geometry.cluster_bits, self._table_clusters
+        self._lengthen_table(max(table_clusters, old_clusters))
+        for number, index in enumerate(missing):
+            self._add_block(index, first + number)
+        table_first = first + len(missing)
+        self._table_clusters = max(table_clusters, old_clusters)
+        self.table_offset = table_first << self._geometry.cluster_bits
+        self.add(first, len(missing) + self._table_clusters, 1)
+        self.add(old_first, old_clusters, -1)
+        return table_first + self._table_clusters
+
+    # Allocating
+
+    def allocate(self, count: int) -> int:
+        """Take ``count`` contiguous free clusters, first fit from where the last search ended.
+
+        :returns: the first cluster
+        """
+        while True:
+            first = self._find_free(count)
+            if self._has_blocks(first, count):
+                self.add(first, count, 1)
+                return first
+            # A new block may have been put where the clusters were found: search again.
+
+    def allocate_at(self, first: int, count: int) -> int:
+        """Take as many free clusters as there are from ``first`` on, ``count`` at the most.
+
+        :returns: how many; 0 if ``first`` is in use
+        """
+        taken = 0
+        while taken < count and self._is_free(first + taken):
+            taken += 1
+        if taken and self._has_blocks(first, taken):
+            self.add(first, taken, 1)
+            return taken
+        return 0
+
+    def _is_free(self, cluster: int) -> bool:
+        return self.get(cluster) == 0 and cluster not in self.held
+
+    def _find_free(self, count: int) -> int:
+        """A run of ``count`` free clusters from the hint on; moves the hint behind it."""
+        start = position = self._hint
+        while position - start < count:
+            index, inner = divmod(position, self.block_entries)
+            block = self._block(index)
+            limit = min(self.block_entries, inner + count - (position - start))
+            if block is not None:
+                used = _first_nonzero(block.counts, inner, limit)
+                if used < limit:
+                    start = position = index * self.block_entries + _first_zero(block.counts, used)
+                    continue
+            stop = index * self.block_entries + limit
+            held = self.held.next_run(position)
+            if held is not None and held[0] < stop:
+                start = position = held[1]
+                continue
+            position = stop
+        self._hint = position
+        return start
+
+    def _has_blocks(self, first: int, count: int) -> bool:
+        """Whether a run is covered by blocks; makes the first missing one if it is not."""
+        for index in range(first // self.block_entries, (first + count - 1) // self.block_entries + 1):
+            if index not in self._blocks and not self.block_offset(index):
+                self._make_block(index)
+                self._hint = min(self._hint, first)
+                return False
+        return True
+
+    def _make_block(self, index: int) -> None:
+        """Give a range of clusters its refcount block."""
+        cluster = self._find_free(1)
+        home = cluster // self.block_entries
+        if index >= len(self.table):
+            self._grow_table(index, cluster)
+        self._add_block(index, cluster)
+        # A block in its own range counts itself; in another one's, that one may have to be made first.
+        if home != index and home not in self._blocks and not self.block_offset(home):
+            self._make_block(home)
+        self.add(cluster, 1, 1)
+
+    def _add_block(self, index: int, cluster: int) -> None:
+        offset = cluster << self._geometry.cluster_bits
+        self.table[index] = offset
+        self.table_dirty = True
+        self._remember(index, _Block(offset, widths.zeroes(self.order, self.block_entries), True))
+
+    def _grow_table(self, index: int, block_cluster: int) -> None:
+        """Make room in the table for block ``index``, which is about to be put into ``block_cluster``."""
+        per_cluster = self._geometry.cluster_size // 8
+        if not self._fresh:
+            # The commit finds a place for the longer table.
+            entries = max(index + 1, len(self.table) * 3 // 2)
+            self._lengthen_table(-(-entries // per_cluster))
+            return
+        # A new image gets QEMU's layout: the table moves behind everything that blocks can describe so far, together
+        # with the blocks that describe its new place, and with half as much again to grow.
+        used_blocks = -(-max(index * self.block_entries + 1, block_cluster) // self.block_entries)
+        first = used_blocks * self.block_entries
+        blocks = metadata_clusters(first, self._geometry, self.order, generous=True)[0]
+        self._lengthen_table(-(-(blocks + -(-blocks // 2)) // per_cluster))
+        old_first, old_clusters = self.table_offset >> self._geometry.cluster_bits, self._table_clusters
+        area_blocks = range(first // self.block_entries, blocks)
+        for number, area_index in enumerate(area_blocks):
+            self._add_block(area_index, first + number)
+        new_clusters = len(self.table) // per_cluster
+        self.table_offset = (first + len(area_blocks)) << self._geometry.cluster_bits
+        self._table_clusters = new_clusters
+        self.add(first, len(area_blocks) + new_clusters, 1)
+        self.add(old_first, old_clusters, -1)
+
+    def _lengthen_table(self, clusters: int) -> None:
+        if clusters * self._geometry.cluster_size > MAX_REFCOUNT_TABLE_BYTES:
+            raise ImageError(
+                "The image cannot grow: its refcount table would be too large",
+                path=self._storage.name,
+                format="qcow2",
+                remedy="convert it to an image with larger clusters",
+            )
+        missing = clusters * self._geometry.cluster_size - len(self.table) * 8
+        self.table.frombytes(bytes(missing))
+        self.table_dirty = True
+
+    # Committing
+
+    def relocate(self) -> tuple[int, int]:
+        """Give every changed block, and the table, a place that the image on disk does not use; write them there.
+
+        :returns: host offset and clusters of the refcount table from now on
+        """
+        bits = self._geometry.cluster_bits
+        per_cluster = self._geometry.cluster_size // 8
+        while True:
+            # Moving a block changes the counts of other blocks, until all that are touched have moved.
+            moving = [index for index, block in self._blocks.items() if block.dirty and not block.owned]
+            for index in moving:
+                self._move_block(index)
+            if moving:
+                continue
+            new_clusters = len(self.table) // per_cluster
+            if self.table_dirty and not (self.table_owned and new_clusters == self._table_clusters):
+                new = self.allocate(new_clusters)
+                if len(self.table) // per_cluster != new_clusters:
+                    # The allocation itself made the table longer: this place is too small.
+                    self.add(new, new_clusters, -1)
+                    continue
+                self.add(self.table_offset >> bits, self._table_clusters, -1)
+                self.table_offset = new << bits
+                self._table_clusters = new_clusters
+                self.table_owned = True
+                continue
+            break
+        for block in self._blocks.values():
+            if block.dirty:
+                self._write_block(block)
+        if self.table_dirty:
+            self._storage.write(self.table_offset, words_to_bytes(self.table))
+            self.table_dirty = False
+        return self.table_offset, len(self.table) // per_cluster
+
+    def _move_block(self, index: int) -> None:
+        """Give a changed block a cluster of this transaction; its old one is held until the commit."""
+        bits = self._geometry.cluster_bits
+        new = self.allocate(1)
+        block = self._blocks[index]
+        old = block.offset >> bits
+        # Only now: until it has its new place, nobody may write it.
+        block.owned = True
+        block.offset = new << bits
+        self.table[index] = new << bits
+        self.table_dirty = True
+        if old:
+            self.add(old, 1, -1)
+
+    def relieve(self) -> None:
+        """Bound the memory of a large transaction: give changed blocks their new places early, so that they can go."""
+        if len(self._blocks) < self._max_blocks:
+            return
+        for index in [index for index, block in self._blocks.items() if block.dirty and not block.owned]:
+            self._move_block(index)
+        self._evict()
+
+    def first_free(self) -> int:
+        """The first cluster that the allocator would give out now."""
+        self._hint = self._find_free(1)
+        return self._hint
+
+    def rewind(self) -> None:
+        """Have the allocator look from the beginning of the file again."""
+        self._hint = 0
+
+    def move_down(self) -> None:
+        """Have blocks and table moved that have a free cluster below them."""
+        free = self.first_free() << self._geometry.cluster_bits
+        for index in range(len(self.table)):
+            if self.block_offset(index) > free:
+                block = self._block(index)
+                if block is not None:
+                    block.dirty = True
+                    if not any(block.counts):
+                        self._drop_block(index)
+        if self.table_offset > free:
+            self.table_dirty = True
+
+    def _drop_block(self, index: int) -> None:
+        """Forget a block whose clusters are all free."""
+        cluster = self.block_offset(index) >> self._geometry.cluster_bits
+        del self._blocks[index]
+        self.table[index] = 0
+        self.table_dirty = True
+        self.add(cluster, 1, -1)
+
+    def used_end(self) -> int:
+        """One more than the last cluster in use."""
+        for index in range(len(self.table) - 1, -1, -1):
+            block = self._block(index)
+            if block is not None and any(block.counts):
+                last = len(block.counts) - 1
+                while not block.counts[last]:
+                    last -= 1
+                return index * self.block_entries + last + 1
+        return 0
+
+    def structure(self) -> list[int]:
+        """The host clusters of the table and the blocks, in ascending order; one that is used twice comes twice."""
+        bits = self._geometry.cluster_bits
+        first = self.table_offset >> bits
+        clusters = list(range(first, first + self._table_clusters))
+        for entry in self.table:
+            offset = entry & REFCOUNT_BLOCK_OFFSET_MASK
+            if offset and offset == entry and not offset % self._geometry.cluster_size:
+                clusters.append(offset >> bits)
+        return sorted(clusters)
+
+    def reset(self, order: int, counts: list[array[int]]) -> None:
+        """Start anew with a table and blocks that have no place yet; the commit finds one.
+
+        :param counts: the contents of the blocks from the first on, of any length; the clusters of the old structure
+            still count as used
+        """
+        per_cluster = self._geometry.cluster_size // 8
+        self.order = order
+        self.max = (1 << (1 << order)) - 1
+        self.block_entries = self._geometry.cluster_size * 8 >> order
+        clusters = max(1, -(-len(counts) // per_cluster))
+        self._table = words_from_bytes(bytes(clusters * self._geometry.cluster_size))
+        self._table_clusters = 0
+        self.table_owned = False
+        self.table_dirty = True
+        self._blocks.clear()
+        for index, block_counts in enumerate(counts):
+            if any(block_counts):
+                block_counts.extend(widths.zeroes(order, self.block_entries - len(block_counts)))
+                self._blocks[index] = _Block(0, block_counts, False)
+                self._blocks[index].dirty = True
+        self.held.clear()
+        self._owned_clusters.clear()
+        self._hint = 0
+
+    def begin(self) -> list[tuple[int, int]]:
+        """Start the next transaction: what is on disk is now the state that must be kept.
+
+        :returns: the runs of clusters that the last transaction freed
+        """
+        freed = list(self.held)
+        if freed:
+            self._hint = min(self._hint, freed[0][0])
+        self.held.clear()
+        self._owned_clusters.clear()
+        for block in self._blocks.values():
+            block.owned = False
+        self.table_owned = False
+        self._fresh = False
+        return freed
+
+
+def metadata_clusters(clusters: int, geometry: Geometry, order: int, generous: bool = False) -> tuple[int, int]:
+    """How many refcount blocks and table clusters describe ``clusters`` other clusters, and themselves.
+
+    :param generous: leave room for the table to grow by half
+    """
+    per_block = geometry.cluster_size * 8 >> order
+    per_table_cluster = geometry.cluster_size // 8
+    blocks = table = 0
+    total = -1
+    while True:
+        blocks = -(-(clusters + blocks + table) // per_block)
+        table = -(-blocks // per_table_cluster)
+        if clusters + blocks + table == total:
+            if not generous:
+                return blocks, table
+            clusters += -(-table // 2)
+            generous = False
+        total = clusters + blocks + table
+
+
+def _first_nonzero(counts: array[int], start: int, limit: int) -> int:
+    """The first index from ``start`` on with a count that is not 0, or ``limit``."""
+    return start if counts[start] else equal_run_end(counts, start, limit)
+
+
+def _first_zero(counts: array[int], start: int) -> int:
+    """The first index from ``start`` on with a count of 0, or the end."""
+    while start < len(counts) and counts[start]:
+        start = equal_run_end(counts, start, len(counts))
+    return start

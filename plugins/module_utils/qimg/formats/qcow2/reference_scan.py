@@ -1,0 +1,341 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Counting every reference of every table of an image, and saying what is wrong with the entries."""
+from __future__ import annotations
+
+from ...errors import CorruptImageError
+from ..base import CheckResult
+from .layout import (
+    COMPRESSED,
+    COPIED,
+    EXT_CRYPTO,
+    L1_RESERVED,
+    L2_RESERVED,
+    MAX_L1_BYTES,
+    OFFSET_MASK,
+    REFCOUNT_BLOCK_OFFSET_MASK,
+    REFCOUNT_TABLE_RESERVED,
+    ZERO_FLAG,
+    words_from_bytes,
+)
+from .reference_counter import ReferenceCounter
+from .references import first_words
+from .table_runs import equal_run_end, progression_run_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Callable
+
+    from .metadata import Metadata
+
+_ALL_SUBCLUSTERS = 0xFFFFFFFF
+#: A file is not taken to be longer than this just because a refcount block is said to lie so far out.
+_MAX_ASSUMED_FILE_SIZE = 1 << 44
+
+
+class ReferenceScan:
+    """Counts the references of an image; counters and messages are those of qemu-img.
+
+    :param report: called with each line that qemu-img prints to its error stream
+    :param fix_errors: repair, in memory, entries that can be repaired on the way
+    """
+
+    def __init__(
+        self, metadata: Metadata, result: CheckResult, report: Callable[[str], None], fix_errors: bool
+    ) -> None:
+        self._metadata = metadata
+        self._geometry = metadata.geometry
+        self._result = result
+        self._report = report
+        self._fix_errors = fix_errors
+        self._file_size = metadata.storage.size
+        self.counter = ReferenceCounter(self._clusters_of(self._file_size))
+        #: Zero clusters with an invalid place, to be made plain ones: host offset of the L2 table, index of the entry.
+        self.misplaced_zeroes: list[tuple[int, int]] = []
+        #: Such entries that are known already.
+        self.ignored: set[tuple[int, int]] = set()
+        #: Whether the refcount table or blocks themselves are broken.
+        self.rebuild_needed = False
+
+    def _clusters_of(self, length: int) -> int:
+        return -(-length >> self._geometry.cluster_bits)
+
+    def run(self) -> None:
+        """Count everything, in the order in which qemu-img does.
+
+        :raises CorruptImageError: the bitmap directory is broken, so that its references cannot be counted
+        """
+        header = self._metadata.header
+        bits = self._geometry.cluster_bits
+        self.count_mapping()
+        self._count(header.refcount_table_offset, header.refcount_table_clusters << bits)
+        crypto = self._metadata.extension(EXT_CRYPTO)
+        if crypto is not None and len(crypto) == 16 and header.crypt_method:
+            self._count(int.from_bytes(crypto[:8], "big"), int.from_bytes(crypto[8:], "big"))
+        self._count_bitmaps()
+        self._count_refcount_blocks()
+
+    def count_mapping(self) -> None:
+        """Count header, mapping tables, data and snapshots only."""
+        self._count(0, self._geometry.cluster_size)
+        self._count_l1(self._metadata.header.l1_table_offset, self._metadata.mapping.l1, active=True)
+        self._count_snapshots()
+
+    def _count(self, offset: int, length: int) -> None:
+        """One reference to every cluster of a host range."""
+        if length <= 0:
+            return
+        end = offset + length
+        # The last cluster may be cut off by the end of the file, but not lie wholly beyond it.
+        if end > self._file_size and end - self._file_size >= self._geometry.cluster_size:
+            self._report(
+                "ERROR: counting reference for region exceeding the end of the file by one cluster or more: "
+                "offset 0x%x size 0x%x" % (offset, length)
+            )
+            self._result.corruptions += 1
+            return
+        bits = self._geometry.cluster_bits
+        first = offset >> bits
+        count = (end - 1 >> bits) - first + 1
+        limit = self._metadata.refcounts.max
+        if limit < 1 << 32 and self.counter.highest(first, count) >= limit:
+            for cluster in range(first, first + count):
+                if self.counter.get(cluster) < limit:
+                    self.counter.add(cluster, 1)
+                    continue
+                self._report("ERROR: overflow cluster offset=0x%x" % (cluster << bits))
+                self._report(
+                    "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean "
+                    "copy if the image cannot be opened for writing"
+                )
+                self._result.corruptions += 1
+            return
+        self.counter.add(first, count)
+
+    def _count_l1(self, offset: int, l1: array[int], active: bool) -> None:
+        self._count(offset, len(l1) * 8)
+        l1_index = 0
+        while l1_index < len(l1):
+            entry = l1[l1_index]
+            if not entry:
+                l1_index = equal_run_end(l1, l1_index, len(l1))
+                continue
+            if entry & L1_RESERVED:
+                self._report("ERROR found L1 entry with reserved bits set: %x" % entry)
+                self._result.corruptions += 1
+            l2_offset = entry & OFFSET_MASK
+            self._count(l2_offset, self._geometry.cluster_size)
+            if l2_offset % self._geometry.cluster_size:
+                self._report("ERROR l2_offset=%x: Table is not cluster aligned; L1 entry corrupted" % l2_offset)
+                self._result.corruptions += 1
+            self._count_l2(l2_offset, active)
+            l1_index += 1
+
+    def _count_l2(self, offset: int, active: bool) -> None:
+        entries = words_from_bytes(self._metadata.storage.read(offset, self._geometry.cluster_size))
+        extended = self._geometry.extended_l2
+        words = first_words(entries, self._geometry)
+        bitmaps = entries[1::2] if extended else None
+        plain_bitmaps = bitmaps is None or not set(bitmaps) - {0, _ALL_SUBCLUSTERS}
+        size = self._geometry.cluster_size
+        next_offset = 0
+        index, end = 0, len(words)
+        while index < end:
+            entry = words[index]
+            if not entry and (bitmaps is None or plain_bitmaps and not bitmaps[index]):
+                stop = equal_run_end(words, index, end)
+                if bitmaps is not None:
+                    stop = min(stop, equal_run_end(bitmaps, index, stop))
+                index = stop
+                continue
+            host = entry & OFFSET_MASK
+            simple = (
+                host
+                and not entry & (COMPRESSED | L2_RESERVED)
+                and not host % size
+                and plain_bitmaps
+            )
+            if not simple:
+                next_offset = self._count_entry(words, bitmaps, offset, index, next_offset, active)
+                index += 1
+                continue
+            stop = progression_run_end(words, index, end, size)
+            if active:
+                self._result.allocated_clusters += stop - index
+                if next_offset and host != next_offset:
+                    self._result.fragmented_clusters += 1
+            next_offset = host + (stop - index) * size
+            if not self._metadata.has_data_file:
+                self._count_run(host, stop - index)
+            index = stop
+
+    def _count_run(self, host: int, clusters: int) -> None:
+        """References to neighbouring data clusters, each counted for itself at the end of the file."""
+        bits = self._geometry.cluster_bits
+        end = host + (clusters << bits)
+        limit = self._metadata.refcounts.max
+        within = end <= self._file_size or end - self._file_size < self._geometry.cluster_size
+        if within and (limit >= 1 << 32 or self.counter.highest(host >> bits, clusters) < limit):
+            self.counter.add(host >> bits, clusters)
+            return
+        for number in range(clusters):
+            self._count(host + (number << bits), 1 << bits)
+
+    def _count_entry(
+        self,
+        words: array[int],
+        bitmaps: array[int] | None,
+        l2_offset: int,
+        index: int,
+        next_offset: int,
+        active: bool,
+    ) -> int:
+        """One L2 entry that needs a closer look; returns the host offset that would continue it."""
+        result = self._result
+        entry = words[index]
+        bitmap = bitmaps[index] if bitmaps is not None else 0
+        size = self._geometry.cluster_size
+        if entry & COMPRESSED:
+            self._count_compressed(entry, bitmap, index, active)
+            return next_offset
+        if entry & L2_RESERVED:
+            self._report("ERROR found l2 entry with reserved bits set: %x" % entry)
+            result.corruptions += 1
+        host = entry & OFFSET_MASK
+        if not host and not (self._metadata.has_data_file and entry & COPIED):
+            if bitmap & _ALL_SUBCLUSTERS:
+                self._report("ERROR: Unallocated cluster has non-zero subcluster allocation map")
+                result.corruptions += 1
+            return next_offset
+        if bitmap >> 32 & bitmap:
+            self._report("ERROR offset=%x: Allocated cluster has corrupted subcluster allocation bitmap" % host)
+            result.corruptions += 1
+        if (l2_offset, index) in self.ignored:
+            return next_offset
+        if host % size:
+            has_data = bitmap & _ALL_SUBCLUSTERS if bitmaps is not None else not entry & ZERO_FLAG
+            result.corruptions += 1
+            if has_data:
+                self._report("ERROR offset=%x: Data cluster is not properly aligned; L2 entry corrupted." % host)
+            else:
+                self._report(
+                    "%s offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted."
+                    % ("Repairing" if self._fix_errors else "ERROR", host)
+                )
+                if self._fix_errors:
+                    self.misplaced_zeroes.append((l2_offset, index))
+                    result.corruptions -= 1
+                    result.corruptions_fixed += 1
+                    return next_offset
+        if active:
+            result.allocated_clusters += 1
+            if next_offset and host != next_offset:
+                result.fragmented_clusters += 1
+        if not self._metadata.has_data_file:
+            self._count(host, size)
+        return host + size
+
+    def _count_compressed(self, entry: int, bitmap: int, index: int, active: bool) -> None:
+        result = self._result
+        if entry & COPIED:
+            offset, _length = self._geometry.compressed_range(entry)
+            self._report("ERROR: coffset=0x%x: copied flag must never be set for compressed clusters" % offset)
+            entry &= ~COPIED
+            result.corruptions += 1
+        if self._metadata.has_data_file:
+            self._report("ERROR compressed cluster %d with data file, entry=0x%x" % (index, entry))
+            result.corruptions += 1
+            return
+        if bitmap:
+            self._report(
+                "ERROR compressed cluster %d with non-zero subcluster allocation bitmap, entry=0x%x" % (index, entry)
+            )
+            result.corruptions += 1
+            return
+        offset, length = self._geometry.compressed_range(entry)
+        self._count(offset, length)
+        if active:
+            result.allocated_clusters += 1
+            result.compressed_clusters += 1
+            # Compressed clusters are fragmented by nature.
+            result.fragmented_clusters += 1
+
+    def _count_snapshots(self) -> None:
+        metadata = self._metadata
+        for snapshot in metadata.snapshots:
+            shown = (snapshot.id.decode("utf-8", "replace"), snapshot.name.decode("utf-8", "replace"))
+            if snapshot.l1_table_offset % self._geometry.cluster_size:
+                self._report(
+                    "ERROR snapshot %s (%s) l1_offset=%#x: L1 table is not cluster aligned; snapshot table entry "
+                    "corrupted" % (*shown, snapshot.l1_table_offset)
+                )
+                self._result.corruptions += 1
+                continue
+            if snapshot.l1_size * 8 > MAX_L1_BYTES:
+                self._report(
+                    "ERROR snapshot %s (%s) l1_size=%#x: L1 table is too large; snapshot table entry corrupted"
+                    % (*shown, snapshot.l1_size)
+                )
+                self._result.corruptions += 1
+                continue
+            l1 = words_from_bytes(metadata.read_l1(snapshot.l1_table_offset, snapshot.l1_size))
+            self._count_l1(snapshot.l1_table_offset, l1, active=False)
+        self._count(metadata.header.snapshots_offset, metadata.snapshot_table_bytes)
+
+    def _count_bitmaps(self) -> None:
+        metadata = self._metadata
+        if not metadata.has_valid_bitmaps:
+            return
+        try:
+            directory = metadata.bitmaps
+            tables = [directory.table(bitmap) for bitmap in directory.bitmaps]
+        except CorruptImageError:
+            self._result.corruptions += 1
+            raise
+        self._count(directory.offset, directory.length)
+        for bitmap, table in zip(directory.bitmaps, tables):
+            self._count(bitmap.table_offset, bitmap.table_entries * 8)
+            for entry in table:
+                if entry & OFFSET_MASK:
+                    self._count(entry & OFFSET_MASK, self._geometry.cluster_size)
+
+    def _count_refcount_blocks(self) -> None:
+        bits = self._geometry.cluster_bits
+        table = self._metadata.refcounts.table
+        for index, entry in enumerate(table):
+            if not entry:
+                continue
+            if entry & REFCOUNT_TABLE_RESERVED:
+                self._report("ERROR refcount table entry %d has reserved bits set" % index)
+                self._result.corruptions += 1
+                self.rebuild_needed = True
+                continue
+            offset = entry & REFCOUNT_BLOCK_OFFSET_MASK
+            if offset % self._geometry.cluster_size:
+                self._report(
+                    "ERROR refcount block %d is not cluster aligned; refcount table entry corrupted" % index
+                )
+                self._result.corruptions += 1
+                self.rebuild_needed = True
+                continue
+            if offset >> bits >= len(self.counter):
+                self._count_block_outside(index, offset)
+                continue
+            self._count(offset, self._geometry.cluster_size)
+            references = self.counter.get(offset >> bits)
+            if references != 1:
+                self._report("ERROR refcount block %d refcount=%d" % (index, references))
+                self._result.corruptions += 1
+                self.rebuild_needed = True
+
+    def _count_block_outside(self, index: int, offset: int) -> None:
+        self._report("%s refcount block %d is outside image" % ("Repairing" if self._fix_errors else "ERROR", index))
+        if not self._fix_errors or offset >= _MAX_ASSUMED_FILE_SIZE:
+            self._result.corruptions += 1
+            return
+        # The file is taken as if it reached so far: the block is all zero then.
+        self._file_size = max(self._file_size, offset + self._geometry.cluster_size)
+        self._result.corruptions_fixed += 1
+        self.counter.extend(self._clusters_of(self._file_size))
+        self._count(offset, self._geometry.cluster_size)

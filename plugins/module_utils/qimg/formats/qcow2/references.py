@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Which host clusters a table refers to, and the COPIED flags that say which of them only one table uses.
+
+Section "L1 and L2 table entries" of the specification: the flag of an entry in an active table is set exactly when the
+refcount of what it refers to is one.
+"""
+from __future__ import annotations
+
+import sys
+
+from .layout import COMPRESSED, COPIED, OFFSET_MASK, ZERO_FLAG, Geometry
+from .table_runs import equal_run_end, progression_run_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterator
+
+    from .refcounts import Refcounts
+
+#: The byte of a 64-bit word in memory that holds its top bit.
+_TOP_BYTE = 7 if sys.byteorder == "little" else 0
+_CLEAR_TOP_BIT = bytes(value & 0x7F for value in range(256))
+
+
+def first_words(entries: array[int], geometry: Geometry) -> array[int]:
+    """The words of L2 entries that hold flags and offsets (with extended L2 entries, every second one)."""
+    return entries[0::2] if geometry.extended_l2 else entries
+
+
+def data_runs(words: array[int], geometry: Geometry) -> Iterator[tuple[int, int, int]]:
+    """Runs of uncompressed entries with neighbouring host clusters and equal flags: ``(index, end, first cluster)``."""
+    index, end = 0, len(words)
+    while index < end:
+        entry = words[index]
+        if entry & COMPRESSED:
+            index += 1
+        elif entry & OFFSET_MASK:
+            stop = progression_run_end(words, index, end, geometry.cluster_size)
+            yield index, stop, (entry & OFFSET_MASK) >> geometry.cluster_bits
+            index = stop
+        else:
+            index = equal_run_end(words, index, end)
+
+
+def host_clusters(words: array[int], geometry: Geometry) -> Iterator[tuple[int, int]]:
+    """Runs ``(first, count)`` of host clusters that L2 entries refer to; a cluster comes once for each reference."""
+    index, end = 0, len(words)
+    while index < end:
+        entry = words[index]
+        if entry & COMPRESSED:
+            yield geometry.compressed_clusters(entry)
+            index += 1
+        elif entry & OFFSET_MASK:
+            stop = progression_run_end(words, index, end, geometry.cluster_size)
+            yield (entry & OFFSET_MASK) >> geometry.cluster_bits, stop - index
+            index = stop
+        else:
+            index = equal_run_end(words, index, end)
+
+
+def has_copied(words: array[int]) -> bool:
+    """Whether any entry has the COPIED flag."""
+    return max(words, default=0) >= COPIED
+
+
+def clear_copied(entries: array[int], geometry: Geometry) -> None:
+    """Clear the COPIED flag of every entry of an L2 table."""
+    data = bytearray(entries.tobytes())
+    stride = 8 * geometry.entry_words
+    data[_TOP_BYTE::stride] = data[_TOP_BYTE::stride].translate(_CLEAR_TOP_BIT)
+    entries[:] = type(entries)("Q", bytes(data))
+
+
+def copied_changes(words: array[int], geometry: Geometry, refcounts: Refcounts) -> list[tuple[int, int, bool]]:
+    """Runs ``(index, end, flag)`` of entries whose COPIED flag is not what their refcounts say."""
+    changes = []
+    for index, end, first in data_runs(words, geometry):
+        flag = bool(words[index] & COPIED)
+        position = index
+        for part in refcounts.slices(first, end - index):
+            start = 0
+            while start < len(part):
+                stop = equal_run_end(part, start, len(part))
+                wanted = part[start] == 1
+                if wanted != flag:
+                    changes.append((position + start, position + stop, wanted))
+                start = stop
+            position += len(part)
+    return changes
+
+
+def apply_copied_changes(
+    entries: array[int], geometry: Geometry, changes: list[tuple[int, int, bool]]
+) -> None:
+    """Make the changes that :func:`copied_changes` found."""
+    words = geometry.entry_words
+    for index, end, flag in changes:
+        for position in range(index * words, end * words, words):
+            entries[position] = entries[position] | COPIED if flag else entries[position] & ~COPIED
+
+
+def is_zero_entry(entry: int, geometry: Geometry) -> bool:
+    """Whether a standard entry says that its cluster reads as zeroes."""
+    return bool(entry & ZERO_FLAG) and not geometry.extended_l2 and not entry & COMPRESSED

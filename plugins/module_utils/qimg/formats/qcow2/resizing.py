@@ -1,0 +1,197 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Changing the guest size, and reserving space for guest data, in memory; the caller commits."""
+from __future__ import annotations
+
+from array import array
+
+from ...errors import ImageError, OptionError, UnsupportedOperationError
+from ...limits import MAX_IMAGE_BYTES
+from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK
+from .references import first_words, host_clusters
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ...storage.base import Storage
+    from .image import Qcow2Image
+    from .metadata import Metadata
+
+
+def check_size(metadata: Metadata, size: int) -> None:
+    """Refuse a guest size that the format cannot have.
+
+    :raises OptionError: not a multiple of 512 bytes
+    :raises ImageError: too large for the cluster size
+    """
+    if size % 512:
+        raise OptionError("The new size must be a multiple of 512", path=metadata.storage.name, format="qcow2")
+    if size > MAX_IMAGE_BYTES or metadata.geometry.l1_entries(size) * 8 > MAX_L1_BYTES:
+        raise ImageError(
+            "Image size is too large for file format 'qcow2'",
+            path=metadata.storage.name,
+            format="qcow2",
+            remedy="use a larger cluster size",
+        )
+
+
+def resize(image: Qcow2Image, size: int, preallocation: str) -> None:
+    """Make the guest disk ``size`` bytes long.
+
+    :param preallocation: for the new part: ``off``, ``metadata``, ``falloc`` or ``full``
+    :raises UnsupportedOperationError: the image has something that does not allow it
+    """
+    metadata = image.metadata
+    header = metadata.header
+    check_size(metadata, size)
+    if header.nb_snapshots and header.version < 3:
+        raise UnsupportedOperationError(
+            "Can't resize a v2 image which has snapshots",
+            path=metadata.storage.name,
+            format="qcow2",
+            remedy="amend the image to compat=1.1 first",
+        )
+    if metadata.has_valid_bitmaps:
+        for bitmap in metadata.bitmaps.bitmaps:
+            if bitmap.inconsistent:
+                raise UnsupportedOperationError(
+                    "Bitmap '%s' is inconsistent and cannot be used" % bitmap.text,
+                    path=metadata.storage.name,
+                    format="qcow2",
+                    remedy="remove the bitmap first",
+                )
+        metadata.bitmaps.resize(size)
+    old_size = header.size
+    if size < old_size:
+        _shrink(metadata, size)
+    else:
+        entries = metadata.geometry.l1_entries(size)
+        if entries > len(metadata.mapping.l1):
+            metadata.mapping.resize_l1(entries)
+    metadata.header = metadata.header._replace(size=size)
+    if size > old_size:
+        _clear_tail(image, old_size, size)
+        if preallocation != "off":
+            preallocate(metadata, old_size, size, preallocation)
+    if metadata.data_file is not None and size != metadata.data_file.size:
+        if size > old_size or metadata.data_file.size > size:
+            metadata.data_file.truncate(size)
+
+
+def _clear_tail(image: Qcow2Image, old_size: int, size: int) -> None:
+    """Have the new part read as zeroes, whatever lies in the last old cluster or in a longer backing file."""
+    cluster = image.metadata.geometry.cluster_size
+    backing_end = image.backing.size if image.backing is not None else 0
+    end = min(size, max(-(-old_size // cluster) * cluster, backing_end))
+    if old_size % cluster and end > old_size or backing_end > old_size:
+        image.writer.write_zeroes(old_size, end - old_size, True)
+
+
+def _shrink(metadata: Metadata, size: int) -> None:
+    """Free everything that lies wholly beyond the new end."""
+    geometry = metadata.geometry
+    bits = geometry.cluster_bits
+    first_free = -(-size >> bits)
+    first_table, first_entry = divmod(first_free, geometry.l2_entries)
+    _free_tables(metadata, first_table, geometry.l1_entries(metadata.header.size), first_entry)
+
+
+def _free_tables(metadata: Metadata, first_table: int, end_table: int, first_entry: int) -> None:
+    """Free what L2 tables refer to, and the tables: in the first one from ``first_entry`` on."""
+    geometry, mapping, refcounts = metadata.geometry, metadata.mapping, metadata.refcounts
+    words = geometry.entry_words
+    for l1_index in range(first_table, end_table):
+        table = mapping.table(l1_index)
+        if table is None:
+            continue
+        start = first_entry if l1_index == first_table else 0
+        if not metadata.has_data_file:
+            freed = first_words(table.entries, geometry)[start:]
+            for first, count in host_clusters(freed, geometry):
+                refcounts.add(first, count, -1)
+        if start == 0:
+            mapping.drop_table(l1_index)
+        else:
+            entries = mapping.own_table(l1_index).entries
+            entries[start * words :] = array("Q", bytes((geometry.l2_entries - start) * words * 8))
+        refcounts.relieve()
+
+
+def preallocate(metadata: Metadata, start: int, end: int, mode: str) -> None:
+    """Reserve host clusters for the absent clusters of a guest range.
+
+    :param mode: ``metadata`` (a sparse file), ``falloc`` (space allocated) or ``full`` (zeroes written)
+    """
+    geometry, mapping, refcounts = metadata.geometry, metadata.mapping, metadata.refcounts
+    bits, words = geometry.cluster_bits, geometry.entry_words
+    storage = metadata.data_file or metadata.storage
+    position = start >> bits << bits
+    while position < end:
+        l1_index = position // geometry.l2_span
+        base = l1_index * geometry.l2_span
+        stop = min(end, base + geometry.l2_span)
+        index = position - base >> bits
+        last = (stop - base - 1 >> bits) + 1
+        table = mapping.own_table(l1_index)
+        if table.entries[index * words] & OFFSET_MASK or table.entries[index * words] >> 62 & 1:
+            # The partial last cluster of the old size has its place already.
+            index += 1
+        if index < last:
+            if metadata.has_data_file:
+                host = base + (index << bits)
+            else:
+                host = refcounts.allocate(last - index) << bits
+            first = host | COPIED
+            step = geometry.cluster_size
+            table.entries[index * words : last * words : words] = array(
+                "Q", range(first, first + (last - index) * step, step)
+            )
+            length = (last - index) << bits
+            if mode != "metadata":
+                storage.preallocate(host, length, mode)
+            else:
+                _extend_sparsely(metadata, storage, host, min(length, end - base - (index << bits)))
+        position = stop
+        refcounts.relieve()
+
+
+def _extend_sparsely(metadata: Metadata, storage: Storage, host: int, length: int) -> None:
+    """Have the file reach over newly reserved clusters without space behind them.
+
+    Only the rest of the last cluster (with extended L2 entries: subcluster) behind the guest's end is written, as QEMU
+    does.
+    """
+    stop = host + length
+    unit = metadata.geometry.subcluster_size
+    if storage.size < stop:
+        storage.truncate(stop)
+    elif host < storage.size:
+        storage.write_zeroes(host, min(stop, storage.size) - host)
+    if length % unit and metadata.data_file is None:
+        storage.write(stop, bytes(-length % unit))
+
+
+def drop_all(metadata: Metadata) -> None:
+    """Forget all guest data of this layer, so that the backing file shows through everywhere."""
+    if metadata.has_valid_bitmaps and metadata.bitmaps.records_writes:
+        metadata.bitmaps.mark(0, metadata.header.size)
+    _free_tables(metadata, 0, metadata.geometry.l1_entries(metadata.header.size), 0)
+
+
+def preallocate_contiguous(metadata: Metadata, size: int, mode: str) -> None:
+    """In a new image, reserve one contiguous run of host clusters for all guest data.
+
+    :param mode: ``falloc`` (space allocated) or ``full`` (zeroes written)
+    """
+    geometry, mapping, refcounts = metadata.geometry, metadata.mapping, metadata.refcounts
+    bits, words = geometry.cluster_bits, geometry.entry_words
+    clusters = -(-size >> bits)
+    tables = geometry.l1_entries(size)
+    data = refcounts.take_area(refcounts.used_end(), clusters + tables)
+    refcounts.add(data, clusters, 1)
+    metadata.storage.preallocate(data << bits, clusters << bits, mode)
+    for l1_index in range(tables):
+        first = l1_index * geometry.l2_entries
+        count = min(geometry.l2_entries, clusters - first)
+        entry = (data + first) << bits | COPIED
+        entries = mapping.own_table(l1_index).entries
+        entries[0 : count * words : words] = array("Q", range(entry, entry + (count << bits), 1 << bits))

@@ -1,0 +1,182 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Creating, applying and deleting internal snapshots, in memory; the caller commits."""
+from __future__ import annotations
+
+from array import array
+
+from ...errors import OptionError, UnsupportedOperationError
+from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK, corrupt, words_from_bytes, words_to_bytes
+from .mapping import Mapping
+from .references import (
+    apply_copied_changes,
+    clear_copied,
+    copied_changes,
+    first_words,
+    has_copied,
+    host_clusters,
+)
+from .snapshots import Snapshot, next_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .metadata import Metadata
+
+_MAX_NAME_BYTES = 65535
+
+
+def create(metadata: Metadata, name: bytes, seconds: int, nanoseconds: int) -> Snapshot:
+    """Add a snapshot of the present content to the table.
+
+    :raises UnsupportedOperationError: guest data lies in an external data file
+    :raises RefcountOverflowError: a cluster is in use as often as its refcount can say
+    """
+    if metadata.has_data_file:
+        raise UnsupportedOperationError(
+            "Operation not supported",
+            path=metadata.storage.name,
+            format="qcow2",
+            remedy="an image with an external data file cannot have internal snapshots; use an overlay instead",
+        )
+    if len(name) > _MAX_NAME_BYTES:
+        raise OptionError("The snapshot name is too long", path=metadata.storage.name)
+    bits = metadata.geometry.cluster_bits
+    mapping, refcounts = metadata.mapping, metadata.refcounts
+    for l1_index in range(len(mapping.l1)):
+        entry = mapping.l1[l1_index]
+        table = mapping.table(l1_index)
+        if table is None:
+            continue
+        words = first_words(table.entries, metadata.geometry)
+        if entry & COPIED or has_copied(words):
+            # From now on both tables share everything, so no entry may say that it is alone.
+            table = mapping.own_table(l1_index)
+            clear_copied(table.entries, metadata.geometry)
+            mapping.l1[l1_index] = table.offset
+        for first, count in host_clusters(words, metadata.geometry):
+            refcounts.add(first, count, 1)
+        refcounts.add(table.offset >> bits, 1, 1)
+        refcounts.relieve()
+    l1 = mapping.l1[:]
+    clusters = -(-len(l1) * 8 >> bits)
+    l1_offset = refcounts.allocate(clusters) << bits if clusters else 0
+    if clusters:
+        metadata.storage.write(l1_offset, words_to_bytes(l1))
+    snapshot = Snapshot(
+        l1_offset,
+        len(l1),
+        next_id(metadata.snapshots),
+        name,
+        seconds,
+        nanoseconds,
+        0,
+        0,
+        metadata.header.size,
+        0,
+        b"",
+        24,
+    )
+    metadata.set_snapshots([*metadata.snapshots, snapshot])
+    return snapshot
+
+
+def snapshot_l1(metadata: Metadata, snapshot: Snapshot) -> array[int]:
+    """The L1 table of a snapshot.
+
+    :raises CorruptImageError: it cannot be where the snapshot table says
+    """
+    if snapshot.l1_size * 8 > MAX_L1_BYTES or snapshot.l1_table_offset % metadata.geometry.cluster_size:
+        raise corrupt(
+            metadata.storage.name,
+            "Snapshot L1 table offset or size invalid",
+            snapshot.l1_table_offset,
+        )
+    return words_from_bytes(metadata.read_l1(snapshot.l1_table_offset, snapshot.l1_size))
+
+
+def _add_references(metadata: Metadata, tables: Mapping, delta: int) -> None:
+    """Change the refcounts of everything that an L1 table reaches."""
+    bits = metadata.geometry.cluster_bits
+    for l1_index in range(len(tables.l1)):
+        table = tables.table(l1_index)
+        if table is None:
+            continue
+        for first, count in host_clusters(first_words(table.entries, metadata.geometry), metadata.geometry):
+            metadata.refcounts.add(first, count, delta)
+        metadata.refcounts.add(table.offset >> bits, 1, delta)
+        metadata.refcounts.relieve()
+
+
+def tables_of(metadata: Metadata, l1: array[int]) -> Mapping:
+    """The mapping by another L1 table, for reading."""
+    return Mapping(
+        metadata.storage,
+        metadata.geometry,
+        l1,
+        0,
+        metadata.refcounts,
+        metadata.limits.table_cache_bytes // 2,
+    )
+
+
+def apply(metadata: Metadata, snapshot: Snapshot) -> None:
+    """Make the guest disk what it was when ``snapshot`` was taken, its size included.
+
+    :raises OptionError: there are dirty bitmaps, which would no longer be true
+    """
+    if metadata.has_valid_bitmaps and metadata.bitmaps.bitmaps:
+        raise OptionError(
+            "Device has active dirty bitmaps",
+            path=metadata.storage.name,
+            format="qcow2",
+            remedy="remove the bitmaps first: they would not describe the reverted disk",
+        )
+    active = metadata.mapping
+    old_l1 = active.l1[:]
+    l1 = snapshot_l1(metadata, snapshot)
+    _add_references(metadata, tables_of(metadata, old_l1), -1)
+    _add_references(metadata, tables_of(metadata, l1), 1)
+    entries = max(len(old_l1), metadata.geometry.l1_entries(snapshot.disk_size), len(l1))
+    new_l1 = array("Q", [entry & ~COPIED for entry in l1])
+    new_l1.frombytes(bytes((entries - len(new_l1)) * 8))
+    active.replace_l1(new_l1)
+    for l1_index in range(len(l1)):
+        table = active.table(l1_index)
+        if table is not None and has_copied(first_words(table.entries, metadata.geometry)):
+            # Another program left flags in a table that only the snapshot used: the guest disk gets its own copy.
+            clear_copied(active.own_table(l1_index).entries, metadata.geometry)
+    metadata.header = metadata.header._replace(size=snapshot.disk_size)
+
+
+def delete(metadata: Metadata, snapshot: Snapshot) -> None:
+    """Drop a snapshot, and free what only it used."""
+    bits = metadata.geometry.cluster_bits
+    l1 = snapshot_l1(metadata, snapshot)
+    _add_references(metadata, tables_of(metadata, l1), -1)
+    clusters = -(-snapshot.l1_size * 8 >> bits)
+    metadata.refcounts.add(snapshot.l1_table_offset >> bits, clusters, -1)
+    metadata.set_snapshots([entry for entry in metadata.snapshots if entry is not snapshot])
+    restore_copied(metadata)
+
+
+def restore_copied(metadata: Metadata) -> None:
+    """Have the COPIED flags of the active tables say what the refcounts say."""
+    mapping, refcounts, geometry = metadata.mapping, metadata.refcounts, metadata.geometry
+    for l1_index in range(len(mapping.l1)):
+        entry = mapping.l1[l1_index]
+        offset = entry & OFFSET_MASK
+        if not offset:
+            continue
+        table = mapping.table(l1_index)
+        alone = refcounts.get(offset >> geometry.cluster_bits) == 1
+        if table is None or not alone and not entry & COPIED:
+            # A table that others share: so is everything in it, and no flag changes.
+            continue
+        changes = copied_changes(first_words(table.entries, geometry), geometry, refcounts)
+        if changes:
+            table = mapping.own_table(l1_index)
+            apply_copied_changes(table.entries, geometry, changes)
+        elif alone != bool(entry & COPIED):
+            mapping.l1[l1_index] = offset | COPIED if alone else offset
+            mapping.l1_dirty = True
+        refcounts.relieve()

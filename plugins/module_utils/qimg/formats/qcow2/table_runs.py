@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Finding runs in tables by comparing whole slices, because a loop over entries is ten times slower."""
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+
+#: step -> (powers of two n) -> (n lanes of 0, step, 2·step …; n lanes of 1), as integers of 64-bit lanes.
+_progressions: dict[int, dict[int, tuple[int, int]]] = {}
+
+
+def equal_run_end(values: array[int], position: int, end: int) -> int:
+    """The first index after ``position`` (and up to ``end``) whose value differs from that at ``position``."""
+    stop = position + 1
+    if stop >= end or values[stop] != values[position]:
+        return min(stop, end)
+    stop += 1
+    step = 2
+    while stop < end:
+        piece = min(step, end - stop)
+        if values[stop : stop + piece] == values[position : position + piece]:
+            stop += piece
+            step *= 2
+        elif piece == 1:
+            break
+        else:
+            step = piece // 2
+            if step > stop - position:
+                step = stop - position
+    return stop
+
+
+def progression_run_end(values: array[int], position: int, end: int, step: int) -> int:
+    """The first index after ``position`` (and up to ``end``) where the values stop growing by exactly ``step``."""
+    value = values[position]
+    stop = position + 1
+    # Most runs of a fragmented table end at once: look at single values before building anything.
+    limit = min(end, position + 4)
+    while stop < limit:
+        if values[stop] != value + (stop - position) * step:
+            return stop
+        stop += 1
+    piece = 4
+    while stop < end:
+        if piece > end - stop:
+            piece = 1 << (end - stop).bit_length() - 1
+        wanted = value + (stop - position) * step
+        if values[stop + piece - 1] == wanted + (piece - 1) * step and _is_progression(
+            values, stop, piece, wanted, step
+        ):
+            stop += piece
+            piece *= 2
+        elif piece == 1:
+            break
+        else:
+            piece //= 2
+    return stop
+
+
+def _is_progression(values: array[int], start: int, count: int, first: int, step: int) -> bool:
+    """Whether ``count`` (a power of two) values are ``first, first + step, …``: by one addition of big integers."""
+    if first + (count - 1) * step >= 1 << 64:
+        return False
+    lanes = _progressions.setdefault(step, {})
+    if count not in lanes:
+        ones = int.from_bytes(b"\1\0\0\0\0\0\0\0" * count, "little")
+        steps = int.from_bytes(b"".join((index * step).to_bytes(8, "little") for index in range(count)), "little")
+        lanes[count] = (steps, ones)
+    steps, ones = lanes[count]
+    expected = (steps + first * ones).to_bytes(8 * count, "little")
+    found = values[start : start + count]
+    if sys.byteorder == "big":
+        found.byteswap()
+    return found.tobytes() == expected

@@ -1,0 +1,482 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Laying out guest data: which host clusters a guest write goes to.
+
+Data of a cluster that only this image uses is overwritten in place; everything else gets new clusters, which the next
+commit makes visible together with their data.
+"""
+from __future__ import annotations
+
+from array import array
+
+from ...storage.zeros import is_zero
+from ..base import ABSENT, ABSENT_ALLOCATED, COMPRESSED as COMPRESSED_KIND, DATA, ZERO, ZERO_ALLOCATED
+from .layout import COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG, corrupt
+from .reading import standard_kind, subcluster_kind
+from .table_runs import progression_run_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...storage.base import Storage
+    from ..base import Image
+    from .mapping import L2Table
+    from .metadata import Metadata
+
+    Pieces = list[tuple[Storage, int, int]]
+
+_ALL_SUBCLUSTERS = 0xFFFFFFFF
+
+
+class Writer:
+    """Allocates host clusters for guest writes.
+
+    :param image: the same image as ``metadata``, to read what partial clusters held before
+    """
+
+    def __init__(self, metadata: Metadata, image: Image) -> None:
+        self._metadata = metadata
+        self._image = image
+        self._geometry = metadata.geometry
+        self._mapping = metadata.mapping
+        self._refcounts = metadata.refcounts
+        #: Where the next compressed cluster may continue, in bytes; 0: in a new host cluster.
+        self._compressed_end = 0
+        self._wrote_compressed = False
+        self._guarded = False
+
+    @property
+    def _data(self) -> Storage:
+        return self._metadata.data_file or self._metadata.storage
+
+    # Plain data
+
+    def place(self, offset: int, length: int) -> Pieces:
+        """Host ranges for new data of a guest range (see :meth:`Image.place <qimg.formats.base.Image.place>`)."""
+        self._record(offset, length)
+        pieces: Pieces = []
+        span = self._geometry.l2_span
+        end = offset + length
+        while offset < end:
+            l1_index = offset // span
+            stop = min(end, (l1_index + 1) * span)
+            base = l1_index * span
+            if self._geometry.extended_l2:
+                self._place_extended(l1_index, base, offset - base, stop - base, pieces)
+            else:
+                self._place_standard(l1_index, base, offset - base, stop - base, pieces)
+            offset = stop
+        return pieces
+
+    def _record(self, offset: int, length: int) -> None:
+        """Have the dirty bitmaps know of a guest write before it happens."""
+        if not self._metadata.has_valid_bitmaps:
+            return
+        bitmaps = self._metadata.bitmaps
+        if not bitmaps.records_writes:
+            return
+        if not self._guarded:
+            bitmaps.guard(True)
+            self._metadata.commit()
+            self._guarded = True
+        bitmaps.mark(offset, length)
+
+    def finish(self) -> None:
+        """Before a commit: no more data goes where this transaction's went."""
+        if self._guarded:
+            self._metadata.bitmaps.guard(False)
+            self._guarded = False
+        if self._wrote_compressed:
+            storage = self._metadata.storage
+            storage.truncate(-(-storage.size // 512) * 512)
+            self._wrote_compressed = False
+        self._compressed_end = 0
+
+    def _place_standard(self, l1_index: int, base: int, start: int, end: int, pieces: Pieces) -> None:
+        bits = self._geometry.cluster_bits
+        index = start >> bits
+        last = (end - 1 >> bits) + 1
+        while index < last:
+            table = self._mapping.table(l1_index)
+            stop = self._in_place_end(table, index, last)
+            if stop > index and table is not None:
+                host = table.entries[index] & OFFSET_MASK
+            else:
+                stop = self._allocation_end(table, index, last)
+                host = self._allocate_standard(l1_index, base, index, stop, start, end)
+            run_start = max(start, index << bits)
+            run_end = min(end, stop << bits)
+            _add_piece(pieces, self._data, host + run_start - (index << bits), run_end - run_start)
+            index = stop
+
+    def _in_place_end(self, table: L2Table | None, index: int, last: int) -> int:
+        """The end of a run of clusters from ``index`` on whose data may be overwritten where it is."""
+        if table is None:
+            return index
+        kind, _host = standard_kind(table.entries[index], self._metadata.has_data_file)
+        if kind != DATA or not table.entries[index] & COPIED:
+            return index
+        return progression_run_end(table.entries, index, last, self._geometry.cluster_size)
+
+    def _allocation_end(self, table: L2Table | None, index: int, last: int) -> int:
+        """The end of a run of clusters from ``index`` on that all need new host clusters."""
+        if table is None:
+            return last
+        if self._reserved_host(table, index):
+            return index + 1
+        stop = index + 1
+        while stop < last and not self._reserved_host(table, stop) and self._in_place_end(table, stop, stop + 1) == stop:
+            stop += 1
+        return stop
+
+    def _reserved_host(self, table: L2Table, index: int) -> int:
+        """The host offset that a zero cluster has reserved for itself alone."""
+        entry = table.entries[index]
+        if entry & COPIED and standard_kind(entry, self._metadata.has_data_file)[0] == ZERO_ALLOCATED:
+            return entry & OFFSET_MASK
+        return 0
+
+    def _allocate_standard(self, l1_index: int, base: int, index: int, stop: int, start: int, end: int) -> int:
+        """Give clusters ``[index, stop)`` of a table host clusters for data; complete the partial ones.
+
+        :param start: where the guest write begins, relative to ``base``; ``end`` likewise
+        :returns: host offset of the first
+        """
+        bits = self._geometry.cluster_bits
+        fill_before = self._old_content(base, index << bits, max(start, index << bits))
+        fill_after = self._old_content(base, min(end, stop << bits), stop << bits)
+        table = self._mapping.own_table(l1_index)
+        host = self._reserved_host(table, index)
+        if not host:
+            if self._metadata.has_data_file:
+                host = base + (index << bits)
+            else:
+                host = self._refcounts.allocate(stop - index) << bits
+            self._release(table, index, stop)
+        step = self._geometry.cluster_size
+        first = host | COPIED
+        table.entries[index:stop] = array("Q", range(first, first + (stop - index) * step, step))
+        self._fill(host, fill_before)
+        self._fill(host + ((stop - index) << bits) - len(fill_after), fill_after)
+        return host
+
+    def _old_content(self, base: int, start: int, end: int) -> bytes:
+        """What the guest sees now in a part of a cluster that a write does not cover."""
+        if start >= end:
+            return b""
+        inside = max(0, min(end, self._image.size - base) - start)
+        return self._image.read(base + start, inside) + bytes(end - start - inside)
+
+    def _fill(self, host: int, content: bytes) -> None:
+        """Complete a new cluster; beyond the end of a file everything is zero already."""
+        if not content:
+            return
+        if host >= self._data.size and self._data.reads_zero_when_new and is_zero(memoryview(content)):
+            return
+        self._data.write(host, content)
+
+    def _release(self, table: L2Table, index: int, stop: int) -> None:
+        """Drop what entries ``[index, stop)`` of a table refer to."""
+        if self._metadata.has_data_file:
+            return
+        words = self._geometry.entry_words
+        for position in range(index * words, stop * words, words):
+            entry = table.entries[position]
+            if entry & COMPRESSED:
+                first, count = self._geometry.compressed_clusters(entry)
+                self._refcounts.add(first, count, -1)
+            elif entry & OFFSET_MASK:
+                self._refcounts.add((entry & OFFSET_MASK) >> self._geometry.cluster_bits, 1, -1)
+
+    # Extended L2 entries
+
+    def _place_extended(self, l1_index: int, base: int, start: int, end: int, pieces: Pieces) -> None:
+        bits = self._geometry.cluster_bits
+        while start < end:
+            index = start >> bits
+            stop = min(end, index + 1 << bits)
+            table = self._mapping.table(l1_index)
+            run = 1
+            if not self._is_ours(table, index):
+                # Clusters that are written whole and have nothing yet get neighbouring places.
+                while start == index << bits and stop < end and self._is_absent(table, index + run):
+                    run += 1
+                    stop = min(end, index + run << bits)
+            host = self._write_extended(l1_index, base, index, run, start, stop)
+            _add_piece(pieces, self._data, host + start - (index << bits), stop - start)
+            start = stop
+
+    def _is_ours(self, table: L2Table | None, index: int) -> bool:
+        """Whether a cluster has a host cluster that only it uses."""
+        if table is None:
+            return False
+        entry = table.entries[2 * index]
+        if entry & COMPRESSED:
+            return False
+        return bool(entry & COPIED) and (bool(entry & OFFSET_MASK) or self._metadata.has_data_file)
+
+    def _is_absent(self, table: L2Table | None, index: int) -> bool:
+        return table is None or not (table.entries[2 * index] or table.entries[2 * index + 1])
+
+    def _write_extended(self, l1_index: int, base: int, index: int, run: int, start: int, end: int) -> int:
+        """Make the subclusters of a write allocated, in the cluster's own place or a new one."""
+        bits = self._geometry.cluster_bits
+        sub = self._geometry.subcluster_size
+        cluster_start = index << bits
+        first = (start - cluster_start) // sub
+        last = -(-(end - cluster_start) // sub)
+        table = self._mapping.table(l1_index)
+        in_place = self._is_ours(table, index)
+        bitmap = table.entries[2 * index + 1] if table is not None else 0
+        entry = table.entries[2 * index] if table is not None else 0
+
+        fills = []
+        if not in_place:
+            # A shared or compressed cluster moves as a whole: what is not written is copied.
+            kept = self._kept_subclusters(entry, bitmap)
+            for number in range(SUBCLUSTERS):
+                if kept >> number & 1 and not first <= number < last:
+                    position = cluster_start + number * sub
+                    fills.append((position - cluster_start, self._old_content(base, position, position + sub)))
+        else:
+            kept = bitmap & _ALL_SUBCLUSTERS
+        head = cluster_start + first * sub
+        if start > head and not (in_place and kept >> first & 1):
+            fills.append((head - cluster_start, self._old_content(base, head, start)))
+        tail = cluster_start + last * sub
+        if tail > end and not (in_place and kept >> (last - 1) % SUBCLUSTERS & 1 and last <= SUBCLUSTERS):
+            fills.append((end - cluster_start, self._old_content(base, end, tail)))
+
+        written = (1 << min(last, SUBCLUSTERS)) - (1 << first)
+        new_bitmap = (kept | written) & _ALL_SUBCLUSTERS
+        zero_bits = bitmap >> 32 & ~new_bitmap if not entry & COMPRESSED else 0
+        new_bitmap |= (zero_bits & _ALL_SUBCLUSTERS) << 32
+        if in_place and new_bitmap == bitmap:
+            return entry & OFFSET_MASK
+        table = self._mapping.own_table(l1_index)
+        if in_place:
+            host = entry & OFFSET_MASK
+        else:
+            if self._metadata.has_data_file:
+                host = base + cluster_start
+            else:
+                host = self._refcounts.allocate(run) << bits
+            self._release(table, index, index + 1)
+        table.entries[2 * index] = host | COPIED
+        table.entries[2 * index + 1] = new_bitmap
+        for number in range(1, run):
+            covered = min(SUBCLUSTERS, -(-(end - cluster_start - (number << bits)) // sub))
+            table.entries[2 * (index + number)] = (host + (number << bits)) | COPIED
+            table.entries[2 * (index + number) + 1] = (1 << covered) - 1
+        for position, content in fills:
+            self._fill(host + position, content)
+        return host
+
+    @staticmethod
+    def _kept_subclusters(entry: int, bitmap: int) -> int:
+        """Which subclusters of a cluster hold data, as a bitmap."""
+        if entry & COMPRESSED:
+            return _ALL_SUBCLUSTERS
+        return bitmap & _ALL_SUBCLUSTERS if entry & OFFSET_MASK else 0
+
+    # Zeroes
+
+    def write_zeroes(self, offset: int, length: int, deallocate: bool) -> None:
+        """Make a guest range read as zeroes."""
+        self._record(offset, length)
+        unit = self._geometry.subcluster_size
+        end = offset + length
+        if self._metadata.header.autoclear_features & RAW_EXTERNAL_DATA and self._metadata.data_file is not None:
+            self._metadata.data_file.write_zeroes(offset, length, deallocate)
+        if self._metadata.header.version < 3 and self._image.backing_file is not None:
+            self._write_zero_bytes(offset, end)
+            return
+        start = -(-offset // unit) * unit
+        stop = end if end >= self._image.size else end // unit * unit
+        if offset < start:
+            head_end = min(start, end)
+            if self._reads_zero(start - unit, offset) and self._reads_zero(head_end, start):
+                start -= unit
+            else:
+                self._write_zero_bytes(offset, head_end)
+        if stop < end and stop >= start:
+            if self._reads_zero(end, stop + unit):
+                stop += unit
+            else:
+                self._write_zero_bytes(stop, end)
+        if start < stop:
+            self._for_tables(
+                start, stop, lambda l1_index, base, a, b: self._zero_units(l1_index, base, a, b, deallocate)
+            )
+
+    def discard(self, offset: int, length: int) -> None:
+        """Drop the content of a guest range; only whole clusters are dropped."""
+        self._record(offset, length)
+        bits = self._geometry.cluster_bits
+        end = offset + length
+        if end < self._image.size:
+            end = end >> bits << bits
+        start = -(-offset >> bits) << bits
+        if start < end:
+            self._for_tables(start, end, self._discard_clusters)
+
+    def _reads_zero(self, start: int, end: int) -> bool:
+        """Whether the mapping alone says that a guest range is zero."""
+        end = min(end, self._image.size)
+        if start >= end:
+            return True
+        for _start, _length, kind, _storage, _offset in self._image.runs(start, end - start):
+            if kind in (ABSENT, ABSENT_ALLOCATED) and self._image.backing_file is None:
+                continue
+            if kind not in (ZERO, ZERO_ALLOCATED):
+                return False
+        return True
+
+    def _write_zero_bytes(self, start: int, end: int) -> None:
+        if self._reads_zero(start, end):
+            return
+        for storage, host, length in self.place(start, end - start):
+            storage.write_zeroes(host, length, deallocate=False)
+
+    def _for_tables(self, start: int, end: int, work: Callable[[int, int, int, int], None]) -> None:
+        """Call ``work(l1_index, base, start, end)`` for each L2 table of a range, offsets relative to its base."""
+        span = self._geometry.l2_span
+        while start < end:
+            l1_index = start // span
+            stop = min(end, (l1_index + 1) * span)
+            work(l1_index, l1_index * span, start - l1_index * span, stop - l1_index * span)
+            start = stop
+
+    def _zero_units(self, l1_index: int, base: int, start: int, end: int, deallocate: bool) -> None:
+        """Zero whole clusters (or subclusters) of one table, by flags."""
+        bits = self._geometry.cluster_bits
+        if self._metadata.header.version < 3:
+            self._discard_clusters(l1_index, base, start, end)
+            return
+        table = self._mapping.own_table(l1_index)
+        first, last = start >> bits, (end - 1 >> bits) + 1
+        if not self._geometry.extended_l2:
+            for index in range(first, last):
+                entry = table.entries[index]
+                if entry & COMPRESSED or deallocate and entry & OFFSET_MASK and not self._metadata.has_data_file:
+                    self._release(table, index, index + 1)
+                    table.entries[index] = ZERO_FLAG
+                else:
+                    table.entries[index] = entry | ZERO_FLAG
+            return
+        sub = self._geometry.subcluster_size
+        for index in range(first, last):
+            cluster_start = index << bits
+            from_sub = max(0, start - cluster_start) // sub
+            to_sub = min(SUBCLUSTERS, -(-(end - cluster_start) // sub))
+            if base + end >= self._image.size:
+                to_sub = SUBCLUSTERS if index == last - 1 else to_sub
+            self._zero_subclusters(table, base, index, from_sub, to_sub, deallocate)
+
+    def _zero_subclusters(
+        self, table: L2Table, base: int, index: int, first: int, last: int, deallocate: bool
+    ) -> None:
+        entry, bitmap = table.entries[2 * index], table.entries[2 * index + 1]
+        mask = (1 << last) - (1 << first)
+        whole = mask == _ALL_SUBCLUSTERS
+        if entry & COMPRESSED and not whole:
+            # A compressed cluster has no subclusters: it must become an ordinary one first.
+            start = base + (index << self._geometry.cluster_bits)
+            sub = self._geometry.subcluster_size
+            for storage, host, length in self.place(start + first * sub, (last - first) * sub):
+                storage.write_zeroes(host, length, deallocate=False)
+            return
+        if whole and (entry & COMPRESSED or deallocate and entry & OFFSET_MASK and not self._metadata.has_data_file):
+            self._release(table, index, index + 1)
+            table.entries[2 * index] = 0
+            table.entries[2 * index + 1] = _ALL_SUBCLUSTERS << 32
+            return
+        table.entries[2 * index + 1] = bitmap & ~mask | mask << 32
+
+    def _discard_clusters(self, l1_index: int, base: int, start: int, end: int) -> None:
+        """Drop whole clusters of one table; they read as zeroes from then on."""
+        table = self._mapping.table(l1_index)
+        has_backing = self._image.backing_file is not None
+        if table is None and not has_backing:
+            return
+        bits = self._geometry.cluster_bits
+        words = self._geometry.entry_words
+        table = self._mapping.own_table(l1_index)
+        keeps_zero_flag = self._metadata.header.version >= 3
+        for index in range(start >> bits, (end - 1 >> bits) + 1):
+            kind = self._cluster_kind(table, index)
+            if kind == ABSENT and not has_backing or kind == ZERO:
+                continue
+            self._release(table, index, index + 1)
+            if words == 2:
+                table.entries[index * 2] = 0
+                table.entries[index * 2 + 1] = _ALL_SUBCLUSTERS << 32
+            else:
+                table.entries[index] = ZERO_FLAG if keeps_zero_flag else 0
+
+    def _cluster_kind(self, table: L2Table, index: int) -> int:
+        """The kind of a whole cluster; of mixed subclusters, ``DATA``."""
+        if not self._geometry.extended_l2:
+            return standard_kind(table.entries[index], self._metadata.has_data_file)[0]
+        entry, bitmap = table.entries[2 * index], table.entries[2 * index + 1]
+        if entry & COMPRESSED:
+            return COMPRESSED_KIND
+        kinds = {subcluster_kind(bitmap, number, bool(entry & OFFSET_MASK)) for number in range(SUBCLUSTERS)}
+        return kinds.pop() if len(kinds) == 1 else DATA
+
+    # Compressed data
+
+    def write_compressed(self, offset: int, data: bytes | None, plain: memoryview) -> None:
+        """Store one guest cluster compressed, directly behind the previous one where that is possible.
+
+        :param data: the compressed bytes; ``None``: it did not shrink, ``plain`` is stored as it is
+        :raises CorruptImageError: the cluster already has content
+        """
+        if data is None:
+            for storage, host, length in self.place(offset, min(len(plain), self._image.size - offset)):
+                storage.write(host, plain[:length])
+                plain = plain[length:]
+            return
+        self._record(offset, min(self._geometry.cluster_size, self._image.size - offset))
+        l1_index, inner = divmod(offset, self._geometry.l2_span)
+        index = (inner >> self._geometry.cluster_bits) * self._geometry.entry_words
+        table = self._mapping.own_table(l1_index)
+        if table.entries[index] & (COMPRESSED | OFFSET_MASK):
+            raise corrupt(self._metadata.storage.name, "Compressed write to a cluster that has data", offset)
+        host = self._allocate_bytes(len(data))
+        self._metadata.storage.write(host, data)
+        table.entries[index] = self._geometry.compressed_entry(host, len(data))
+        if self._geometry.extended_l2:
+            table.entries[index + 1] = 0
+        self._wrote_compressed = True
+
+    def _allocate_bytes(self, length: int) -> int:
+        """Host offset for compressed bytes; every host cluster that they touch is used once more."""
+        bits = self._geometry.cluster_bits
+        size = self._geometry.cluster_size
+        offset = self._compressed_end
+        if offset and self._refcounts.get(offset >> bits) >= self._refcounts.max:
+            offset = 0
+        room = -offset % size
+        if not offset or room < length:
+            new = self._refcounts.allocate(1) << bits
+            if offset and offset + room == new:
+                self._refcounts.add(offset >> bits, 1, 1)
+            else:
+                offset = new
+        else:
+            self._refcounts.add(offset >> bits, 1, 1)
+        end = offset + length
+        if end > self._geometry.compressed_limit:
+            raise corrupt(self._metadata.storage.name, "The file is too large for compressed clusters", offset)
+        self._compressed_end = end if end % size else 0
+        return offset
+
+
+def _add_piece(pieces: Pieces, storage: Storage, host: int, length: int) -> None:
+    """Add a host range, to the last one where they touch."""
+    if pieces and pieces[-1][0] is storage and pieces[-1][1] + pieces[-1][2] == host:
+        pieces[-1] = (storage, pieces[-1][1], pieces[-1][2] + length)
+    else:
+        pieces.append((storage, host, length))

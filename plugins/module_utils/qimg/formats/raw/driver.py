@@ -1,0 +1,60 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""The row of raw in the table of formats."""
+from __future__ import annotations
+
+from ...errors import ImageError, OptionError, StorageError
+from ...limits import MAX_IMAGE_BYTES
+from ...sizes import parse_size, round_up
+from ..base import Format
+from ..options import SIZE, STR, CreateOption
+from .image import RawImage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ...storage.base import Storage
+    from ..base import Image
+    from ..opening import Children, NewFiles
+
+OPTIONS = (
+    CreateOption("size", SIZE, "Virtual disk size"),
+    CreateOption("preallocation", STR, "Preallocation mode (allowed values: off, falloc, full)"),
+)
+
+
+def open_image(storage: Storage, filename: str, node: dict[str, Any], children: Children) -> Image:
+    """Open a raw image; ``offset`` and ``size`` of the node choose a part of the storage."""
+    offset = _size_option(node, "offset") or 0
+    return RawImage(storage, filename, offset, _size_option(node, "size"), children.probed)
+
+
+def _size_option(node: dict[str, Any], name: str) -> int | None:
+    value = node.pop(name, None)
+    if value is None or isinstance(value, int):
+        return value
+    return parse_size(str(value))
+
+
+def create_image(files: NewFiles, filename: str, options: dict[str, Any], backing: Image | None) -> Image:
+    """A file of ``size`` bytes that reads as zeroes."""
+    size = round_up(options["size"], 512)
+    mode = options.get("preallocation") or "off"
+    if mode not in ("off", "falloc", "full"):
+        raise OptionError("Parameter 'preallocation' does not accept value '%s'" % mode)
+    storage = files.main
+    if size > MAX_IMAGE_BYTES:
+        raise ImageError("The image size is too large for file format 'raw'", format="raw")
+    if storage.reads_zero_when_new:
+        storage.preallocate(0, size, mode)
+    try:
+        storage.truncate(size)
+    except StorageError as error:
+        if error.errno != 27:
+            raise
+        raise ImageError("The image size is too large for file format 'raw'", format="raw") from error
+    return RawImage(storage, filename)
+
+
+FORMAT = Format("raw", open_image, create_image, OPTIONS, True, None)

@@ -1,0 +1,173 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""A raw image: the bytes of a file are the bytes of the guest disk."""
+from __future__ import annotations
+
+import errno
+
+from ...errors import OptionError, StorageError, UnsupportedOperationError
+from ...limits import SECTOR
+from ...sizes import round_up
+from ...storage.base import Storage
+from ..base import DATA, ZERO_ALLOCATED, Image, Resizable, Run
+from ..probing import PROBE_BYTES, probe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ...storage.base import Buffer
+    from ...storage.locks import LockIntent
+
+
+class RawImage(Image, Resizable):
+    """A guest disk in a plain file or block device, or in a part of one.
+
+    :param offset: where the guest disk begins in the storage, bytes
+    :param size: its length in bytes; ``None``: up to the end of the storage
+    :param probed: nobody said that it is raw: then nothing may be written that would make it look like another format
+    """
+
+    format = "raw"
+
+    def __init__(
+        self, storage: Storage, filename: str, offset: int = 0, size: int | None = None, probed: bool = False
+    ) -> None:
+        self.storage = ProbedStorage(storage) if probed and storage.writable else storage
+        self.filename = filename
+        self.writable = storage.writable
+        self._offset = offset
+        self._fixed_size = size
+        if offset > storage.size:
+            raise OptionError(
+                "Offset (%d) cannot be greater than size of the containing file (%d)" % (offset, storage.size),
+                path=filename,
+            )
+        if size is not None:
+            if size % SECTOR:
+                raise OptionError("Specified size is not multiple of 512", path=filename)
+            if storage.size - offset < size:
+                raise OptionError(
+                    "The sum of offset (%d) and size (%d) has to be smaller or equal to the  actual size of the "
+                    "containing file (%d)" % (offset, size, storage.size),
+                    path=filename,
+                )
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        if self._fixed_size is not None:
+            return self._fixed_size
+        return round_up(self.storage.size - self._offset, SECTOR)
+
+    def runs(self, offset: int, length: int) -> Iterator[Run]:
+        shift = self._offset
+        for start, piece, is_data in self.storage.extents(offset + shift, length):
+            yield Run(start - shift, piece, DATA if is_data else ZERO_ALLOCATED, self.storage, start)
+
+    def read_into(self, offset: int, buffer: Buffer) -> None:
+        self.storage.read_into(offset + self._offset, buffer)
+
+    def place(self, offset: int, length: int) -> list[tuple[Storage, int, int]]:
+        return [(self.storage, offset + self._offset, length)]
+
+    def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
+        self.storage.write_zeroes(offset + self._offset, length, deallocate)
+
+    def discard(self, offset: int, length: int) -> None:
+        self.storage.discard(offset + self._offset, length)
+
+    def flush(self) -> None:
+        if self.writable:
+            self.storage.flush()
+
+    @property
+    def reads_zero_when_new(self) -> bool:
+        return self.storage.reads_zero_when_new
+
+    def resize(self, size: int, preallocation: str = "off") -> None:
+        if self._fixed_size is not None:
+            raise UnsupportedOperationError("Cannot resize fixed-size raw disks", path=self.filename)
+        old = self.storage.size
+        end = size + self._offset
+        if preallocation == "metadata":
+            raise UnsupportedOperationError("Unsupported preallocation mode: metadata", path=self.filename)
+        try:
+            if end > old and preallocation != "off":
+                self.storage.preallocate(old, end - old, preallocation)
+            self.storage.truncate(end)
+            self.storage.flush()
+        except BaseException:
+            if self.storage.size > old:
+                self.storage.truncate(old)
+            raise
+
+
+class ProbedStorage(Storage):
+    """A storage whose first sector must not begin to look like an image format.
+
+    A guest that can write a qcow2 header into a raw disk whose format is guessed could have any file opened as its
+    backing file the next time.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self.name = storage.name
+        self.writable = storage.writable
+
+    def write(self, offset: int, data: Buffer) -> None:
+        if offset < PROBE_BYTES:
+            head = bytearray(self._storage.read(0, PROBE_BYTES))
+            view = memoryview(data)[: PROBE_BYTES - offset]
+            head[offset : offset + len(view)] = view
+            if probe(bytes(head), self.name) != "raw":
+                raise StorageError(
+                    "Could not write '%s': Operation not permitted" % self.name,
+                    path=self.name,
+                    errno=errno.EPERM,
+                    remedy="say that the format is raw, if the guest disk shall hold another image",
+                )
+        self._storage.write(offset, data)
+
+    def copy_from(self, source: Storage, source_offset: int, offset: int, length: int) -> bool:
+        if offset < PROBE_BYTES:
+            return False
+        return self._storage.copy_from(source, source_offset, offset, length)
+
+    @property
+    def size(self) -> int:
+        return self._storage.size
+
+    def read_into(self, offset: int, buffer: Buffer) -> None:
+        self._storage.read_into(offset, buffer)
+
+    def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
+        self._storage.write_zeroes(offset, length, deallocate)
+
+    def discard(self, offset: int, length: int) -> None:
+        self._storage.discard(offset, length)
+
+    def preallocate(self, offset: int, length: int, mode: str) -> None:
+        self._storage.preallocate(offset, length, mode)
+
+    def extents(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
+        return self._storage.extents(offset, length)
+
+    @property
+    def reads_zero_when_new(self) -> bool:
+        return self._storage.reads_zero_when_new
+
+    @property
+    def allocated_size(self) -> int | None:
+        return self._storage.allocated_size
+
+    def flush(self) -> None:
+        self._storage.flush()
+
+    def truncate(self, size: int) -> None:
+        self._storage.truncate(size)
+
+    def lock(self, intent: LockIntent) -> None:
+        self._storage.lock(intent)
+
+    def close(self) -> None:
+        self._storage.close()

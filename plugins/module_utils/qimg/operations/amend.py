@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Changing creation options of an existing image."""
+from __future__ import annotations
+
+from ..errors import OptionError, UnsupportedOperationError
+from ..formats import get_format
+from ..formats.base import Amendable
+from ..formats.opening import READ, WRITE, Opener
+from ..formats.options import check_values
+from .plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..formats.base import Image
+    from ..formats.opening import Reference
+    from .plan import Progress
+
+_VERSION_ALIASES = {"v2": "0.10", "v3": "1.1"}
+
+
+def plan_amend(
+    reference: Reference, options: dict[str, Any], format: str | None = None, opener: Opener | None = None
+) -> Plan:
+    """Plan to change options.
+
+    :param options: by name; texts are parsed
+    :raises OptionError: an option is unknown, belongs to creation only, or has a wrong value
+    :raises UnsupportedOperationError: the format has no options that can be changed
+    """
+    opener = opener or Opener()
+    with opener.open(reference, format, READ, backing=False) as image:
+        path = image.filename
+        wanted = _check_options(image, options)
+        current = _amendable(image).current_options()
+    changes = {
+        name: value
+        for name, value in wanted.items()
+        if current.get(name) != (_VERSION_ALIASES.get(value, value) if name == "compat" else value)
+    }
+    actions = ["change %s from %s to %s" % (name, current.get(name), value) for name, value in changes.items()]
+
+    def run(_progress: Progress) -> None:
+        with opener.open(reference, format, WRITE) as opened:
+            _amendable(opened).amend(wanted)
+
+    return Plan(path, actions, current, {**current, **changes}, run)
+
+
+def _amendable(image: Image) -> Any:
+    if not isinstance(image, Amendable):
+        raise UnsupportedOperationError(
+            "Format driver '%s' does not support option amendment" % image.format,
+            path=image.filename,
+            format=image.format,
+        )
+    return image
+
+
+def _check_options(image: Image, options: dict[str, Any]) -> dict[str, Any]:
+    _amendable(image)
+    declared = get_format(image.format).options
+    for option in declared:
+        if option.name in options and not option.amendable:
+            raise OptionError(
+                "Invalid parameter '%s'" % option.name,
+                path=image.filename,
+                format=image.format,
+                hint="This option is only supported for image creation",
+                remedy="convert the image to have it with this option",
+            )
+    try:
+        return check_values(tuple(option for option in declared if option.amendable), options)
+    except OptionError as error:
+        error.path = image.filename
+        raise

@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Looking for errors in an image's metadata, and repairing them."""
+from __future__ import annotations
+
+from collections import namedtuple
+
+from ..errors import UnsupportedOperationError
+from ..formats.base import Checkable
+from ..formats.opening import CHECK, Opener
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..formats.base import CheckResult, Image
+    from ..formats.opening import Reference
+
+REPAIR_MODES = ("leaks", "all")
+
+#: Counter -> key of the JSON document, which leaves out those that are 0.
+_COUNTERS = (
+    ("image_end_offset", "image-end-offset"),
+    ("total_clusters", "total-clusters"),
+    ("corruptions", "corruptions"),
+    ("corruptions_fixed", "corruptions-fixed"),
+    ("leaks", "leaks"),
+    ("leaks_fixed", "leaks-fixed"),
+    ("allocated_clusters", "allocated-clusters"),
+    ("fragmented_clusters", "fragmented-clusters"),
+    ("compressed_clusters", "compressed-clusters"),
+)
+
+
+class CheckReport(namedtuple("CheckReport", ["filename", "format", "result"])):
+    """What a check found; ``result`` is a :class:`~qimg.formats.base.CheckResult`."""
+
+    __slots__ = ()
+
+    @property
+    def clean(self) -> bool:
+        """No errors and no leaks."""
+        return bool(self.result.clean)
+
+    def document(self) -> dict[str, Any]:
+        """The object that ``check --output=json`` prints."""
+        document = {"filename": self.filename, "format": self.format, "check-errors": self.result.check_errors}
+        for name, key in _COUNTERS:
+            value = getattr(self.result, name)
+            if value:
+                document[key] = value
+        return document
+
+
+def check(
+    reference: Reference,
+    format: str | None = None,
+    repair: str | None = None,
+    report: Callable[[str], None] | None = None,
+    opener: Opener | None = None,
+) -> CheckReport:
+    """Check an image; with ``repair``, repair it in one step and check again.
+
+    :param repair: ``None``, ``leaks`` or ``all``
+    :param report: called with each line that qemu-img prints on the way
+    :raises UnsupportedOperationError: the format has no checks, or cannot be repaired
+    :raises ImageError: the image cannot be opened, or is too broken to be checked
+    """
+    opener = opener or Opener()
+    with opener.open(reference, format, CHECK, writable=repair is not None) as image:
+        checkable = _checkable(image, repair)
+        result = checkable.check(repair, report)
+        if result.corruptions_fixed or result.leaks_fixed:
+            result = _checked_again(checkable, result, report)
+        return CheckReport(image.filename, image.format, result)
+
+
+def _checkable(image: Image, repair: str | None) -> Checkable:
+    if not isinstance(image, Checkable) or repair is not None and not image.can_repair:
+        raise UnsupportedOperationError(
+            "This image format does not support checks", path=image.filename, format=image.format
+        )
+    return image
+
+
+def _checked_again(
+    image: Checkable, repaired: CheckResult, report: Callable[[str], None] | None
+) -> CheckResult:
+    """The state after a repair, with the counters of what was repaired."""
+    result = image.check(None, report)
+    result.corruptions_fixed = repaired.corruptions_fixed
+    result.leaks_fixed = repaired.leaks_fixed
+    return result

@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Merging an overlay into one of the images below it."""
+from __future__ import annotations
+
+from ..errors import OptionError, UnsupportedOperationError
+from ..formats.base import Emptyable, Resizable
+from ..formats.chain import chain_extents
+from ..formats.opening import READ, RESIZE, WRITE, Opener
+from ..references import protocol_of
+from ..storage.local import LocalFile
+from .copying import Copier, copy_options
+from .pieces import source_runs
+from .plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..formats.base import Image
+    from ..formats.opening import Reference
+    from .plan import Progress
+
+
+def plan_commit(
+    reference: Reference,
+    format: str | None = None,
+    base: str | None = None,
+    keep: bool = False,
+    rate: int = 0,
+    opener: Opener | None = None,
+) -> Plan:
+    """Plan to write what an overlay (and the layers between) has into an image below it.
+
+    The overlay is emptied afterwards, when the base is safely on its medium; at every moment it reads the same.
+
+    :param base: file name of the image to write into; ``None``: the overlay's own backing file
+    :param keep: leave the overlay as it is; implied where ``base`` is named
+    :param rate: bytes per second at the most; 0: no limit
+    :raises OptionError: there is no such image in the chain
+    """
+    opener = opener or Opener()
+    with opener.open(reference, format, READ) as top:
+        path = top.filename
+        layers = top.layers()
+        depth = _find_base(layers, base)
+        target = layers[depth]
+        if not isinstance(target.storage, LocalFile):
+            raise UnsupportedOperationError("Only local images can be committed into", path=target.filename)
+        identity = target.storage.identity
+        base_name, base_format = target.filename, target.format
+        grows = target.size < top.size
+        size = top.size
+    drop = keep or base is not None
+
+    def run(progress: Progress) -> None:
+        with opener.open(base_name, base_format, RESIZE if grows else WRITE) as written:
+            writer = Opener(opener.policy, opener.limits, reuse={identity: written})
+            top = writer.open(reference, format, WRITE)
+            try:
+                _merge(top, written, depth, rate, progress)
+                written.flush()
+                if not drop and isinstance(top, Emptyable):
+                    top.make_empty()
+            finally:
+                top.abandon()
+
+    actions = ["write the content of '%s' into '%s'" % (path, base_name)]
+    if grows:
+        actions.append("grow '%s' to %d bytes" % (base_name, size))
+    if not drop:
+        actions.append("empty '%s'" % path)
+    return Plan(path, actions, {"base": base_name}, {"base": base_name}, run)
+
+
+def _find_base(layers: list[Image], base: str | None) -> int:
+    """The index of the image to write into."""
+    top = layers[0]
+    if len(layers) < 2:
+        raise OptionError("Image does not have a backing file", path=top.filename)
+    if base is None:
+        return 1
+    for index, layer in enumerate(layers[1:], 1):
+        overlay = layers[index - 1]
+        if base in (layer.filename, overlay.backing_file) or _same_file(base, layer):
+            return index
+    raise OptionError(
+        "Did not find '%s' in the backing chain of '%s'" % (base, top.filename),
+        path=top.filename,
+        remedy="the chain is: %s" % ", ".join("'%s'" % layer.filename for layer in layers[1:]),
+    )
+
+
+def _same_file(name: str, layer: Image) -> bool:
+    import os
+
+    if protocol_of(name) is not None or name.startswith("json:"):
+        return False
+    return os.path.realpath(name) == os.path.realpath(layer.filename)
+
+
+def _merge(top: Image, base: Image, depth: int, rate: int, progress: Progress) -> None:
+    """Copy what the layers above ``base`` have."""
+    if base.size < top.size:
+        if not isinstance(base, Resizable):
+            raise UnsupportedOperationError(
+                "Image format driver does not support resize",
+                path=base.filename,
+                remedy="the base is smaller than the overlay, and cannot grow; convert the overlay instead",
+            )
+        base.resize(top.size)
+    total = max(1, top.size)
+    options = copy_options(rate=rate)
+    copier = Copier(base, False, options, lambda done: progress(done / total))
+    copier.run(source_runs(top, chain_extents(top, 0, top.size, layers=depth)))

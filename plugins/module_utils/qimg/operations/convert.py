@@ -1,0 +1,300 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Copying guest disks into new images, or into existing ones."""
+from __future__ import annotations
+
+import os
+from collections import namedtuple
+
+from ..errors import ImageError, MismatchError, OptionError, UnsupportedOperationError
+from ..formats.base import Compressing, HasSnapshots
+from ..formats.chain import chain_extents
+from ..formats.opening import INFO, SOURCE, WRITE, NewFiles, Opener
+from ..references import resolve_reference
+from ..sizes import round_up
+from ..storage.zeros import DEFAULT_GRAIN
+from . import conversion_record
+from .compare import compare_images
+from .copying import Copier, CopyOptions, copy_options
+from .create import creatable, resolve_options
+from .pieces import ABSENT, ZERO, SourceRun, source_runs
+from .plan import Plan
+from .snapshot import find_snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from ..formats.base import Image
+    from .plan import Progress
+
+# When an existing target is replaced.
+ALWAYS = "always"  #: without looking, as qemu-img does
+NEVER = "never"  #: never: an image of the wanted format is fine, anything else an error
+IF_DIFFERENT = "if_different"  #: when its guest content is not that of the source
+
+
+class ConvertRequest(
+    namedtuple(
+        "ConvertRequest",
+        [
+            "sources",
+            "source_format",
+            "target",
+            "format",
+            "options",
+            "backing_file",
+            "backing_format",
+            "snapshot",
+            "compress",
+            "offload",
+            "sparse_grain",
+            "into_existing",
+            "target_is_zero",
+            "rate",
+            "salvage",
+            "sync",
+        ],
+        defaults=(None, "raw", None, None, None, None, False, False, DEFAULT_GRAIN, False, False, 0, None, True),
+    )
+):
+    """What to convert, and how.
+
+    ``sources``: names of the source images, which are put behind each other; ``source_format``: their format, ``None``
+    to find out; ``target``, ``format``, ``options``, ``backing_file``, ``backing_format``: the new image;
+    ``snapshot``: id or name of a source's snapshot to read; ``compress``: store compressed clusters; ``offload``: have
+    the kernel copy without looking for zeroes; ``sparse_grain``: zero runs of so many bytes are not stored, 0: store
+    everything; ``into_existing``: write into the image at ``target`` instead of making one; ``target_is_zero``: it
+    reads as zeroes; ``rate``: bytes per second at the most; ``salvage``: called with offset and error of what cannot
+    be read, which becomes zeroes; ``sync``: have it on the medium before it takes its name.
+    """
+
+    __slots__ = ()
+
+
+class ConvertPlan(Plan):
+    """A plan that also says whether an existing target has the source's content.
+
+    ``matches``: ``True``, ``False``, or ``None`` where nobody looked.
+    """
+
+    matches: bool | None = None
+
+
+def plan_convert(
+    request: ConvertRequest, replace: str = ALWAYS, opener: Opener | None = None
+) -> ConvertPlan:
+    """Plan a conversion.
+
+    :param replace: what to do about an existing target: ``ALWAYS``, ``NEVER`` or ``IF_DIFFERENT``
+    :raises MismatchError: under ``NEVER``, what is at the target is not an image of the wanted format
+    :raises ImageError: a source cannot be opened, or the target cannot be made so
+    """
+    opener = opener or Opener()
+    if not request.sources:
+        raise OptionError("Must specify image file name", path=request.target)
+
+    def run(progress: Progress) -> None:
+        _convert(request, opener, progress)
+        if replace == IF_DIFFERENT:
+            conversion_record.remember(request.sources, request.target, request.snapshot, opener)
+
+    after = {"format": request.format, "sources": list(request.sources)}
+    exists = os.path.lexists(request.target) and not request.into_existing
+    if replace == ALWAYS or not exists:
+        _look_at_sources(request, opener)
+        action = "convert %s to a %s image" % (_shown(request), request.format)
+        return ConvertPlan(request.target, [action], {}, after, run)
+    existing_format = _format_of(request.target, opener)
+    before = {"format": existing_format}
+    if existing_format != request.format:
+        reason = "its format is %s, not %s" % (existing_format or "unknown", request.format)
+        if replace == NEVER:
+            raise MismatchError(
+                "The existing file is not what was asked for: %s" % reason,
+                path=request.target,
+                remedy="remove it, or choose to have it replaced",
+            )
+        return ConvertPlan(request.target, ["replace the existing file: %s" % reason], before, after, run)
+    if replace == NEVER:
+        plan = ConvertPlan(request.target, [], before, before, run)
+        plan.matches = conversion_record.is_unchanged(request.sources, request.target, request.snapshot, opener)
+        return plan
+    return _plan_if_different(request, opener, before, after, run)
+
+
+def _plan_if_different(
+    request: ConvertRequest,
+    opener: Opener,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    run: Callable[[Progress], None],
+) -> ConvertPlan:
+    if conversion_record.is_unchanged(request.sources, request.target, request.snapshot, opener):
+        plan = ConvertPlan(request.target, [], before, before, run)
+        plan.matches = True
+        return plan
+    difference = content_difference(request, opener)
+    actions = [] if difference is None else ["replace the existing image: %s" % difference]
+    plan = ConvertPlan(request.target, actions, before, after if actions else before, run)
+    plan.matches = difference is None
+    if difference is None:
+        conversion_record.remember(request.sources, request.target, request.snapshot, opener)
+    return plan
+
+
+def content_difference(request: ConvertRequest, opener: Opener) -> str | None:
+    """Why the target's guest content is not the source's, in a clause; ``None``: it is."""
+    if len(request.sources) != 1:
+        return "it has several sources, which are not compared"
+    with _open_source(request, request.sources[0], opener) as source:
+        with opener.open(request.target, request.format) as target:
+            result = compare_images(source, target)
+            if result.identical and not result.sizes_differ:
+                return None
+            if result.sizes_differ:
+                return "its size is %d bytes, not %d" % (target.size, source.size)
+            return "its content differs from the source's at offset %d" % result.offset
+
+
+def _shown(request: ConvertRequest) -> str:
+    return ", ".join("'%s'" % source for source in request.sources)
+
+
+def _format_of(path: str, opener: Opener) -> str | None:
+    """The format of an existing file; ``None`` if it cannot be opened as an image."""
+    try:
+        with opener.open(path, None, INFO, backing=False) as image:
+            return image.format
+    except ImageError:
+        return None
+
+
+def _look_at_sources(request: ConvertRequest, opener: Opener) -> None:
+    """Find out now what would make the conversion fail later."""
+    for source in request.sources:
+        with _open_source(request, source, opener):
+            pass
+    creatable(request.format, request.target)
+
+
+def _open_source(request: ConvertRequest, name: str, opener: Opener) -> Image:
+    """One source, showing the wanted snapshot."""
+    image = opener.open(name, request.source_format, SOURCE)
+    if request.snapshot is not None:
+        try:
+            _show_snapshot(image, request.snapshot)
+        except BaseException:
+            image.abandon()
+            raise
+    return image
+
+
+def _show_snapshot(image: Image, wanted: str) -> None:
+    snapshot = None
+    if isinstance(image, HasSnapshots):
+        snapshot = find_snapshot(image.snapshots, wanted)
+        if snapshot is not None:
+            image.view_snapshot(snapshot)
+            return
+    raise OptionError(
+        "Failed to load snapshot: Can't find snapshot",
+        path=image.filename,
+        remedy="list the snapshots of the image to see which there are",
+    )
+
+
+def _convert(request: ConvertRequest, opener: Opener, progress: Progress) -> None:
+    sources: list[Image] = []
+    try:
+        for name in request.sources:
+            sources.append(_open_source(request, name, opener))
+        if request.into_existing:
+            _fill_existing(request, sources, opener, progress)
+        else:
+            _make_new(request, sources, opener, progress)
+    finally:
+        for source in sources:
+            source.abandon()
+
+
+def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> None:
+    total = sum(round_up(source.size, 512) for source in sources)
+    options = resolve_options(
+        request.target,
+        request.format,
+        total if "size" not in (request.options or {}) else None,
+        dict(request.options or {}),
+        request.backing_file,
+        request.backing_format,
+        True,
+        opener,
+    )
+    row = creatable(request.format, request.target)
+    with NewFiles(request.target, request.sync) as files:
+        backing = None
+        if options.get("backing_file"):
+            resolved = resolve_reference(request.target, options["backing_file"])
+            backing = opener.open(resolved, options.get("backing_fmt"))
+        with row.create(files, request.target, options, backing) as target:
+            _check_compression(request, target)
+            target_is_zero = target.reads_zero_when_new and not _preallocated(options)
+            _copy(request, sources, target, target_is_zero, progress)
+        files.commit()
+
+
+def _preallocated(options: dict[str, Any]) -> bool:
+    """Whether the new image's space may hold something else than zeroes (a device), or must stay allocated."""
+    return options.get("preallocation") in ("falloc", "full")
+
+
+def _fill_existing(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> None:
+    with opener.open(request.target, request.format, WRITE) as target:
+        if target.size < sum(source.size for source in sources):
+            raise OptionError("output file is smaller than input file", path=request.target)
+        if request.target_is_zero and target.backing_file:
+            raise OptionError(
+                "Cannot use --target-is-zero when the destination image has a backing file", path=request.target
+            )
+        _check_compression(request, target)
+        _copy(request, sources, target, request.target_is_zero, progress)
+
+
+def _check_compression(request: ConvertRequest, target: Image) -> None:
+    if request.compress and not isinstance(target, Compressing):
+        raise UnsupportedOperationError(
+            "Compression not supported for this file format", path=request.target, format=request.format
+        )
+
+
+def _copy(
+    request: ConvertRequest, sources: list[Image], target: Image, target_is_zero: bool, progress: Progress
+) -> None:
+    total = max(1, sum(source.size for source in sources))
+    options: CopyOptions = copy_options(
+        request.sparse_grain, request.compress, request.offload, request.rate, request.salvage
+    )
+    copier = Copier(target, target_is_zero, options, lambda done: progress(min(1.0, done / total)))
+    copier.run(_all_runs(request, sources, target))
+
+
+def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> Iterator[SourceRun]:
+    shift = 0
+    has_backing = target.backing_file is not None
+    for source in sources:
+        # Above a backing file, what the source's own top image does not have is expected to be there already.
+        layers = 1 if has_backing else None
+        runs = source_runs(source, chain_extents(source, 0, source.size, layers), shift)
+        for run in runs:
+            if run.kind == ABSENT and not has_backing:
+                run = run._replace(kind=ZERO)
+            yield run
+        shift += round_up(source.size, 512)
+
+
+def convert(
+    source: str, target: str, format: str = "raw", progress: Progress | None = None, **arguments: Any
+) -> None:
+    """Copy one guest disk into a new image; arguments as in :class:`ConvertRequest`."""
+    plan_convert(ConvertRequest((source,), target=target, format=format, **arguments)).apply(progress)

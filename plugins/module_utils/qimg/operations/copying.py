@@ -1,0 +1,312 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""The engine that moves guest data from one image to another, for every operation that does.
+
+It takes runs of guest data as the source's map gives them, cuts them into pieces, and has a few threads move the
+pieces.  Reading, looking for zeroes, compressing and writing happen side by side; everything that touches metadata
+(the source's map, the target's allocation) happens under one lock, and in guest order, so that the target is laid out
+in order too.
+"""
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import namedtuple
+
+from ..errors import StorageError
+from ..formats.base import Compressing
+from ..limits import DEFAULT_LIMITS, SECTOR, Limits
+from ..storage.buffers import aligned_buffer
+from ..storage.zeros import DEFAULT_GRAIN, data_runs, is_zero
+from .pieces import ABSENT, DATA, Piece, PieceCutter, SourceRun
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..formats.base import Image
+    from ..storage.base import Storage
+
+class CopyOptions(
+    namedtuple(
+        "CopyOptions",
+        ["sparse_grain", "compress", "offload", "rate", "salvage", "threads", "piece_bytes"],
+    )
+):
+    """How to copy.
+
+    :param sparse_grain: runs of at least so many zero bytes are not copied as data; 0: everything is written
+    :param compress: store whole clusters compressed
+    :param offload: have the kernel copy without looking at the data (implies no search for zeroes in data)
+    :param rate: bytes per second at the most; 0: no limit
+    :param salvage: called with each unreadable offset and the error, which is then replaced by zeroes; ``None``: an
+        error ends the copy
+    """
+
+    __slots__ = ()
+
+
+def copy_options(
+    sparse_grain: int = DEFAULT_GRAIN,
+    compress: bool = False,
+    offload: bool = False,
+    rate: int = 0,
+    salvage: Callable[[int, StorageError], None] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> CopyOptions:
+    """The usual options, with as many threads as the machine has use for."""
+    threads = max(2, min(limits.threads, os.cpu_count() or 1))
+    return CopyOptions(sparse_grain, compress, offload, rate, salvage, threads, limits.buffer_bytes)
+
+
+class _Stopped(Exception):
+    """Another thread has failed."""
+
+
+class Copier:
+    """Copies runs into one target image.
+
+    :param target: open for writing; the caller flushes and closes it
+    :param target_is_zero: whether every byte of the target that was not written yet reads as zero, so that zeroes need
+        not be written
+    :param progress: called with the number of guest bytes that are done
+    """
+
+    def __init__(
+        self,
+        target: Image,
+        target_is_zero: bool,
+        options: CopyOptions,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._target = target
+        self._target_is_zero = target_is_zero
+        self._options = options
+        self._progress = progress
+        self._unit = target.cluster_size if options.compress and target.cluster_size else target.write_unit
+        self._piece_bytes = max(options.piece_bytes, self._unit)
+        self._compress = target.compressor() if options.compress and isinstance(target, Compressing) else None
+        self._turn = threading.Condition()
+        self._next_index = 0
+        self._next_turn = 0
+        self._done = 0
+        self._failure: BaseException | None = None
+        self._started = time.monotonic()
+
+    def run(self, runs: Iterator[SourceRun]) -> None:
+        """Copy everything; the first error of any thread ends it.
+
+        :raises ImageError: something could not be read or written
+        """
+        cutter = PieceCutter(
+            self._unit,
+            self._piece_bytes,
+            not self._options.sparse_grain,
+            self._compress is not None,
+            self._zero_run,
+            self._advance,
+        )
+        pieces = cutter.pieces(runs)
+        threads = [
+            threading.Thread(target=self._work, args=(pieces,), name="qimg-copy", daemon=True)
+            for _ in range(self._options.threads - 1)
+        ]
+        for thread in threads:
+            thread.start()
+        self._work(pieces)
+        for thread in threads:
+            thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    # One thread
+
+    def _work(self, pieces: Iterator[Piece]) -> None:
+        buffer: memoryview | None = None
+        try:
+            while True:
+                with self._turn:
+                    if self._failure is not None:
+                        return
+                    piece = next(pieces, None)
+                    if piece is None:
+                        return
+                    piece.index = self._next_index
+                    self._next_index += 1
+                    piece.readers = [_reader(run) for run in piece.parts]
+                if buffer is None:
+                    buffer = aligned_buffer(self._piece_bytes)
+                self._move(piece, buffer)
+                with self._turn:
+                    self._advance(piece.length)
+        except _Stopped:
+            return
+        except BaseException as error:  # pylint: disable=broad-except
+            with self._turn:
+                if self._failure is None:
+                    self._failure = error
+                self._turn.notify_all()
+
+    def _move(self, piece: Piece, buffer: memoryview) -> None:
+        view = buffer[: piece.length]
+        only = piece.parts[0] if len(piece.parts) == 1 else None
+        if self._options.offload and only is not None and only.storage is not None:
+            places = self._in_turn(piece, lambda: self._target.place(piece.start, piece.length))
+            self._write(places, view, only, loaded=False)
+            return
+        self._load(piece, view)
+        if self._compress is not None:
+            self._move_compressed(piece, view)
+            return
+        if self._options.sparse_grain:
+            runs = list(self._data_units(view))
+        else:
+            runs = [(0, piece.length)]
+        for start, places in self._in_turn(piece, lambda: self._place_runs(piece, runs)):
+            self._write(places, view[start:], only, loaded=True, skip=start)
+
+    def _in_turn(self, piece: Piece, work: Callable[[], object]) -> object:
+        """Do something with the target's metadata, when all earlier pieces have."""
+        with self._turn:
+            while self._next_turn != piece.index and self._failure is None:
+                self._turn.wait()
+            if self._failure is not None:
+                raise _Stopped
+            result = work()
+            self._next_turn += 1
+            self._turn.notify_all()
+            return result
+
+    def _load(self, piece: Piece, view: memoryview) -> None:
+        position = 0
+        for run, reader in zip(piece.parts, piece.readers):
+            part = view[position : position + run.length]
+            position += run.length
+            try:
+                if reader is not None:
+                    reader(part)
+                elif run.storage is not None:
+                    run.storage.read_into(run.offset, part)
+                else:
+                    part[:] = bytes(run.length)
+            except StorageError as error:
+                if self._options.salvage is None:
+                    raise
+                self._salvage(run, part)
+
+    def _salvage(self, run: SourceRun, part: memoryview) -> None:
+        """Read sector by sector what can be read; the rest is zeroes."""
+        for position in range(0, run.length, SECTOR):
+            piece = part[position : position + SECTOR]
+            try:
+                if run.storage is not None:
+                    run.storage.read_into(run.offset + position, piece)
+                else:
+                    run.layer.read_into(run.layer_start + position, piece)
+            except StorageError as failure:
+                piece[:] = bytes(len(piece))
+                if self._options.salvage is not None:
+                    self._options.salvage(run.start + position, failure)
+
+    def _data_units(self, view: memoryview) -> Iterator[tuple[int, int]]:
+        """The parts of a piece that are not zero, rounded to the target's unit of allocation."""
+        unit, length = self._unit, len(view)
+        start = end = -1
+        for run_start, run_end in data_runs(view, self._options.sparse_grain):
+            run_start = run_start // unit * unit
+            run_end = min(length, -(-run_end // unit) * unit)
+            if start >= 0 and run_start <= end:
+                end = max(end, run_end)
+                continue
+            if start >= 0:
+                yield start, end
+            start, end = run_start, run_end
+        if start >= 0:
+            yield start, end
+
+    def _place_runs(self, piece: Piece, runs: list[tuple[int, int]]) -> list[tuple[int, list[tuple[Storage, int, int]]]]:
+        placed = []
+        position = 0
+        for start, end in runs:
+            self._zero(piece.start + position, start - position)
+            placed.append((start, self._target.place(piece.start + start, end - start)))
+            position = end
+        self._zero(piece.start + position, piece.length - position)
+        return placed
+
+    def _zero(self, start: int, length: int) -> None:
+        if length and not self._target_is_zero:
+            self._target.write_zeroes(start, length)
+
+    def _write(
+        self,
+        places: list[tuple[Storage, int, int]],
+        view: memoryview,
+        only: SourceRun | None,
+        loaded: bool,
+        skip: int = 0,
+    ) -> None:
+        """Move bytes to where they were placed: inside the kernel if it can, from the buffer if not."""
+        position = 0
+        for storage, host, length in places:
+            in_kernel = (
+                only is not None
+                and only.storage is not None
+                and storage.copy_from(only.storage, only.offset + skip + position, host, length)
+            )
+            if not in_kernel:
+                part = view[position : position + length]
+                if not loaded and only is not None:
+                    only.storage.read_into(only.offset + skip + position, part)
+                storage.write(host, part)
+            position += length
+
+    def _move_compressed(self, piece: Piece, view: memoryview) -> None:
+        unit = self._unit
+        clusters: list[tuple[int, bytes | None, memoryview]] = []
+        for position in range(0, piece.length, unit):
+            plain = view[position : position + unit]
+            if is_zero(plain):
+                continue
+            if len(plain) < unit:
+                # The last cluster of an image whose size is not a multiple of the cluster size.
+                plain = memoryview(bytes(plain) + bytes(unit - len(plain)))
+            clusters.append((position, self._compress(plain) if self._compress else None, plain))
+
+        def store() -> None:
+            done = 0
+            for position, data, plain in clusters:
+                self._zero(piece.start + done, position - done)
+                self._target.write_compressed(piece.start + position, data, plain)  # type: ignore[attr-defined]
+                done = min(piece.length, position + unit)
+            self._zero(piece.start + done, piece.length - done)
+
+        self._in_turn(piece, store)
+
+    # Under the lock
+
+    def _zero_run(self, start: int, length: int) -> None:
+        self._zero(start, length)
+        self._advance(length)
+
+    def _advance(self, length: int) -> None:
+        self._done += length
+        if self._progress is not None:
+            self._progress(self._done)
+        if self._options.rate:
+            wait = self._done / self._options.rate - (time.monotonic() - self._started)
+            if wait > 0:
+                time.sleep(wait)
+
+
+def _reader(run: SourceRun) -> Callable[[memoryview], None] | None:
+    """What fills a buffer with a run that is not plain bytes of a storage; ``None`` where none is needed."""
+    if run.kind == ABSENT:
+        # Needed to complete a unit that is stored as a whole.
+        content = run.layer.read(run.layer_start, run.length)
+        return lambda part: part.__setitem__(slice(None), content)
+    if run.kind == DATA and run.storage is None and run.layer is not None:
+        reader: Callable[[memoryview], None] = run.layer.encoded_reader(run.layer_start, run.length)
+        return reader
+    return None

@@ -1,0 +1,274 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Making new images, and removing images."""
+from __future__ import annotations
+
+import os
+import stat
+
+from ..errors import ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
+from ..formats import get_format
+from ..formats.opening import INFO, NewFiles, Opener
+from ..formats.options import check_values
+from ..references import resolve_reference
+from ..sizes import round_up
+from ..storage.local import LocalFile
+from ..storage.locks import CREATE
+from .plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..formats.base import Format
+    from .plan import Progress
+
+# What to do about a file that is there already.
+OVERWRITE = "overwrite"  #: make the new image without looking, as qemu-img does
+FAIL = "fail"  #: nothing if it is what is wanted, an error if not
+RECREATE = "recreate"  #: nothing if it is what is wanted, a new image if not
+IGNORE = "ignore"  #: nothing, whatever it is
+
+# When the size of an existing image is right.
+EXACT = "exact"
+AT_LEAST = "at_least"
+
+
+class CreatePlan(Plan):
+    """A plan that also knows the options with all defaults filled in (``options``)."""
+
+    options: dict[str, Any]
+
+
+def resolve_options(
+    path: str,
+    format: str,
+    size: int | None,
+    options: dict[str, Any],
+    backing_file: str | None,
+    backing_format: str | None,
+    open_backing: bool = True,
+    opener: Opener | None = None,
+) -> dict[str, Any]:
+    """All options of a new image: checked, with its size, its backing file and the defaults filled in.
+
+    :param size: guest bytes; ``None``: that of the backing file
+    :param open_backing: whether to look at the backing file
+    :raises OptionError: in qemu-img's words
+    :raises ImageError: the backing file cannot be opened
+    """
+    row = creatable(format, path)
+    names = {option.name for option in row.options if option.creatable}
+    values = check_values(tuple(option for option in row.options if option.creatable), options)
+    if backing_file is not None:
+        if "backing_file" not in names:
+            raise OptionError("Backing file not supported for file format '%s'" % format, path=path)
+        values["backing_file"] = backing_file
+    if backing_format is not None:
+        if "backing_fmt" not in names:
+            raise OptionError("Backing format not supported for file format '%s'" % format, path=path)
+        values["backing_fmt"] = backing_format
+    if size is not None:
+        if "size" in values:
+            raise OptionError("The image size must be specified only once", path=path)
+        values["size"] = size
+    if "backing_file" in values:
+        _check_backing(path, values, open_backing, opener or Opener())
+    if "size" not in values:
+        raise OptionError("Image creation needs a size parameter", path=path, remedy="give the size")
+    resolved = {}
+    for option in row.options:
+        if option.name in values:
+            resolved[option.name] = values[option.name]
+        elif option.creatable and option.default is not None:
+            resolved[option.name] = option.default
+    return resolved
+
+
+def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener: Opener) -> None:
+    backing_file = values["backing_file"]
+    if not backing_file:
+        raise OptionError("Expected backing file name, got empty string", path=path)
+    if backing_file == path:
+        raise OptionError("Error: Trying to create an image with the same filename as the backing file", path=path)
+    backing_format = values.get("backing_fmt")
+    if backing_format is not None:
+        get_format(backing_format)
+    if open_backing:
+        target = resolve_reference(path, backing_file)
+        # Only its size and format are of interest, whoever may be using it: as qemu-img, without locks.
+        looking = Opener(opener.policy, opener.limits, force_share=True)
+        try:
+            with looking.open(target, backing_format, INFO, backing=False) as backing:
+                values.setdefault("size", backing.size)
+                detected = backing.format
+        except ImageError as error:
+            error.path = path
+            error.hint = "Could not open backing image."
+            raise
+        if backing_format is None:
+            raise OptionError(
+                "Backing file specified without backing format",
+                path=path,
+                hint="Detected format of %s." % detected,
+                remedy="say which format the backing file has (it seems to be %s)" % detected,
+            )
+    elif backing_format is None:
+        raise OptionError(
+            "Backing file specified without backing format", path=path, remedy="say which format the backing file has"
+        )
+
+
+def creatable(format: str, path: str) -> Format:
+    """The row of a format in which images can be made.
+
+    :raises OptionError: there is no such format
+    :raises UnsupportedOperationError: its images are only read
+    """
+    try:
+        row = get_format(format)
+    except OptionError as error:
+        raise OptionError("Unknown file format '%s'" % format, path=path, remedy=error.remedy) from error
+    if row.create is None:
+        raise UnsupportedOperationError(
+            "Format driver '%s' does not support image creation" % format, path=path, format=format
+        )
+    return row
+
+
+def plan_create(
+    path: str,
+    format: str = "raw",
+    size: int | None = None,
+    options: dict[str, Any] | None = None,
+    backing_file: str | None = None,
+    backing_format: str | None = None,
+    open_backing: bool = True,
+    existing: str = FAIL,
+    size_policy: str = EXACT,
+    sync: bool = True,
+    opener: Opener | None = None,
+) -> CreatePlan:
+    """Plan a new image.
+
+    :param size: guest bytes; ``None``: that of the backing file
+    :param options: creation options of the format, by name
+    :param existing: what to do about a file that is there: ``OVERWRITE``, ``FAIL``, ``RECREATE`` or ``IGNORE``
+    :param size_policy: whether an existing image may be larger (``AT_LEAST``)
+    :param sync: whether the image must be on the medium before it takes its name
+    :raises MismatchError: something else is there, and ``existing`` is ``FAIL``
+    :raises ImageError: the image cannot be made as asked
+    """
+    opener = opener or Opener()
+    explicit = dict(options or {})
+    resolved = resolve_options(
+        path, format, size, explicit, backing_file, backing_format, open_backing, opener
+    )
+    before: dict[str, Any] = {}
+    actions = ["create a %s image of %d bytes" % (format, resolved["size"])]
+    if os.path.lexists(path) and existing != OVERWRITE:
+        wanted = {name: resolved[name] for name in resolved if name in explicit}
+        before, differences = _differences(path, format, resolved, wanted, size_policy, opener)
+        if not differences or existing == IGNORE:
+            actions = []
+        elif existing == FAIL:
+            raise MismatchError(
+                "The existing file is not what was asked for: %s" % "; ".join(differences),
+                path=path,
+                remedy="change it with the module or command for that, or say that it may be recreated or ignored",
+            )
+        else:
+            actions = ["replace the existing file: %s" % "; ".join(differences)]
+
+    def run(_progress: Progress) -> None:
+        row = creatable(format, path)
+        with NewFiles(path, sync) as files:
+            with row.create(files, path, resolved, None):
+                pass
+            files.commit()
+
+    after = {"format": format, **resolved} if actions else before
+    plan = CreatePlan(path, actions, before, after, run)
+    plan.options = resolved
+    return plan
+
+
+def _differences(
+    path: str, format: str, resolved: dict[str, Any], explicit: dict[str, Any], size_policy: str, opener: Opener
+) -> tuple[dict[str, Any], list[str]]:
+    """What is at ``path``, and in what it differs from what is wanted (one clause each)."""
+    try:
+        found = opener.open(path, None, INFO, backing=False)
+    except ImageError as error:
+        return {}, ["it cannot be opened as an image (%s)" % error.reason]
+    with found as image:
+        before: dict[str, Any] = {"format": image.format, "size": image.size}
+        before.update(image.creation_options())
+        if image.format != format:
+            return before, ["its format is %s, not %s" % (image.format, format)]
+        size = round_up(resolved["size"], 512)
+        differences = []
+        if image.size < size or image.size > size and size_policy == EXACT:
+            differences.append("its size is %d bytes, not %d" % (image.size, size))
+        wanted = {name: resolved.get(name) for name in ("backing_file", "backing_fmt") if name in _names(format)}
+        wanted.update({name: value for name, value in explicit.items() if name in before and name != "size"})
+        for name, value in wanted.items():
+            if before.get(name) != value and not _same_version(name, before.get(name), value):
+                differences.append("%s is %s, not %s" % (name, _shown(before.get(name)), _shown(value)))
+        return before, differences
+
+
+def _names(format: str) -> set[str]:
+    return {option.name for option in get_format(format).options}
+
+
+def _same_version(name: str, found: Any, wanted: Any) -> bool:
+    """Both spellings of a qcow2 version."""
+    aliases = {"v2": "0.10", "v3": "1.1"}
+    return name == "compat" and aliases.get(wanted, wanted) == found
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else repr(value) if isinstance(value, str) else str(value).lower()
+
+
+def create(path: str, format: str = "raw", size: int | None = None, **arguments: Any) -> None:
+    """Make a new image; arguments as for :func:`plan_create`."""
+    plan_create(path, format, size, **arguments).apply()
+
+
+def plan_remove(path: str) -> Plan:
+    """Plan to remove an image file; what it refers to stays.
+
+    :raises ImageError: it is not a file, or somebody is using it
+    """
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return Plan(path, [], {"state": "absent"}, {"state": "absent"}, _nothing)
+    except OSError as error:
+        raise StorageError.from_os_error(error, path, "Could not look at '%s'" % path) from error
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+        raise StorageError(
+            "Only image files can be removed, not '%s'" % path, path=path, remedy="remove it by other means if you must"
+        )
+
+    def run(_progress: Progress) -> None:
+        _check_unused(path)
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise StorageError.from_os_error(error, path, "Could not remove '%s'" % path) from error
+
+    _check_unused(path)
+    return Plan(path, ["remove the image"], {"state": "present"}, {"state": "absent"}, run)
+
+
+def _check_unused(path: str) -> None:
+    if os.path.exists(path):
+        with LocalFile.open(path) as storage:
+            storage.lock(CREATE)
+
+
+def _nothing(_progress: Progress) -> None:
+    """There is nothing to do."""

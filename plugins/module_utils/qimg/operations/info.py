@@ -1,0 +1,180 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""What an image says about itself."""
+from __future__ import annotations
+
+from collections import namedtuple
+
+from ..errors import ImageError
+from ..formats.base import HasSnapshots
+from ..formats.opening import INFO, Opener
+from ..references import parse_reference
+from ..sizes import round_up
+from ..storage.local import LocalFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..formats.base import Image
+    from ..formats.opening import Reference
+    from ..storage.base import Storage
+
+
+class ImageInfo(
+    namedtuple(
+        "ImageInfo",
+        [
+            "filename",
+            "format",
+            "virtual_size",
+            "actual_size",
+            "cluster_size",
+            "encrypted",
+            "dirty_flag",
+            "backing_filename",
+            "full_backing_filename",
+            "backing_filename_format",
+            "snapshots",
+            "format_specific",
+            "children",
+        ],
+    )
+):
+    """One node: an image, or a file beneath it.
+
+    Sizes are bytes; what does not apply is ``None``; ``snapshots`` is a list of
+    :class:`~qimg.formats.base.SnapshotInfo`; ``format_specific`` is the ``data`` object for the format;
+    ``children`` is a list of ``(name, ImageInfo)``.
+    """
+
+    __slots__ = ()
+
+    def document(self) -> dict[str, Any]:
+        """The object that ``info --output=json`` prints."""
+        document: dict[str, Any] = {
+            "children": [{"name": name, "info": child.document()} for name, child in self.children],
+            "virtual-size": self.virtual_size,
+            "filename": self.filename,
+            "format": self.format,
+        }
+        for key, value in (
+            ("backing-filename-format", self.backing_filename_format),
+            ("cluster-size", self.cluster_size),
+            ("actual-size", self.actual_size),
+            ("full-backing-filename", self.full_backing_filename),
+            ("backing-filename", self.backing_filename),
+            ("dirty-flag", self.dirty_flag),
+        ):
+            if value is not None:
+                document[key] = value
+        if self.snapshots:
+            document["snapshots"] = [_snapshot_document(snapshot) for snapshot in self.snapshots]
+        if self.format_specific is not None:
+            document["format-specific"] = {"type": self.format, "data": self.format_specific}
+        if self.encrypted:
+            document["encrypted"] = True
+        return document
+
+
+def _snapshot_document(snapshot: Any) -> dict[str, Any]:
+    seconds, nanoseconds = divmod(snapshot.vm_clock_nsec, 1000000000)
+    document = {
+        "vm-clock-nsec": nanoseconds,
+        "name": snapshot.name,
+        "date-sec": snapshot.date_sec,
+        "date-nsec": snapshot.date_nsec,
+        "vm-clock-sec": seconds,
+        "id": snapshot.id,
+        "vm-state-size": snapshot.vm_state_size,
+    }
+    if snapshot.icount is not None:
+        document["icount"] = snapshot.icount
+    return document
+
+
+def info(
+    reference: Reference, format: str | None = None, force_share: bool = False, opener: Opener | None = None
+) -> ImageInfo:
+    """What one image says about itself; nothing that it refers to is opened.
+
+    :param reference: file name or node
+    :param format: its format; ``None``: find out
+    :param force_share: look although a VM may be writing to it
+    :raises ImageError: it cannot be opened
+    """
+    opener = opener or Opener(force_share=force_share)
+    with opener.open(reference, format, INFO, backing=False) as image:
+        return image_info(image)
+
+
+def info_chain(
+    reference: Reference, format: str | None = None, force_share: bool = False, opener: Opener | None = None
+) -> list[ImageInfo]:
+    """The image, its backing file, and so on down the chain, each opened for itself.
+
+    :raises ImageError: one of them cannot be opened, the chain is a loop, or the policy does not allow a backing file
+    """
+    opener = opener or Opener(force_share=force_share)
+    chain: list[ImageInfo] = []
+    seen: set[tuple[int, int]] = set()
+    wanted: Reference | None = reference
+    while wanted is not None:
+        with opener.open(wanted, format, INFO, backing=False) as image:
+            identity = image.storage.identity if isinstance(image.storage, LocalFile) else None
+            if identity is not None:
+                if identity in seen:
+                    raise ImageError("Backing file '%s' creates an infinite loop." % image.filename, path=image.filename)
+                seen.add(identity)
+            found = image_info(image)
+        chain.append(found)
+        wanted = found.full_backing_filename
+        if wanted is None and found.backing_filename:
+            raise ImageError(
+                "Could not determine absolute backing filename, but backing filename '%s' present"
+                % found.backing_filename,
+                path=found.filename,
+            )
+        if wanted is not None:
+            opener.check_backing(found.filename, wanted)
+        format = found.backing_filename_format
+    return chain
+
+
+def image_info(image: Image) -> ImageInfo:
+    """What an open image says about itself."""
+    return ImageInfo(
+        image.filename,
+        image.format,
+        image.size,
+        image.allocated_size,
+        image.cluster_size,
+        image.encrypted,
+        image.dirty,
+        image.backing_file,
+        image.full_backing_file,
+        image.backing_format,
+        image.snapshots if isinstance(image, HasSnapshots) else [],
+        image.format_specific(),
+        [("file", file_info(image.storage))],
+    )
+
+
+def file_info(storage: Storage) -> ImageInfo:
+    """What the storage beneath an image says about itself."""
+    is_device = isinstance(storage, LocalFile) and storage.is_device
+    return ImageInfo(
+        storage.name,
+        "host_device" if is_device else "file",
+        round_up(storage.size, 512),
+        storage.allocated_size,
+        None,
+        False,
+        False,
+        None,
+        None,
+        None,
+        [],
+        None if is_device else {},
+        [],
+    )

@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Where the bytes of a guest disk lie."""
+from __future__ import annotations
+
+from ..formats.base import Extent
+from ..formats.chain import chain_extents, merged
+from ..formats.opening import READ, Opener
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ..formats.base import Image
+    from ..formats.opening import Reference
+
+
+def map_image(
+    reference: Reference,
+    format: str | None = None,
+    start: int = 0,
+    length: int | None = None,
+    limit: int | None = None,
+    opener: Opener | None = None,
+) -> list[Extent]:
+    """The extents of a guest disk, its backing chain included.
+
+    :param start: first guest byte
+    :param length: guest bytes from there on; ``None``: to the end
+    :param limit: stop after so many extents
+    :raises ImageError: the image cannot be opened, or its metadata are broken
+    """
+    with (opener or Opener()).open(reference, format, READ) as image:
+        extents = []
+        for extent in extents_of(image, start, length):
+            if limit is not None and len(extents) == limit:
+                break
+            extents.append(extent)
+        return extents
+
+
+def extents_of(image: Image, start: int = 0, length: int | None = None) -> Iterator[Extent]:
+    """The extents of an open image; neighbours that say the same are one."""
+    end = image.size if length is None else min(image.size, start + length)
+    if start >= end:
+        yield Extent(start, 0, False, False, False, False, 0, None, None)
+        return
+    yield from merged(chain_extents(image, start, end - start))
+
+
+def extent_document(extent: Extent) -> dict[str, Any]:
+    """One object of what ``map --output=json`` prints."""
+    document = {
+        "start": extent.start,
+        "length": extent.length,
+        "depth": extent.depth,
+        "present": extent.present,
+        "zero": extent.zero,
+        "data": extent.data,
+        "compressed": extent.compressed,
+    }
+    if extent.offset is not None:
+        document["offset"] = extent.offset
+    return document

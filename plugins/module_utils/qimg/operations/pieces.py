@@ -1,0 +1,173 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Cutting what a source has into pieces that fit the target's unit of allocation."""
+from __future__ import annotations
+
+from collections import namedtuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..formats.base import Extent, Image
+
+# What a source has for a run of guest bytes.
+DATA, ZERO, ABSENT = 0, 1, 2
+
+
+class SourceRun(namedtuple("SourceRun", ["start", "length", "kind", "storage", "offset", "layer", "layer_start"])):
+    """A run of guest bytes to be moved to ``start`` of the target.
+
+    ``kind`` is ``DATA``, ``ZERO`` or ``ABSENT`` (leave the target as it is).  Data lie at ``offset`` of ``storage``, or,
+    where that is ``None``, can be read from ``layer_start`` of the image ``layer``.
+    """
+
+    __slots__ = ()
+
+    def part(self, position: int, length: int) -> SourceRun:
+        """``length`` bytes of the run, from ``position`` in it."""
+        return SourceRun(
+            self.start + position,
+            length,
+            self.kind,
+            self.storage,
+            None if self.offset is None else self.offset + position,
+            self.layer,
+            self.layer_start + position,
+        )
+
+
+def source_runs(image: Image, extents: Iterator[Extent], shift: int = 0) -> Iterator[SourceRun]:
+    """The runs of a source image.
+
+    :param extents: as :func:`~qimg.formats.chain.chain_extents` gives them for ``image``
+    :param shift: what to add to guest offsets of the source to get those of the target
+    """
+    layers = image.layers()
+    for extent in extents:
+        start = extent.start + shift
+        if not extent.zero:
+            layer = layers[extent.depth]
+            yield SourceRun(start, extent.length, DATA, extent.storage, extent.offset, layer, extent.start)
+        elif extent.present:
+            yield SourceRun(start, extent.length, ZERO, None, None, image, extent.start)
+        else:
+            yield SourceRun(start, extent.length, ABSENT, None, None, image, extent.start)
+
+
+class Piece:
+    """A stretch of target bytes that one thread moves at once; zeroes in it are filled in."""
+
+    __slots__ = ("index", "start", "length", "parts", "readers")
+
+    def __init__(self, start: int) -> None:
+        self.index = 0
+        self.start = start
+        self.length = 0
+        self.parts: list[SourceRun] = []
+        #: For each part that is not plain bytes of a storage: what fills a buffer with it.
+        self.readers: list[Callable[[memoryview], None] | None] = []
+
+    def add(self, run: SourceRun) -> None:
+        """Append a run, which must begin where the piece ends."""
+        self.parts.append(run)
+        self.length += run.length
+
+
+class PieceCutter:
+    """Cuts runs into pieces of whole units, and says what is zero or absent over whole units.
+
+    :param unit: bytes that the target allocates together (a power of two)
+    :param piece_bytes: length of a piece at the most (a power of two, at least ``unit``)
+    :param zeroes_are_data: whether zero runs are to be written like data
+    :param units_are_whole: whether a unit with any data must be in a piece as a whole, what is absent from it included
+    :param on_zero: called with start and length of zeroes that are in no piece
+    :param on_absent: called with the length of what is absent and in no piece
+    """
+
+    def __init__(
+        self,
+        unit: int,
+        piece_bytes: int,
+        zeroes_are_data: bool,
+        units_are_whole: bool,
+        on_zero: Callable[[int, int], None],
+        on_absent: Callable[[int], None],
+    ) -> None:
+        self._unit = unit
+        self._piece_bytes = piece_bytes
+        self._zeroes_are_data = zeroes_are_data
+        self._units_are_whole = units_are_whole
+        self._on_zero = on_zero
+        self._on_absent = on_absent
+        self._piece: Piece | None = None
+
+    def pieces(self, runs: Iterator[SourceRun]) -> Iterator[Piece]:
+        """The pieces of a sequence of runs without gaps, in order."""
+        pending: list[SourceRun] = []
+        for run in runs:
+            if run.kind == ZERO and self._zeroes_are_data:
+                run = run._replace(kind=DATA, layer=None)
+            position = 0
+            while position < run.length:
+                start = run.start + position
+                left = run.length - position
+                inner = start % self._unit
+                if pending or inner:
+                    length = min(left, self._unit - inner)
+                    pending.append(run.part(position, length))
+                    if inner + length == self._unit:
+                        yield from self._mixed_unit(pending)
+                        pending = []
+                else:
+                    length = left // self._unit * self._unit
+                    if length:
+                        yield from self._whole_units(run.part(position, length))
+                    else:
+                        length = left
+                        pending.append(run.part(position, length))
+                position += length
+        if pending:
+            yield from self._mixed_unit(pending)
+        yield from self._finish_piece()
+
+    def _whole_units(self, run: SourceRun) -> Iterator[Piece]:
+        if run.kind == DATA:
+            yield from self._data(run)
+            return
+        yield from self._finish_piece()
+        if run.kind == ZERO:
+            self._on_zero(run.start, run.length)
+        else:
+            self._on_absent(run.length)
+
+    def _mixed_unit(self, parts: list[SourceRun]) -> Iterator[Piece]:
+        """One unit of several runs, or the beginning or end of the disk."""
+        kinds = {part.kind for part in parts}
+        if DATA not in kinds:
+            for part in parts:
+                yield from self._whole_units(part)
+        elif ABSENT in kinds and not self._units_are_whole:
+            # What is absent must stay so: the target completes the unit from its backing file.
+            for part in parts:
+                yield from self._whole_units(part)
+        else:
+            for part in parts:
+                yield from self._data(part)
+
+    def _data(self, run: SourceRun) -> Iterator[Piece]:
+        position = 0
+        while position < run.length:
+            start = run.start + position
+            length = min(run.length - position, self._piece_bytes - start % self._piece_bytes)
+            if self._piece is None:
+                self._piece = Piece(start)
+            self._piece.add(run.part(position, length))
+            position += length
+            if (start + length) % self._piece_bytes == 0:
+                yield from self._finish_piece()
+
+    def _finish_piece(self) -> Iterator[Piece]:
+        if self._piece is not None:
+            piece, self._piece = self._piece, None
+            yield piece

@@ -1,0 +1,54 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a changing operation would do, before it does it."""
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Progress = Callable[[float], None]
+
+
+class Plan:
+    """A change that has been thought through but not made.
+
+    :param path: the image that changes
+    :param actions: one sentence for each thing that would be done, with its reason; none: nothing has to be done
+    :param before: what is there now, as far as it matters
+    :param after: what would be there
+    :param run: makes the change; gets a function to call with the fraction done (0.0 to 1.0)
+    """
+
+    def __init__(
+        self,
+        path: str,
+        actions: list[str],
+        before: dict[str, Any],
+        after: dict[str, Any],
+        run: Callable[[Progress], Any],
+    ) -> None:
+        self.path = path
+        self.actions = actions
+        self.before = before
+        self.after = after
+        self._run = run
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.actions)
+
+    def apply(self, progress: Progress | None = None) -> Any:
+        """Do it; an empty plan does nothing.
+
+        :returns: what the operation returns, ``None`` for an empty plan
+        """
+        if not self.changed:
+            return None
+        return self._run(progress or _no_progress)
+
+
+def _no_progress(_fraction: float) -> None:
+    """Nobody is watching."""

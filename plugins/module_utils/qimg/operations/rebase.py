@@ -1,0 +1,258 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Giving an overlay another backing file."""
+from __future__ import annotations
+
+from ..errors import ImageError, OptionError, UnsupportedOperationError
+from ..formats import get_format
+from ..formats.base import ABSENT, ABSENT_ALLOCATED, Compressing, Rebasable
+from ..formats.chain import chain_extents
+from ..formats.opening import INFO, READ, WRITE, Opener
+from ..limits import MIB, SECTOR
+from ..references import resolve_reference
+from ..storage.local import LocalFile
+from .copying import Copier, copy_options
+from .pieces import ABSENT as SKIP, DATA, ZERO, SourceRun
+from .plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ..formats.base import Image
+    from ..formats.opening import Reference
+    from .plan import Progress
+
+#: Guest bytes that are compared before what differs is copied.
+_WINDOW = 64 * MIB
+
+
+def plan_rebase(
+    reference: Reference,
+    backing_file: str | None,
+    backing_format: str | None = None,
+    format: str | None = None,
+    unsafe: bool = False,
+    compress: bool = False,
+    opener: Opener | None = None,
+) -> Plan:
+    """Plan to change the backing file.
+
+    The guest content stays the same, unless ``unsafe`` only changes the name.
+
+    :param backing_file: the new name, as the image shall store it; ``None`` or empty: no backing file
+    :param backing_format: its format; needed with a name
+    :param unsafe: do not look at the old and the new backing file
+    :param compress: store what has to be copied compressed
+    :raises OptionError: the format is missing or unknown
+    :raises ImageError: one of the images cannot be opened
+    """
+    opener = opener or Opener()
+    wanted_file = backing_file or None
+    wanted_format = backing_format if wanted_file else None
+    with opener.open(reference, format, INFO, backing=False) as image:
+        path = image.filename
+        before = {"backing_file": image.backing_file, "backing_format": image.backing_format}
+        _check(image, wanted_file, wanted_format, compress)
+    after = {"backing_file": wanted_file, "backing_format": wanted_format}
+    if before == after:
+        return Plan(path, [], before, after, lambda _progress: None)
+
+    def run(progress: Progress) -> None:
+        if unsafe:
+            with opener.open(reference, format, WRITE, backing=False) as image:
+                image.change_backing(wanted_file, wanted_format)
+            return
+        with opener.open(reference, format, WRITE) as image:
+            new = _open_new(image, wanted_file, wanted_format, opener)
+            try:
+                _copy_differences(image, new, compress, progress)
+                image.flush()
+            finally:
+                if new is not None:
+                    new.abandon()
+            image.change_backing(wanted_file, wanted_format)
+
+    how = "" if unsafe else ", copying what differs"
+    action = "change the backing file from %s to %s%s" % (_shown(before), _shown(after), how)
+    return Plan(path, [action], before, after, run)
+
+
+def _shown(state: dict[str, Any]) -> str:
+    if state["backing_file"] is None:
+        return "none"
+    return "'%s' (%s)" % (state["backing_file"], state["backing_format"] or "format not stored")
+
+
+def _check(image: Image, backing_file: str | None, backing_format: str | None, compress: bool) -> None:
+    if compress and not isinstance(image, Compressing):
+        raise OptionError("Compression not supported for this file format", path=image.filename)
+    if not isinstance(image, Rebasable):
+        raise UnsupportedOperationError(
+            "Could not change the backing file to '%s': Operation not supported" % (backing_file or ""),
+            path=image.filename,
+            format=image.format,
+        )
+    if backing_file and backing_format is None:
+        raise OptionError(
+            "Could not change the backing file to '%s': backing format must be specified" % backing_file,
+            path=image.filename,
+            remedy="say which format the new backing file has",
+        )
+    if backing_format is not None:
+        try:
+            get_format(backing_format)
+        except OptionError as error:
+            raise OptionError(
+                "Invalid format name: '%s'" % backing_format, path=image.filename, remedy=error.remedy
+            ) from error
+
+
+def _open_new(
+    image: Image, backing_file: str | None, backing_format: str | None, opener: Opener
+) -> Image | None:
+    if backing_file is None:
+        return None
+    target = resolve_reference(image.filename, backing_file)
+    try:
+        return Opener(opener.policy, opener.limits).open(target, backing_format, READ)
+    except ImageError as error:
+        error.reason = "Could not open new backing file '%s': %s" % (backing_file, error.reason)
+        error.path = image.filename
+        raise
+
+
+def _copy_differences(image: Image, new: Image | None, compress: bool, progress: Progress) -> None:
+    """Have the overlay itself hold whatever its old and its new backing file answer differently."""
+    unit = image.cluster_size if compress and image.cluster_size else image.write_unit
+    shared = _layers_above(image.backing, new)
+    total = max(1, image.size)
+    for start in range(0, image.size, _WINDOW):
+        end = min(image.size, start + _WINDOW)
+        runs = list(_differing_runs(image, new, start, end, unit, shared))
+        if runs:
+            copier = Copier(image, False, copy_options(compress=compress))
+            copier.run(_with_gaps(runs, start, end))
+        progress(end / total)
+
+
+def _layers_above(old: Image | None, new: Image | None) -> int | None:
+    """If the new backing file is in the old chain: how many layers lie above it."""
+    if new is None or not isinstance(new.storage, LocalFile):
+        return None
+    for index, layer in enumerate(old.layers() if old is not None else []):
+        if isinstance(layer.storage, LocalFile) and layer.storage.identity == new.storage.identity:
+            return index
+    return None
+
+
+def _with_gaps(runs: list[SourceRun], start: int, end: int) -> Iterator[SourceRun]:
+    """The runs, with what lies between them as absent."""
+    position = start
+    for run in runs:
+        if run.start > position:
+            yield SourceRun(position, run.start - position, SKIP, None, None, run.layer, position)
+        yield run
+        position = run.start + run.length
+    if position < end:
+        yield SourceRun(position, end - position, SKIP, None, None, None, position)
+
+
+def _differing_runs(
+    image: Image, new: Image | None, start: int, end: int, unit: int, shared: int | None
+) -> Iterator[SourceRun]:
+    """What has to be copied into the overlay in one window."""
+    old = image.backing
+    for run in image.runs(start, end - start):
+        if run.kind not in (ABSENT, ABSENT_ALLOCATED):
+            continue
+        for part_start, part_end in _candidates(old, run.start, run.start + run.length, unit, image.size, shared):
+            yield from _differences(old, new, part_start, part_end, unit)
+
+
+def _candidates(
+    old: Image | None, start: int, end: int, unit: int, size: int, shared: int | None
+) -> Iterator[tuple[int, int]]:
+    """Ranges of whole units that have to be compared.
+
+    Where the new backing file is part of the old chain, only what the layers above it have can differ.
+    """
+    if shared is None or old is None:
+        yield start, end
+        return
+    inside = min(end, old.size)
+    last = start
+    if shared:
+        for extent in chain_extents(old, start, max(0, inside - start), layers=shared):
+            if extent.present:
+                first = max(last, extent.start // unit * unit)
+                last = min(end, -(-(extent.start + extent.length) // unit) * unit)
+                if first < last:
+                    yield first, last
+    if end > inside:
+        yield max(last, inside // unit * unit, start), end
+
+
+def _differences(old: Image | None, new: Image | None, start: int, end: int, unit: int) -> Iterator[SourceRun]:
+    """Compare a range unit by unit; neighbouring units that differ are one run."""
+    piece = max(unit, MIB)
+    old_size = old.size if old is not None else 0
+    pending: list[int] = []
+    position = start
+    while position < end:
+        stop = min(end, (position // piece + 1) * piece)
+        if _both_zero(old, new, position, stop):
+            position = stop
+            continue
+        ours = _read(old, position, stop - position)
+        theirs = _read(new, position, stop - position)
+        if ours != theirs:
+            unit_start = position
+            while unit_start < stop:
+                unit_end = min(stop, (unit_start // unit + 1) * unit)
+                if ours[unit_start - position : unit_end - position] != theirs[unit_start - position : unit_end - position]:
+                    if pending and pending[1] == unit_start:
+                        pending[1] = unit_end
+                    else:
+                        yield from _as_runs(old, old_size, pending)
+                        pending = [unit_start, unit_end]
+                unit_start = unit_end
+        position = stop
+    yield from _as_runs(old, old_size, pending)
+
+
+def _as_runs(old: Image | None, old_size: int, pending: list[int]) -> Iterator[SourceRun]:
+    """A differing range as runs to copy: the old backing file's bytes, zeroes behind its end."""
+    if not pending:
+        return
+    start, end = pending
+    inside = max(start, min(end, old_size // SECTOR * SECTOR))
+    if old is not None and inside > start:
+        for extent in chain_extents(old, start, inside - start):
+            if extent.zero:
+                yield SourceRun(extent.start, extent.length, ZERO, None, None, None, extent.start)
+            else:
+                layer = old.layers()[extent.depth]
+                yield SourceRun(
+                    extent.start, extent.length, DATA, extent.storage, extent.offset, layer, extent.start
+                )
+    if inside < end:
+        yield SourceRun(inside, end - inside, ZERO, None, None, None, inside)
+
+
+def _both_zero(old: Image | None, new: Image | None, start: int, end: int) -> bool:
+    """Whether the maps alone say that both are zero."""
+    for image in (old, new):
+        if image is None or start >= image.size:
+            continue
+        if any(not extent.zero for extent in chain_extents(image, start, min(end, image.size) - start)):
+            return False
+    return True
+
+
+def _read(image: Image | None, start: int, length: int) -> bytes:
+    """Guest bytes, zeroes behind the end."""
+    inside = max(0, min(length, image.size - start)) if image is not None else 0
+    data = image.read(start, inside) if image is not None and inside else b""
+    return data + bytes(length - inside)

@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Changing the size of a guest disk."""
+from __future__ import annotations
+
+from ..errors import OptionError, UnsupportedOperationError
+from ..formats.base import Resizable
+from ..formats.opening import READ, RESIZE, Opener
+from .plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..formats.opening import Reference
+    from .plan import Progress
+
+_SHRINK_WARNING = (
+    "warning: Shrinking an image will delete all data beyond the shrunken image's end. Before performing such an "
+    "operation, make sure there is no important data there."
+)
+
+
+class ShrinkRefusedError(OptionError):
+    """The new size is smaller, and nobody said that data may be lost."""
+
+
+def plan_resize(
+    reference: Reference,
+    size: int,
+    format: str | None = None,
+    relative: int = 0,
+    shrink: bool = False,
+    preallocation: str = "off",
+    grow_only: bool = False,
+    opener: Opener | None = None,
+) -> Plan:
+    """Plan to change the guest size.
+
+    :param size: bytes: the new size, or with ``relative`` by how much
+    :param relative: 0: absolute; 1: larger by ``size``; -1: smaller by ``size``
+    :param shrink: whether the disk may become smaller, which drops what lies behind its new end
+    :param preallocation: for the new part: ``off``, ``metadata``, ``falloc`` or ``full``
+    :param grow_only: a disk that is larger already is fine
+    :raises ShrinkRefusedError: it would become smaller, and ``shrink`` is not set
+    :raises UnsupportedOperationError: the format cannot be resized
+    """
+    opener = opener or Opener()
+    with opener.open(reference, format, READ, backing=False) as image:
+        path, current = image.filename, image.size
+        if not isinstance(image, Resizable):
+            raise UnsupportedOperationError(
+                "Image format driver does not support resize", path=path, format=image.format
+            )
+    total = size if not relative else current + relative * size
+    if total <= 0:
+        raise OptionError("New image size must be positive", path=path)
+    before, after = {"size": current}, {"size": total}
+    if grow_only and current >= total or current == total:
+        return Plan(path, [], before, before, lambda _progress: None)
+    if total < current:
+        if not shrink:
+            raise ShrinkRefusedError(
+                "Use the --shrink option to perform a shrink operation.",
+                path=path,
+                hint=_SHRINK_WARNING,
+                remedy="the disk has %d bytes, and what lies behind byte %d would be lost; allow shrinking if that is "
+                "meant" % (current, total),
+            )
+        if preallocation != "off":
+            raise OptionError("Preallocation can only be used for growing images", path=path)
+
+    def run(_progress: Progress) -> None:
+        with opener.open(reference, format, RESIZE) as image:
+            if isinstance(image, Resizable):
+                image.resize(total, preallocation)
+
+    action = "%s the disk from %d to %d bytes" % ("grow" if total > current else "shrink", current, total)
+    return Plan(path, [action], before, after, run)

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Which other files an image may make us open.
+
+An image can name a backing file, a data file or extents.  Whoever wrote the image chose those names, so a name is a
+request, not an instruction: a :class:`ReferencePolicy` answers it.  What the *user* names (an argument, an option) is
+never asked about here.
+"""
+from __future__ import annotations
+
+import os
+
+from .errors import ReferenceDeniedError
+
+#: Open whatever the image names, as qemu-img does.
+FOLLOW = "follow"
+#: Open only what lies, after symbolic links, below the image's own directory or a trusted one.
+SAME_DIRECTORY = "same_directory"
+#: Open nothing that the image names.
+DENY = "deny"
+
+MODES = (FOLLOW, SAME_DIRECTORY, DENY)
+
+
+class ReferencePolicy:
+    """Decides whether a file that an image names may be opened.
+
+    :param mode: one of :data:`FOLLOW`, :data:`SAME_DIRECTORY`, :data:`DENY`
+    :param trusted_dirs: further directories whose files may be opened under :data:`SAME_DIRECTORY`
+    :param option_name: how messages call the setting that would allow more (the caller's vocabulary)
+    """
+
+    def __init__(
+        self, mode: str = SAME_DIRECTORY, trusted_dirs: tuple[str, ...] = (), option_name: str = "reference_policy"
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError("reference policy must be one of %s, not %r" % (", ".join(MODES), mode))
+        self.mode = mode
+        self.trusted_dirs = tuple(os.path.realpath(directory) for directory in trusted_dirs)
+        self.option_name = option_name
+
+    def check_file(self, referrer: str, target: str, role: str) -> None:
+        """Allow ``referrer`` (path of the image) to have ``target`` (path, already resolved against it) opened.
+
+        :param role: what the reference is, for the message: ``backing file``, ``data file``, ``extent``
+        :raises ReferenceDeniedError: naming the image, the reference, and what would allow it
+        """
+        if self.mode == FOLLOW:
+            return
+        if self.mode == SAME_DIRECTORY:
+            real = os.path.realpath(target)
+            allowed = (os.path.dirname(os.path.realpath(referrer)),) + self.trusted_dirs
+            if any(_is_below(real, directory) for directory in allowed):
+                return
+            reason = "Its %s '%s' is outside of the image's own directory" % (role, target)
+            remedy = "to allow it, trust its directory (trusted_dirs) or set %s to 'follow'" % self.option_name
+        else:
+            reason = "Its %s '%s' may not be opened" % (role, target)
+            remedy = "to allow it, set %s to 'same_directory' or 'follow'" % self.option_name
+        raise ReferenceDeniedError(reason, path=referrer, remedy=remedy)
+
+    def check_remote(self, referrer: str, target: str, role: str) -> None:
+        """The same for a target that is not a local file (``nbd://…``): only :data:`FOLLOW` allows it."""
+        if self.mode == FOLLOW:
+            return
+        raise ReferenceDeniedError(
+            "Its %s '%s' is not a local file" % (role, target),
+            path=referrer,
+            remedy="to allow it, set %s to 'follow'" % self.option_name,
+        )
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return directory == os.sep or path.startswith(directory.rstrip(os.sep) + os.sep)
+
+
+#: What the SDK and the Ansible modules use unless told otherwise.
+DEFAULT_POLICY = ReferencePolicy(SAME_DIRECTORY)

@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a place that holds bytes can do."""
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from .locks import LockIntent
+from .zeros import ZEROS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Union
+
+    Buffer = Union[bytes, bytearray, memoryview]
+
+#: Preallocation modes of a file.
+OFF, FALLOC, FULL = "off", "falloc", "full"
+
+
+class Storage(ABC):
+    """Bytes at offsets: a file, a block device, a remote export.
+
+    All offsets and lengths are bytes.  A storage knows nothing of images.  Reads and writes may be called from several
+    threads at once; :meth:`truncate` and :meth:`close` may not.
+    """
+
+    #: What the user called it; error messages use it.
+    name: str
+    #: Whether it was opened for writing.
+    writable: bool
+    #: Offsets, lengths and buffers that the fastest path wants to be multiples of this many bytes.
+    alignment: int = 1
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Length in bytes, as it is now."""
+
+    @abstractmethod
+    def read_into(self, offset: int, buffer: Buffer) -> None:
+        """Fill the writable ``buffer`` from ``offset``; what lies beyond the end reads as zeroes.
+
+        :raises StorageError: the bytes cannot be read
+        """
+
+    @abstractmethod
+    def write(self, offset: int, data: Buffer) -> None:
+        """Write all of ``data`` at ``offset``; a file grows if it has to.
+
+        :raises StorageError: for instance disk full
+        """
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Return when everything written so far would survive a power loss.
+
+        :raises StorageError: something could not be written
+        """
+
+    @abstractmethod
+    def truncate(self, size: int) -> None:
+        """Make the storage ``size`` bytes long; new bytes are zero."""
+
+    @abstractmethod
+    def lock(self, intent: LockIntent) -> None:
+        """Hold exactly the permissions of ``intent`` until closed or told otherwise.
+
+        :raises ImageInUseError: another process excludes that
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of it (and of its locks).  Does not flush."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset``, zero filled beyond the end."""
+        buffer = bytearray(length)
+        self.read_into(offset, buffer)
+        return bytes(buffer)
+
+    def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
+        """Make a range read as zeroes, without moving bytes where the system can.
+
+        :param deallocate: whether the space may be given back (a hole) or must stay allocated
+        """
+        end = offset + length
+        while offset < end:
+            piece = min(len(ZEROS), end - offset)
+            self.write(offset, memoryview(ZEROS)[:piece])
+            offset += piece
+
+    def discard(self, offset: int, length: int) -> None:
+        """Say that the content of a range no longer matters.  Doing nothing is right."""
+
+    def preallocate(self, offset: int, length: int, mode: str) -> None:
+        """Have space for a range allocated (``falloc``) or written with zeroes (``full``), growing the file."""
+        if mode != OFF:
+            self.write_zeroes(offset, length, deallocate=False)
+
+    def extents(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
+        """``(start, length, is_data)`` runs that cover the range in order; ``False``: known to read as zeroes."""
+        if length:
+            yield offset, length, True
+
+    def copy_from(self, source: Storage, source_offset: int, offset: int, length: int) -> bool:
+        """Copy a range of another storage inside the kernel.
+
+        :returns: ``False`` when that is not possible here; then nothing is known about the target range, and the
+            caller copies by reading and writing
+        """
+        return False
+
+    @property
+    def reads_zero_when_new(self) -> bool:
+        """Whether bytes that were never written read as zeroes (a file: yes; a block device: unknown)."""
+        return True
+
+    @property
+    def allocated_size(self) -> int | None:
+        """Bytes that it occupies on its medium; ``None`` where that is not known."""
+        return None
+
+    def __enter__(self) -> Storage:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

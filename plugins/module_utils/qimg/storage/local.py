@@ -1,0 +1,266 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Local files and block devices."""
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ..errors import StorageError
+from ..limits import SECTOR
+from . import linux
+from .base import FALLOC, OFF, Storage
+from .locks import ImageLock, LockIntent
+from .zeros import ZEROS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .base import Buffer
+
+#: ``copy_file_range`` says with these that it cannot do it here, as opposed to failing.
+_CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.ETXTBSY, errno.EPERM)
+#: Preallocating by writing: in pieces of this many bytes.
+_FILL_PIECE = 64 << 10
+
+
+class LocalFile(Storage):
+    """A regular file or a block device, by its descriptor.
+
+    :param fd: owned from now on
+    :param name: what the user called it
+    :param unsafe: whether :meth:`flush` may do nothing (``-t unsafe``)
+    """
+
+    def __init__(self, fd: int, name: str, writable: bool, unsafe: bool = False) -> None:
+        self.name = name
+        self.writable = writable
+        self._fd = fd
+        self._unsafe = unsafe
+        self._lock = ImageLock(fd, name)
+        mode = os.fstat(fd).st_mode
+        self.is_device = not stat.S_ISREG(mode)
+
+    @classmethod
+    def open(cls, path: str, writable: bool = False, unsafe: bool = False) -> LocalFile:
+        """Open an existing file or block device.
+
+        :raises StorageError: it cannot be opened, or is neither a file nor a block device
+        """
+        flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY)
+        try:
+            # O_NONBLOCK: opening a named pipe must not wait for its other end before we can refuse it.
+            fd = os.open(path, flags | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in (errno.EISDIR, errno.ENXIO):
+                raise _not_a_file(path) from error
+            raise StorageError.from_os_error(error, path, "Could not open '%s'" % path) from error
+        try:
+            mode = os.fstat(fd).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+                raise _not_a_file(path)
+            return cls(fd, path, writable, unsafe)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    @property
+    def fd(self) -> int:
+        """The descriptor, for what only the operating system can do with it."""
+        return self._fd
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode: the same for every name of one file."""
+        status = os.fstat(self._fd)
+        return (status.st_dev, status.st_ino)
+
+    @property
+    def size(self) -> int:
+        if self.is_device:
+            return os.lseek(self._fd, 0, os.SEEK_END)
+        return os.fstat(self._fd).st_size
+
+    @property
+    def reads_zero_when_new(self) -> bool:
+        return not self.is_device
+
+    @property
+    def allocated_size(self) -> int | None:
+        return os.fstat(self._fd).st_blocks * 512
+
+    def lock(self, intent: LockIntent) -> None:
+        self._lock.acquire(intent)
+
+    def read_into(self, offset: int, buffer: Buffer) -> None:
+        view = memoryview(buffer)
+        if offset >> 63:
+            # Beyond what any file can have; the system would not even take the number.
+            view[:] = bytes(len(view))
+            return
+        try:
+            done = os.preadv(self._fd, (view,), offset)
+            while done < len(view):
+                got = os.preadv(self._fd, (view[done:],), offset + done) if done else 0
+                if not got:
+                    view[done:] = bytes(len(view) - done)
+                    return
+                done += got
+        except OSError as error:
+            raise self._failed(error, "Could not read", offset) from error
+
+    def write(self, offset: int, data: Buffer) -> None:
+        view = memoryview(data)
+        try:
+            done = os.pwrite(self._fd, view, offset)
+            while done < len(view):
+                done += os.pwrite(self._fd, view[done:], offset + done)
+        except OSError as error:
+            raise self._failed(error, "Could not write", offset) from error
+
+    def flush(self) -> None:
+        if self._unsafe:
+            return
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise self._failed(error, "Could not flush") from error
+
+    def truncate(self, size: int) -> None:
+        if self.is_device:
+            if size > self.size:
+                raise StorageError(
+                    "Cannot grow device files", path=self.name, remedy="use a device of at least %d bytes" % size
+                )
+            return
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError as error:
+            raise self._failed(error, "Could not resize file") from error
+
+    def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
+        if length <= 0:
+            return
+        if self.is_device:
+            if offset % SECTOR == 0 and length % SECTOR == 0 and linux.zero_out(self._fd, offset, length):
+                return
+        else:
+            grows = offset + length > self.size
+            if linux.zero_range(self._fd, offset, length, deallocate):
+                # Punching a hole never moves the end of the file.
+                if grows and deallocate:
+                    self.truncate(max(self.size, offset + length))
+                return
+        super().write_zeroes(offset, length, deallocate)
+
+    def discard(self, offset: int, length: int) -> None:
+        if length > 0:
+            if self.is_device:
+                linux.discard_blocks(self._fd, offset, length)
+            else:
+                linux.zero_range(self._fd, offset, length, deallocate=True)
+
+    def preallocate(self, offset: int, length: int, mode: str) -> None:
+        if mode == OFF or length <= 0:
+            return
+        try:
+            if mode == FALLOC:
+                os.posix_fallocate(self._fd, offset, length)
+                return
+            end = offset + length
+            while offset < end:
+                piece = min(_FILL_PIECE, end - offset)
+                self.write(offset, memoryview(ZEROS)[:piece])
+                offset += piece
+            self.flush()
+        except OSError as error:
+            raise self._failed(error, "Could not preallocate") from error
+
+    def extents(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
+        end = offset + length
+        if self.is_device:
+            if length:
+                yield offset, length, True
+            return
+        while offset < end:
+            data = self._seek(offset, os.SEEK_DATA)
+            if data is None or data >= end:
+                yield offset, end - offset, False
+                return
+            if data > offset:
+                yield offset, data - offset, False
+            hole = self._seek(data, os.SEEK_HOLE)
+            stop = end if hole is None else min(hole, end)
+            yield data, stop - data, True
+            offset = stop
+
+    def _seek(self, offset: int, whence: int) -> int | None:
+        """The next data or hole; ``None`` at or beyond the end of the file."""
+        try:
+            return os.lseek(self._fd, offset, whence)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None
+            if error.errno == errno.EINVAL:
+                # No such seek on this file system: everything is data.
+                return offset if whence == os.SEEK_DATA else None
+            raise self._failed(error, "Could not find data", offset) from error
+
+    def copy_from(self, source: Storage, source_offset: int, offset: int, length: int) -> bool:
+        if not isinstance(source, LocalFile):
+            return False
+        inside = max(0, min(length, source.size - source_offset))
+        done = 0
+        try:
+            while done < inside:
+                moved = os.copy_file_range(
+                    source._fd, self._fd, inside - done, source_offset + done, offset + done
+                )
+                if not moved:
+                    return False
+                done += moved
+        except OSError as error:
+            if error.errno in _CANNOT_COPY:
+                return False
+            raise self._failed(error, "Could not copy to", offset + done) from error
+        if inside < length:
+            self.write_zeroes(offset + inside, length - inside)
+        return True
+
+    def reopen(self, writable: bool) -> None:
+        """Change between reading and writing, keeping the locks.
+
+        :raises StorageError: the file cannot be opened that way; the old descriptor stays
+        """
+        flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY)
+        try:
+            fd = os.open("/proc/self/fd/%d" % self._fd, flags)
+        except OSError as error:
+            raise StorageError.from_os_error(error, self.name, "Could not open '%s'" % self.name) from error
+        self._lock.transfer_to(fd)
+        os.close(self._fd)
+        self._fd = fd
+        self.writable = writable
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _failed(self, error: OSError, what: str, offset: int | None = None) -> StorageError:
+        failure = StorageError.from_os_error(error, self.name, "%s '%s'" % (what, self.name))
+        failure.offset = offset
+        if error.errno == errno.ENOSPC:
+            failure.remedy = "free some space on its file system and try again"
+        return failure
+
+
+def _not_a_file(path: str) -> StorageError:
+    return StorageError(
+        "'file' driver requires '%s' to be a regular file" % path,
+        path=path,
+        errno=errno.EINVAL,
+        remedy="name an image file or a block device",
+    )

@@ -1,0 +1,204 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""New files that appear under their name only when they are complete.
+
+A new file has no name while it is written (``O_TMPFILE``), so that even a ``kill -9`` leaves nothing behind.  Where
+the file system does not know ``O_TMPFILE`` it gets a hidden name beside the target instead.
+"""
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+
+from ..errors import StorageError
+from .local import LocalFile
+from .locks import CREATE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_NEW_FILE_MODE = 0o644
+
+
+class NewFile:
+    """A file that is to take the name ``path``, replacing what may be there.
+
+    Use as a context manager: leaving it without :meth:`commit` leaves no trace.  A block device, or a name that is
+    only a descriptor (``/dev/fd/3``), cannot be replaced: it is written in place.
+
+    :param path: the wanted name; of a symbolic link, the file that it leads to is replaced
+    :param sync: whether the content must be on the medium before the name is taken
+    :raises StorageError: the directory does not exist or cannot be written, or ``path`` is a directory
+    :raises ImageInUseError: another process uses what is at ``path``
+    """
+
+    def __init__(self, path: str, sync: bool = True) -> None:
+        self.path = path
+        self.storage: LocalFile
+        self._sync = sync
+        self._replaced: LocalFile | None = None
+        self._temporary: str | None = None
+        self._in_place = False
+        self._committed = False
+        #: Our own descriptor of the new file: whoever writes it may close the storage before it gets its name.
+        self._fd = -1
+        self._target = os.path.realpath(path)
+        self._directory = os.path.dirname(self._target)
+
+        existing = self._open_existing()
+        if existing is not None and (existing.is_device or self._has_no_name()):
+            self._in_place = True
+            self.storage = existing
+            existing.truncate(0)
+        else:
+            self._replaced = existing
+            try:
+                self.storage = self._open_nameless()
+            except BaseException:
+                if existing is not None:
+                    existing.close()
+                raise
+        self._fd = os.dup(self.storage.fd)
+
+    def _open_existing(self) -> LocalFile | None:
+        """What is there now, locked against everybody who could be using it."""
+        try:
+            status = os.stat(self._target)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._cannot_create(error) from error
+        if stat.S_ISDIR(status.st_mode):
+            raise self._cannot_create(OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
+        try:
+            existing = LocalFile.open(self.path, writable=True)
+        except StorageError as error:
+            if error.errno is None:
+                raise
+            raise self._cannot_create(OSError(error.errno, os.strerror(error.errno))) from error
+        try:
+            existing.lock(CREATE)
+        except BaseException:
+            existing.close()
+            raise
+        return existing
+
+    def _has_no_name(self) -> bool:
+        return self._target.startswith("/proc/") or not os.path.exists(self._target)
+
+    def _open_nameless(self) -> LocalFile:
+        try:
+            try:
+                fd = os.open(self._directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, _NEW_FILE_MODE)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+                    raise
+                self._temporary = self._hidden_name()
+                fd = os.open(
+                    self._temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, _NEW_FILE_MODE
+                )
+        except OSError as error:
+            raise self._cannot_create(error) from error
+        storage = LocalFile(fd, self.path, writable=True, unsafe=not self._sync)
+        if self._replaced is not None:
+            _copy_ownership(self._replaced.fd, fd)
+        return storage
+
+    def _hidden_name(self) -> str:
+        name = ".%s.qimg-%s" % (os.path.basename(self._target)[:200], secrets.token_hex(4))
+        return os.path.join(self._directory, name)
+
+    def commit(self) -> None:
+        """Put the content on the medium, then take the name in one step.
+
+        :raises StorageError: the old file, if any, is still there and untouched
+        """
+        try:
+            if self._sync:
+                os.fsync(self._fd)
+            if not self._in_place:
+                if self._temporary is None:
+                    self._give_name()
+                os.replace(str(self._temporary), self._target)
+                self._temporary = None
+                if self._sync:
+                    sync_directory(self._directory)
+        except OSError as error:
+            raise self._cannot_create(error) from error
+        self._committed = True
+        self._close()
+
+    def _give_name(self) -> None:
+        """Link the nameless file beside its target: a link cannot replace a file, a rename can."""
+        while True:
+            name = self._hidden_name()
+            try:
+                # Naming a directory, though the path is absolute, makes Python follow the symbolic link in /proc.
+                os.link("/proc/self/fd/%d" % self._fd, name, src_dir_fd=self._fd, follow_symlinks=True)
+            except FileExistsError:
+                continue
+            self._temporary = name
+            return
+
+    def _close(self) -> None:
+        self.storage.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if self._replaced is not None:
+            self._replaced.close()
+            self._replaced = None
+        if self._temporary is not None:
+            os.unlink(self._temporary)
+            self._temporary = None
+
+    def _cannot_create(self, error: OSError) -> StorageError:
+        failure = StorageError.from_os_error(error, self.path, "Could not create '%s'" % self.path)
+        if error.errno == errno.ENOENT:
+            failure.remedy = "make its directory first"
+        return failure
+
+    def __enter__(self) -> NewFile:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._committed:
+            self._close()
+
+
+def sync_directory(directory: str) -> None:
+    """Put the names in a directory on the medium."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        # Some network file systems cannot sync a directory; they sync names by themselves.
+        if error.errno not in (errno.EINVAL, errno.EROFS):
+            raise
+    finally:
+        os.close(fd)
+
+
+def _copy_ownership(old_fd: int, new_fd: int) -> None:
+    """Owner, mode and extended attributes (ACLs, SELinux label) of the file that is being replaced."""
+    status = os.fstat(old_fd)
+    try:
+        os.fchown(new_fd, status.st_uid, status.st_gid)
+    except PermissionError:
+        # Somebody else's file, in a directory of ours: the new one is ours, as after any editor's save.
+        pass
+    os.fchmod(new_fd, stat.S_IMODE(status.st_mode))
+    for name in os.listxattr(old_fd):
+        try:
+            os.setxattr(new_fd, name, os.getxattr(old_fd, name))
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL):
+                raise
