@@ -52,15 +52,19 @@ def merged(extents: Iterator[Extent]) -> Iterator[Extent]:
     """Join neighbouring extents that say the same."""
     current: Extent | None = None
     for extent in extents:
-        if current is not None:
-            if (
-                current[2:8] == extent[2:8]
-                and (current.offset is None if extent.offset is None else current.offset is not None
-                     and current.offset + current.length == extent.offset)
-            ):
-                current = Extent(current.start, current.length + extent.length, *current[2:])
-                continue
+        if current is None:
+            current = extent
+        elif current[2:8] == extent[2:8] and _continues(current, extent):
+            current = Extent(current.start, current.length + extent.length, *current[2:])
+        else:
             yield current
-        current = extent
+            current = extent
     if current is not None:
         yield current
+
+
+def _continues(first: Extent, second: Extent) -> bool:
+    """Whether the host bytes of two neighbouring extents are neighbours too, or there are none."""
+    if first.offset is None or second.offset is None:
+        return first.offset is second.offset
+    return bool(first.offset + first.length == second.offset)

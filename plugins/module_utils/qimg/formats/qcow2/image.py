@@ -166,6 +166,8 @@ class Qcow2Image(
         span = self.metadata.geometry.l2_span
         has_data_file = self.metadata.has_data_file
         data_storage = self.data_storage
+        is_sparse = self._is_sparse
+        new = tuple.__new__
         end = offset + length
         while offset < end:
             l1_index = offset // span
@@ -184,12 +186,12 @@ class Qcow2Image(
             for start, run_length, kind, host in table_runs(
                 table.entries, self.metadata.geometry, offset - base, stop - base, has_data_file, self.storage.name
             ):
-                if kind == DATA and self._is_sparse:
-                    yield from self._sparse_runs(base + start, run_length, host or 0)
-                elif host is None:
-                    yield Run(base + start, run_length, kind, None, None)
+                if host is None:
+                    yield new(Run, (base + start, run_length, kind, None, None))
+                elif is_sparse and kind == DATA:
+                    yield from self._sparse_runs(base + start, run_length, host)
                 else:
-                    yield Run(base + start, run_length, kind, data_storage, host)
+                    yield new(Run, (base + start, run_length, kind, data_storage, host))
             offset = stop
 
     def _sparse_runs(self, start: int, length: int, host: int) -> Iterator[Run]:

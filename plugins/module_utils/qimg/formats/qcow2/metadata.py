@@ -80,6 +80,8 @@ class Metadata:
         )
         self.limits = limits
         self._live = live
+        #: The state that the first cluster on disk says; a new file says nothing yet.
+        self._committed = None if fresh else self._header_state()
         self._mapping: Mapping | None = None
         self._snapshots: list[Snapshot] | None = None
         self._snapshot_table_bytes = 0
@@ -234,13 +236,20 @@ class Metadata:
         if self.data_file is not None:
             self.data_file.flush()
         self._drop_unknown_autoclear()
-        self._live = header_area.write(self.storage, self._live, self.header, self.extensions, self.backing_file)
+        if self._header_state() != self._committed:
+            self._live = header_area.write(self.storage, self._live, self.header, self.extensions, self.backing_file)
+            self._committed = self._header_state()
         freed = self.refcounts.begin()
         if self._mapping is not None:
             self._mapping.begin()
         self.fresh = False
         self._file_size = self.storage.size
         return freed
+
+    def _header_state(self) -> tuple[Header, list[tuple[int, bytes]], bytes]:
+        """Everything that the first cluster says, but for where in it the backing file name lies."""
+        header = self.header._replace(backing_file_offset=0, backing_file_size=0)
+        return header, list(self.extensions), self.backing_file
 
     def _place_tables(self) -> None:
         """Write every changed table where the image on disk does not look, and have the header point there."""

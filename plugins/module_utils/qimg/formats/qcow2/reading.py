@@ -53,13 +53,14 @@ def _standard_runs(
 ) -> Iterator[TableRun]:
     bits = geometry.cluster_bits
     cluster_size = geometry.cluster_size
+    unaligned = cluster_size - 1
     index = start >> bits
     last = (end - 1 >> bits) + 1
     while index < last:
         entry = entries[index]
         kind, host = standard_kind(entry, has_data_file)
         if kind == DATA or kind == ZERO_ALLOCATED:
-            if host & (cluster_size - 1):
+            if host & unaligned:
                 raise corrupt(
                     path,
                     "%s offset %#x unaligned (L2 index: %#x)"
@@ -73,12 +74,13 @@ def _standard_runs(
                 stop += 1
         else:
             stop = equal_run_end(entries, index, last)
-        run_start = max(start, index << bits)
-        run_end = min(end, stop << bits)
-        if host or kind == DATA:
-            yield run_start, run_end - run_start, kind, host + run_start - (index << bits)
-        else:
-            yield run_start, run_end - run_start, kind, None
+        run_start, run_end = index << bits, stop << bits
+        if run_start < start:
+            host += start - run_start
+            run_start = start
+        if run_end > end:
+            run_end = end
+        yield run_start, run_end - run_start, kind, host if kind == DATA or kind == ZERO_ALLOCATED else None
         index = stop
 
 

@@ -36,12 +36,12 @@ class ReferenceCounter:
             if value < _MANY - 1:
                 self._counts[first] = value + 1
                 return
-        piece = self._counts[first:end]
-        if max(piece) >= _MANY - 1:
+        piece = self._counts[first:end].translate(_INCREMENT)
+        if _MANY in piece:
             for cluster in range(first, end):
                 if self._counts[cluster] >= _MANY - 1:
                     self._many[cluster] = self._many.get(cluster, self._counts[cluster]) + 1
-        self._counts[first:end] = piece.translate(_INCREMENT)
+        self._counts[first:end] = piece
 
     def get(self, cluster: int) -> int:
         """References to one cluster."""
@@ -50,13 +50,11 @@ class ReferenceCounter:
         value = self._counts[cluster]
         return self._many[cluster] if value == _MANY else value
 
-    def highest(self, first: int, count: int) -> int:
-        """The largest number of references in a run."""
-        piece = self._counts[first : first + count]
-        value = max(piece, default=0)
-        if value < _MANY:
-            return value
-        return max(self._many[cluster] for cluster in self._many if first <= cluster < first + count)
+    def reaches(self, first: int, count: int, limit: int) -> bool:
+        """Whether any cluster of a run has ``limit`` references or more."""
+        if limit >= _MANY:
+            return any(self._many[cluster] >= limit for cluster in self._many if first <= cluster < first + count)
+        return max(self._counts[first : first + count], default=0) >= limit
 
     def block(self, order: int, first: int, count: int) -> array[int]:
         """The counts of a run as refcounts of ``order`` (cut to what that width holds)."""

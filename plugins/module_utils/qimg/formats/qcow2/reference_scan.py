@@ -99,7 +99,7 @@ class ReferenceScan:
         first = offset >> bits
         count = (end - 1 >> bits) - first + 1
         limit = self._metadata.refcounts.max
-        if limit < 1 << 32 and self.counter.highest(first, count) >= limit:
+        if self.counter.reaches(first, count, limit):
             for cluster in range(first, first + count):
                 if self.counter.get(cluster) < limit:
                     self.counter.add(cluster, 1)
@@ -176,7 +176,7 @@ class ReferenceScan:
         end = host + (clusters << bits)
         limit = self._metadata.refcounts.max
         within = end <= self._file_size or end - self._file_size < self._geometry.cluster_size
-        if within and (limit >= 1 << 32 or self.counter.highest(host >> bits, clusters) < limit):
+        if within and not self.counter.reaches(host >> bits, clusters, limit):
             self.counter.add(host >> bits, clusters)
             return
         for number in range(clusters):

@@ -71,7 +71,7 @@ class Writer:
 
     def _record(self, offset: int, length: int) -> None:
         """Have the dirty bitmaps know of a guest write before it happens."""
-        if not self._metadata.has_valid_bitmaps:
+        if not length or not self._metadata.has_valid_bitmaps:
             return
         bitmaps = self._metadata.bitmaps
         if not bitmaps.records_writes:
