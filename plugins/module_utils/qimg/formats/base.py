@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..storage.base import Buffer, Storage
-    from .options import CreateOption
 
 # What one image says about a run of guest bytes (its backing chain aside).
 ABSENT = 0  #: nothing: the backing file answers, or zero without one

@@ -16,7 +16,7 @@ from .probing import PROBE_BYTES, probe
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Union
+    from typing import Union
 
     from ..references import Node
     from ..storage.base import Storage

@@ -93,7 +93,7 @@ def check_values(options: tuple[CreateOption, ...], values: dict[str, Any]) -> d
                 remedy="the options are %s" % ", ".join(sorted(declared)) if declared else None,
             )
         option = declared[name]
-        if option.type == BOOL and isinstance(value, bool) or option.type in (SIZE, NUM) and _is_count(value):
+        if (option.type == BOOL and isinstance(value, bool)) or (option.type in (SIZE, NUM) and _is_count(value)):
             checked[name] = value
         else:
             checked[name] = parse_value(option, str(value))

@@ -77,7 +77,7 @@ def check(
 
 
 def _checkable(image: Image, repair: str | None) -> Checkable:
-    if not isinstance(image, Checkable) or repair is not None and not image.can_repair:
+    if not isinstance(image, Checkable) or (repair is not None and not image.can_repair):
         raise UnsupportedOperationError(
             "This image format does not support checks", path=image.filename, format=image.format
         )

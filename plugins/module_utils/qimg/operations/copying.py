@@ -190,7 +190,7 @@ class Copier:
                     run.storage.read_into(run.offset, part)
                 else:
                     part[:] = bytes(run.length)
-            except StorageError as error:
+            except StorageError:
                 if self._options.salvage is None:
                     raise
                 self._salvage(run, part)

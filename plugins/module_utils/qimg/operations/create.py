@@ -208,7 +208,7 @@ def _differences(
             return before, ["its format is %s, not %s" % (image.format, format)]
         size = round_up(resolved["size"], 512)
         differences = []
-        if image.size < size or image.size > size and size_policy == EXACT:
+        if image.size < size or (image.size > size and size_policy == EXACT):
             differences.append("its size is %d bytes, not %d" % (image.size, size))
         wanted = {name: resolved.get(name) for name in ("backing_file", "backing_fmt") if name in _names(format)}
         wanted.update({name: value for name, value in explicit.items() if name in before and name != "size"})

@@ -8,7 +8,6 @@ from collections import namedtuple
 from ..errors import ImageError
 from ..formats.base import HasSnapshots
 from ..formats.opening import INFO, Opener
-from ..references import parse_reference
 from ..sizes import round_up
 from ..storage.local import LocalFile
 

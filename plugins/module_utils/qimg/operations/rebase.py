@@ -12,7 +12,8 @@ from ..limits import MIB, SECTOR
 from ..references import resolve_reference
 from ..storage.local import LocalFile
 from .copying import Copier, copy_options
-from .pieces import ABSENT as SKIP, DATA, ZERO, SourceRun
+from .pieces import ABSENT as SKIP
+from .pieces import DATA, ZERO, SourceRun
 from .plan import Plan
 
 TYPE_CHECKING = False

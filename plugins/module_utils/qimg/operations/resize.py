@@ -54,7 +54,7 @@ def plan_resize(
     if total <= 0:
         raise OptionError("New image size must be positive", path=path)
     before, after = {"size": current}, {"size": total}
-    if grow_only and current >= total or current == total:
+    if (grow_only and current >= total) or current == total:
         return Plan(path, [], before, before, lambda _progress: None)
     if total < current:
         if not shrink:

@@ -12,7 +12,6 @@ import errno
 import fcntl
 import os
 import struct
-
 from collections import namedtuple
 
 from ..errors import ImageInUseError, StorageError

@@ -157,7 +157,7 @@ class BitmapDirectory:
         if (
             not 1 <= len(name) <= MAX_NAME_BYTES
             or not fits
-            or not entries and self._size
+            or (not entries and self._size)
             or not table_offset
             or table_offset % self._geometry.cluster_size
             or flags & ~_KNOWN_FLAGS
@@ -214,7 +214,7 @@ class BitmapDirectory:
         entries = words_from_bytes(self._storage.read(bitmap.table_offset, bitmap.table_entries * 8))
         for entry in set(entries):
             offset = entry & OFFSET_MASK
-            if entry & _TABLE_RESERVED or offset % self._geometry.cluster_size or offset and entry & _ALL_ONES:
+            if entry & _TABLE_RESERVED or offset % self._geometry.cluster_size or (offset and entry & _ALL_ONES):
                 raise self._broken("Bitmap '%s' has an invalid table entry" % bitmap.text)
         return entries
 
@@ -381,7 +381,7 @@ class BitmapDirectory:
     def _pack(self) -> bytes:
         packed = bytearray()
         for bitmap in self.bitmaps:
-            behind = bitmap.inconsistent or self._guarded and bitmap.enabled
+            behind = bitmap.inconsistent or (self._guarded and bitmap.enabled)
             packed += _ENTRY.pack(
                 bitmap.table_offset,
                 bitmap.table_entries,

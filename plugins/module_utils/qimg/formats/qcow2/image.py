@@ -8,7 +8,6 @@ from ...limits import DEFAULT_LIMITS, Limits
 from ...references import resolve_reference
 from ..base import (
     ABSENT,
-    COMPRESSED as COMPRESSED_KIND,
     DATA,
     DATA_ZERO,
     Amendable,
@@ -25,7 +24,8 @@ from ..base import (
     Run,
     SnapshotInfo,
 )
-from . import amending, check as checking, compression, resizing, snapshot_actions
+from . import amending, compression, resizing, snapshot_actions
+from . import check as checking
 from .layout import (
     COMPRESSION_NAMES,
     COPIED,

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from ...errors import FormatError, UnsupportedFeatureError
 from ...limits import DEFAULT_LIMITS, MAX_IMAGE_BYTES, Limits
-from . import header_area, snapshots as snapshot_table
+from . import header_area
+from . import snapshots as snapshot_table
 from .bitmaps import BitmapDirectory
 from .layout import (
     BITMAPS_VALID,
-    CORRUPT,
     CRYPT_LUKS,
     EXT_BACKING_FORMAT,
     EXT_BITMAPS,

@@ -6,10 +6,12 @@ from __future__ import annotations
 from ..base import (
     ABSENT,
     ABSENT_ALLOCATED,
-    COMPRESSED as COMPRESSED_KIND,
     DATA,
     ZERO,
     ZERO_ALLOCATED,
+)
+from ..base import (
+    COMPRESSED as COMPRESSED_KIND,
 )
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, SUBCLUSTERS, ZERO_FLAG, Geometry, corrupt
 from .table_runs import equal_run_end, progression_run_end
@@ -105,7 +107,7 @@ def _extended_runs(
         allocated = bool(host) or bool(has_data_file and entry & COPIED)
         if host & (geometry.cluster_size - 1):
             raise corrupt(path, "Cluster allocation offset %#x unaligned (L2 index: %#x)" % (host, index), host)
-        if bitmap & bitmap >> 32 & 0xFFFFFFFF or not allocated and bitmap & 0xFFFFFFFF:
+        if bitmap & bitmap >> 32 & 0xFFFFFFFF or (not allocated and bitmap & 0xFFFFFFFF):
             raise corrupt(path, "Invalid subcluster bitmap %#x (L2 index: %#x)" % (bitmap, index))
         if allocated and bitmap == 0xFFFFFFFF:
             # Fully allocated clusters that follow each other are one run, as with standard entries.

@@ -143,7 +143,7 @@ class ReferenceScan:
         index, end = 0, len(words)
         while index < end:
             entry = words[index]
-            if not entry and (bitmaps is None or plain_bitmaps and not bitmaps[index]):
+            if not entry and (bitmaps is None or (plain_bitmaps and not bitmaps[index])):
                 stop = equal_run_end(words, index, end)
                 if bitmaps is not None:
                     stop = min(stop, equal_run_end(bitmaps, index, stop))

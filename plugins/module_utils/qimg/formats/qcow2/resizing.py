@@ -82,7 +82,7 @@ def _clear_tail(image: Qcow2Image, old_size: int, size: int) -> None:
     cluster = image.metadata.geometry.cluster_size
     backing_end = image.backing.size if image.backing is not None else 0
     end = min(size, max(-(-old_size // cluster) * cluster, backing_end))
-    if old_size % cluster and end > old_size or backing_end > old_size:
+    if (old_size % cluster and end > old_size) or backing_end > old_size:
         image.writer.write_zeroes(old_size, end - old_size, True)
 
 

@@ -169,7 +169,7 @@ def restore_copied(metadata: Metadata) -> None:
             continue
         table = mapping.table(l1_index)
         alone = refcounts.get(offset >> geometry.cluster_bits) == 1
-        if table is None or not alone and not entry & COPIED:
+        if table is None or (not alone and not entry & COPIED):
             # A table that others share: so is everything in it, and no flag changes.
             continue
         changes = copied_changes(first_words(table.entries, geometry), geometry, refcounts)

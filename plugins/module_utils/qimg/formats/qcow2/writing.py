@@ -10,7 +10,8 @@ from __future__ import annotations
 from array import array
 
 from ...storage.zeros import is_zero
-from ..base import ABSENT, ABSENT_ALLOCATED, COMPRESSED as COMPRESSED_KIND, DATA, ZERO, ZERO_ALLOCATED
+from ..base import ABSENT, ABSENT_ALLOCATED, DATA, ZERO, ZERO_ALLOCATED
+from ..base import COMPRESSED as COMPRESSED_KIND
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG, corrupt
 from .reading import standard_kind, subcluster_kind
 from .table_runs import progression_run_end
@@ -359,7 +360,7 @@ class Writer:
         if not self._geometry.extended_l2:
             for index in range(first, last):
                 entry = table.entries[index]
-                if entry & COMPRESSED or deallocate and entry & OFFSET_MASK and not self._metadata.has_data_file:
+                if entry & COMPRESSED or (deallocate and entry & OFFSET_MASK and not self._metadata.has_data_file):
                     self._release(table, index, index + 1)
                     table.entries[index] = ZERO_FLAG
                 else:
@@ -387,7 +388,7 @@ class Writer:
             for storage, host, length in self.place(start + first * sub, (last - first) * sub):
                 storage.write_zeroes(host, length, deallocate=False)
             return
-        if whole and (entry & COMPRESSED or deallocate and entry & OFFSET_MASK and not self._metadata.has_data_file):
+        if whole and (entry & COMPRESSED or (deallocate and entry & OFFSET_MASK and not self._metadata.has_data_file)):
             self._release(table, index, index + 1)
             table.entries[2 * index] = 0
             table.entries[2 * index + 1] = _ALL_SUBCLUSTERS << 32
@@ -406,7 +407,7 @@ class Writer:
         keeps_zero_flag = self._metadata.header.version >= 3
         for index in range(start >> bits, (end - 1 >> bits) + 1):
             kind = self._cluster_kind(table, index)
-            if kind == ABSENT and not has_backing or kind == ZERO:
+            if (kind == ABSENT and not has_backing) or kind == ZERO:
                 continue
             self._release(table, index, index + 1)
             if words == 2:
