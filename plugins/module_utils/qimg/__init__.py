@@ -32,11 +32,12 @@ def __getattr__(name: str) -> Any:
 
 def _find(name: str) -> Any:
     """Import the one module that has a public name."""
-    from . import errors
+    value: Any
+    if name.endswith("Error"):
+        from . import errors
 
-    if hasattr(errors, name) and name.endswith("Error"):
-        return getattr(errors, name)
-    if name == "Limits":
+        value = getattr(errors, name)
+    elif name == "Limits":
         from .limits import Limits as value
     elif name == "ReferencePolicy":
         from .policy import ReferencePolicy as value

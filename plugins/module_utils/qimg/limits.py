@@ -17,7 +17,9 @@ SECTOR = 512
 MAX_IMAGE_BYTES = (1 << 63) - GIB
 
 
-class Limits(namedtuple("Limits", ["max_chain", "max_reference_bytes", "table_cache_bytes", "buffer_bytes", "threads"])):
+class Limits(
+    namedtuple("Limits", ["max_chain", "max_reference_bytes", "table_cache_bytes", "buffer_bytes", "threads"])
+):
     """What one operation may use, whatever the image says.
 
     :param max_chain: images in a backing chain, the top one included

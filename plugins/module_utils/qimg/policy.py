@@ -49,7 +49,7 @@ class ReferencePolicy:
             return
         if self.mode == SAME_DIRECTORY:
             real = os.path.realpath(target)
-            allowed = (os.path.dirname(os.path.realpath(referrer)),) + self.trusted_dirs
+            allowed = (os.path.dirname(os.path.realpath(referrer)), *self.trusted_dirs)
             if any(_is_below(real, directory) for directory in allowed):
                 return
             reason = "Its %s '%s' is outside of the image's own directory" % (role, target)

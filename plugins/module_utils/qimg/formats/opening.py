@@ -112,7 +112,7 @@ class Opener:
             row = get_format(driver)
             self._lock(storage, row, purpose, writable)
             children = Children(self, node, filename, purpose, backing, probed)
-            image = row.open(storage, filename, node, children)
+            image: Image = row.open(storage, filename, node, children)
             if node:
                 leftover = sorted(node)[0]
                 image.abandon()

@@ -19,7 +19,9 @@ TYPE_TEXT = {STR: "str", SIZE: "size", NUM: "num", BOOL: "bool (on/off)"}
 
 
 class CreateOption(
-    namedtuple("CreateOption", ["name", "type", "help", "default", "creatable", "amendable"], defaults=(None, True, False))
+    namedtuple(
+        "CreateOption", ["name", "type", "help", "default", "creatable", "amendable"], defaults=(None, True, False)
+    )
 ):
     """One option of ``-o``.
 

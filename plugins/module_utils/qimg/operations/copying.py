@@ -24,9 +24,14 @@ from .pieces import ABSENT, DATA, Piece, PieceCutter, SourceRun
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TypeVar
 
     from ..formats.base import Image
     from ..storage.base import Storage
+
+    Places = list[tuple[Storage, int, int]]
+    Result = TypeVar("Result")
+
 
 class CopyOptions(
     namedtuple(
@@ -166,7 +171,7 @@ class Copier:
         for start, places in self._in_turn(piece, lambda: self._place_runs(piece, runs)):
             self._write(places, view[start:], only, loaded=True, skip=start)
 
-    def _in_turn(self, piece: Piece, work: Callable[[], object]) -> object:
+    def _in_turn(self, piece: Piece, work: Callable[[], Result]) -> Result:
         """Do something with the target's metadata, when all earlier pieces have."""
         with self._turn:
             while self._next_turn != piece.index and self._failure is None:
@@ -225,7 +230,7 @@ class Copier:
         if start >= 0:
             yield start, end
 
-    def _place_runs(self, piece: Piece, runs: list[tuple[int, int]]) -> list[tuple[int, list[tuple[Storage, int, int]]]]:
+    def _place_runs(self, piece: Piece, runs: list[tuple[int, int]]) -> list[tuple[int, Places]]:
         placed = []
         position = 0
         for start, end in runs:

@@ -123,20 +123,22 @@ def info_chain(
             identity = image.storage.identity if isinstance(image.storage, LocalFile) else None
             if identity is not None:
                 if identity in seen:
-                    raise ImageError("Backing file '%s' creates an infinite loop." % image.filename, path=image.filename)
+                    raise ImageError(
+                        "Backing file '%s' creates an infinite loop." % image.filename, path=image.filename
+                    )
                 seen.add(identity)
             found = image_info(image)
         chain.append(found)
-        wanted = found.full_backing_filename
-        if wanted is None and found.backing_filename:
+        below: str | None = found.full_backing_filename
+        if below is None and found.backing_filename:
             raise ImageError(
                 "Could not determine absolute backing filename, but backing filename '%s' present"
                 % found.backing_filename,
                 path=found.filename,
             )
-        if wanted is not None:
-            opener.check_backing(found.filename, wanted)
-        format = found.backing_filename_format
+        if below is not None:
+            opener.check_backing(found.filename, below)
+        wanted, format = below, found.backing_filename_format
     return chain
 
 

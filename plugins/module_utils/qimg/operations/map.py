@@ -32,7 +32,7 @@ def map_image(
     :raises ImageError: the image cannot be opened, or its metadata are broken
     """
     with (opener or Opener()).open(reference, format, READ) as image:
-        extents = []
+        extents: list[Extent] = []
         for extent in extents_of(image, start, length):
             if limit is not None and len(extents) == limit:
                 break

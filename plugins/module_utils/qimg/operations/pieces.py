@@ -18,8 +18,8 @@ DATA, ZERO, ABSENT = 0, 1, 2
 class SourceRun(namedtuple("SourceRun", ["start", "length", "kind", "storage", "offset", "layer", "layer_start"])):
     """A run of guest bytes to be moved to ``start`` of the target.
 
-    ``kind`` is ``DATA``, ``ZERO`` or ``ABSENT`` (leave the target as it is).  Data lie at ``offset`` of ``storage``, or,
-    where that is ``None``, can be read from ``layer_start`` of the image ``layer``.
+    ``kind`` is ``DATA``, ``ZERO`` or ``ABSENT`` (leave the target as it is).  Data lie at ``offset`` of ``storage``;
+    where that is ``None``, they can be read from ``layer_start`` of the image ``layer``.
     """
 
     __slots__ = ()

@@ -63,7 +63,7 @@ def plan_rebase(
     def run(progress: Progress) -> None:
         if unsafe:
             with opener.open(reference, format, WRITE, backing=False) as image:
-                image.change_backing(wanted_file, wanted_format)
+                _rebasable(image, wanted_file).change_backing(wanted_file, wanted_format)
             return
         with opener.open(reference, format, WRITE) as image:
             new = _open_new(image, wanted_file, wanted_format, opener)
@@ -73,7 +73,7 @@ def plan_rebase(
             finally:
                 if new is not None:
                     new.abandon()
-            image.change_backing(wanted_file, wanted_format)
+            _rebasable(image, wanted_file).change_backing(wanted_file, wanted_format)
 
     how = "" if unsafe else ", copying what differs"
     action = "change the backing file from %s to %s%s" % (_shown(before), _shown(after), how)
@@ -89,12 +89,7 @@ def _shown(state: dict[str, Any]) -> str:
 def _check(image: Image, backing_file: str | None, backing_format: str | None, compress: bool) -> None:
     if compress and not isinstance(image, Compressing):
         raise OptionError("Compression not supported for this file format", path=image.filename)
-    if not isinstance(image, Rebasable):
-        raise UnsupportedOperationError(
-            "Could not change the backing file to '%s': Operation not supported" % (backing_file or ""),
-            path=image.filename,
-            format=image.format,
-        )
+    _rebasable(image, backing_file)
     if backing_file and backing_format is None:
         raise OptionError(
             "Could not change the backing file to '%s': backing format must be specified" % backing_file,
@@ -108,6 +103,16 @@ def _check(image: Image, backing_file: str | None, backing_format: str | None, c
             raise OptionError(
                 "Invalid format name: '%s'" % backing_format, path=image.filename, remedy=error.remedy
             ) from error
+
+
+def _rebasable(image: Image, backing_file: str | None) -> Rebasable:
+    if not isinstance(image, Rebasable):
+        raise UnsupportedOperationError(
+            "Could not change the backing file to '%s': Operation not supported" % (backing_file or ""),
+            path=image.filename,
+            format=image.format,
+        )
+    return image
 
 
 def _open_new(
@@ -212,7 +217,8 @@ def _differences(old: Image | None, new: Image | None, start: int, end: int, uni
             unit_start = position
             while unit_start < stop:
                 unit_end = min(stop, (unit_start // unit + 1) * unit)
-                if ours[unit_start - position : unit_end - position] != theirs[unit_start - position : unit_end - position]:
+                here = slice(unit_start - position, unit_end - position)
+                if ours[here] != theirs[here]:
                     if pending and pending[1] == unit_start:
                         pending[1] = unit_end
                     else:

@@ -134,7 +134,7 @@ def _names(reference: Reference, format: str | None, opener: Opener) -> tuple[st
         return image.filename, _snapshots(image).snapshots
 
 
-def _snapshots(image: Image) -> Any:
+def _snapshots(image: Image) -> HasSnapshots:
     if not isinstance(image, HasSnapshots):
         raise UnsupportedOperationError(
             "Format driver '%s' does not support internal snapshots" % image.format,

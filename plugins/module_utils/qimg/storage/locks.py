@@ -156,5 +156,7 @@ class ImageLock:
             path=self._path,
             errno=errno.EAGAIN,
             hint="Is another process using the image [%s]?" % self._path,
-            remedy="another process is using the image: stop it (for a running VM, use the VM's own tools) and try again",
+            remedy=(
+                "another process is using the image: stop it (for a running VM, use the VM's own tools) and try again"
+            ),
         )

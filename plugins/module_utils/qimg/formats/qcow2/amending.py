@@ -232,7 +232,8 @@ def _downgrade(metadata: Metadata) -> None:
 def rewrite_tables(metadata: Metadata, rewrite: Callable[[array[int], int], bool]) -> None:
     """Change L2 tables wherever they are used, by the guest disk or by snapshots.
 
-    :param rewrite: gets the entries of a table and how many L1 entries refer to it; changes them and says whether it did
+    :param rewrite: gets the entries of a table and how many L1 entries refer to it; changes them and says whether it
+        did
     """
     geometry, refcounts, storage = metadata.geometry, metadata.refcounts, metadata.storage
     bits = geometry.cluster_bits

@@ -67,7 +67,8 @@ class Bitmap:
 
     def data_bytes(self, size: int) -> int:
         """Bytes of bits for a guest disk of ``size`` bytes."""
-        return -(-(-(-size >> self.granularity_bits)) // 8) if size else 0
+        bits = -(-size >> self.granularity_bits)
+        return (bits + 7) // 8
 
     def mark(self, offset: int, length: int) -> bool:
         """Set the bits of a guest range; whether any was clear.  The bits must be in memory."""

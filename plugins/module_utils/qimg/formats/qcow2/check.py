@@ -184,17 +184,14 @@ class _Checker:
         geometry = metadata.geometry
         active = {entry & OFFSET_MASK: l1_index for l1_index, entry in enumerate(metadata.mapping.l1)}
         for l2_offset, index in scan.misplaced_zeroes:
-            if geometry.extended_l2:
-                words = (0, 0xFFFFFFFF << 32)
-            else:
-                words = (ZERO_FLAG,)
+            words = array("Q", (0, 0xFFFFFFFF << 32) if geometry.extended_l2 else (ZERO_FLAG,))
             if l2_offset in active:
                 entries = metadata.mapping.own_table(active[l2_offset]).entries
-                entries[index * len(words) : (index + 1) * len(words)] = array("Q", words)
+                entries[index * len(words) : (index + 1) * len(words)] = words
             else:
                 # A table of snapshots only, which never moves: one entry is written in one step.
                 place = l2_offset + index * 8 * len(words)
-                metadata.storage.write(place, words_to_bytes(array("Q", words)))
+                metadata.storage.write(place, words_to_bytes(words))
 
     # COPIED flags
 

@@ -34,7 +34,9 @@ _ORDER_OF_OTHERS = 3
 _EXTENSION_HEADER = struct.Struct(">II")
 
 
-def compose(header: Header, extensions: list[tuple[int, bytes]], backing_file: bytes, path: str) -> tuple[Header, bytes]:
+def compose(
+    header: Header, extensions: list[tuple[int, bytes]], backing_file: bytes, path: str
+) -> tuple[Header, bytes]:
     """Header, extensions and backing file name as they usually stand, directly behind each other.
 
     :returns: the header with the place of the name filled in, and the bytes
@@ -51,7 +53,9 @@ def compose(header: Header, extensions: list[tuple[int, bytes]], backing_file: b
     return header, data
 
 
-def write(storage: Storage, live: bytes, header: Header, extensions: list[tuple[int, bytes]], backing_file: bytes) -> bytes:
+def write(
+    storage: Storage, live: bytes, header: Header, extensions: list[tuple[int, bytes]], backing_file: bytes
+) -> bytes:
     """Replace what is at the beginning of the file, in steps that each leave a whole image.
 
     Everything that ``header`` refers to must be on disk already.

@@ -92,7 +92,8 @@ class Qcow2Image(
 
     @property
     def size(self) -> int:  # type: ignore[override]
-        return self.metadata.header.size // 512 * 512
+        size: int = self.metadata.header.size
+        return size // 512 * 512
 
     @property
     def backing_file(self) -> str | None:  # type: ignore[override]

@@ -205,17 +205,8 @@ def parse_header(data: bytes, path: str) -> Header:
             unknown = data[V3_HEADER_LENGTH:header_length]
     if fields[2] > cluster_size:
         raise refuse("Invalid backing file offset")
-    return Header(
-        version,
-        *fields[2:],
-        incompatible,
-        compatible,
-        autoclear,
-        refcount_order,
-        header_length,
-        compression_type,
-        unknown,
-    )
+    extra = (incompatible, compatible, autoclear, refcount_order, header_length, compression_type, unknown)
+    return Header._make((version, *fields[2:], *extra))
 
 
 def parse_extensions(data: bytes, header: Header, path: str) -> list[tuple[int, bytes]]:

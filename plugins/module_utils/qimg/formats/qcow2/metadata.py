@@ -123,11 +123,11 @@ class Metadata:
         """The active L1 table and its L2 tables."""
         if self._mapping is None:
             entries = self.header.l1_size
-            l1 = words_from_bytes(bytes(entries * 8) if self.fresh else self.read_l1(self.header.l1_table_offset, entries))
+            l1 = bytes(entries * 8) if self.fresh else self.read_l1(self.header.l1_table_offset, entries)
             self._mapping = Mapping(
                 self.storage,
                 self.geometry,
-                l1,
+                words_from_bytes(l1),
                 self.header.l1_table_offset,
                 self.refcounts,
                 self.limits.table_cache_bytes // 2,
@@ -304,7 +304,7 @@ class Metadata:
             self.storage.truncate(self._file_size)
 
     def trim(self) -> None:
-        """Move tables from the end of the file into free clusters further down, and cut the file behind the last one."""
+        """Move tables from the end of the file into free clusters further down; cut the file behind the last one."""
         bits = self.geometry.cluster_bits
         self.refcounts.rewind()
         self.mapping.move_down()

@@ -127,7 +127,11 @@ class Writer:
         if self._reserved_host(table, index):
             return index + 1
         stop = index + 1
-        while stop < last and not self._reserved_host(table, stop) and self._in_place_end(table, stop, stop + 1) == stop:
+        while (
+            stop < last
+            and not self._reserved_host(table, stop)
+            and self._in_place_end(table, stop, stop + 1) == stop
+        ):
             stop += 1
         return stop
 
