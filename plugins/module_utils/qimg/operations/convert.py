@@ -294,7 +294,12 @@ def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> I
 
 
 def convert(
-    source: str, target: str, format: str = "raw", progress: Progress | None = None, **arguments: Any
+    source: str,
+    target: str,
+    format: str = "raw",
+    source_format: str | None = None,
+    progress: Progress | None = None,
+    **arguments: Any,
 ) -> None:
     """Copy one guest disk into a new image; arguments as in :class:`ConvertRequest`."""
-    plan_convert(ConvertRequest((source,), target=target, format=format, **arguments)).apply(progress)
+    plan_convert(ConvertRequest((source,), source_format, target, format, **arguments)).apply(progress)
