@@ -27,6 +27,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ...storage.base import Storage
 
+
+class HeaderFullError(ImageError):
+    """Extensions and backing file name do not fit into the first cluster; nothing was written."""
+
+
 #: Small ones first: then a change of theirs stays in the first sector.  Unknown ones keep their order in between.
 _ORDER = {EXT_BACKING_FORMAT: 0, EXT_CRYPTO: 1, EXT_BITMAPS: 2, EXT_DATA_FILE: 4, EXT_FEATURE_NAMES: 5}
 _ORDER_OF_OTHERS = 3
@@ -40,7 +45,7 @@ def compose(
     """Header, extensions and backing file name as they usually stand, directly behind each other.
 
     :returns: the header with the place of the name filled in, and the bytes
-    :raises ImageError: they do not fit into one cluster
+    :raises HeaderFullError: they do not fit into one cluster
     """
     packed = pack_extensions(sorted(extensions, key=lambda extension: _ORDER.get(extension[0], _ORDER_OF_OTHERS)))
     name_offset = header.header_length + len(packed)
@@ -62,7 +67,8 @@ def write(
 
     :param live: the beginning of the file as it is, up to the last byte that counts
     :returns: the same for the file as it is now
-    :raises ImageError: the cluster has no room; then nothing was written
+    :raises HeaderFullError: the cluster has no room; then nothing was written
+    :raises StorageError: the medium failed; the file may say either
     """
     header, new = compose(header, extensions, backing_file, storage.name)
     if new == live:
@@ -102,8 +108,8 @@ def _switch(storage: Storage, data: bytes) -> None:
     storage.flush()
 
 
-def _does_not_fit(path: str) -> ImageError:
-    return ImageError(
+def _does_not_fit(path: str) -> HeaderFullError:
+    return HeaderFullError(
         "No space left in the file header",
         path=path,
         format="qcow2",

@@ -88,6 +88,8 @@ class Metadata:
         self._snapshots_changed = False
         self._bitmaps: BitmapDirectory | None = None
         self._file_size = storage.size
+        #: Whether a failed write leaves open which state the file says, so that both must stay whole.
+        self._undecided = False
         #: The external data file, where guest data lies if there is one.
         self.data_file: Storage | None = None
 
@@ -227,7 +229,8 @@ class Metadata:
         """Make all changes since the last commit the image on disk, in one step.
 
         :returns: runs of host clusters ``(first, end)`` that are free from now on
-        :raises ImageError: nothing has changed on disk; the object must be given up (see :meth:`roll_back`)
+        :raises ImageError: the image on disk is the one before or the one after; the object must be given up (see
+            :meth:`roll_back`)
         """
         self._place_tables()
         if self.fresh:
@@ -237,7 +240,15 @@ class Metadata:
             self.data_file.flush()
         self._drop_unknown_autoclear()
         if self._header_state() != self._committed:
-            self._live = header_area.write(self.storage, self._live, self.header, self.extensions, self.backing_file)
+            self._undecided = True
+            try:
+                self._live = header_area.write(
+                    self.storage, self._live, self.header, self.extensions, self.backing_file
+                )
+            except header_area.HeaderFullError:
+                self._undecided = False
+                raise
+            self._undecided = False
             self._committed = self._header_state()
         freed = self.refcounts.begin()
         if self._mapping is not None:
@@ -300,7 +311,7 @@ class Metadata:
 
         The object cannot be used afterwards.
         """
-        if not self.fresh and self.storage.size > self._file_size:
+        if not self.fresh and not self._undecided and self.storage.size > self._file_size:
             self.storage.truncate(self._file_size)
 
     def trim(self) -> None:

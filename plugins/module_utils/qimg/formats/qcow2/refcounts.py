@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Refcounts and the cluster allocator of qcow2 (section "Refcounts" of the specification).
 
-Everything here happens in memory; :mod:`.transaction` puts it on disk in one step.  Until then, a cluster that was in
+Everything here happens in memory; :mod:`.metadata` puts it on disk in one step.  Until then, a cluster that was in
 use when the transaction began keeps its content, because the image on disk still needs it: it is *held*, and not given
 out again.
 """

@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures that all tests share."""
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+from support import oracle
+
+# Found examples would differ from machine to machine: seeds are fixed, and more examples are asked for by name.
+settings.register_profile(
+    "qimg", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True
+)
+settings.load_profile("qimg")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "oracle: needs real qemu-img, qemu-io and qemu-nbd")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reason = oracle.missing()
+    if reason is None:
+        return
+    if os.environ.get("QIMG_ORACLE") == "required":
+        raise pytest.UsageError("the oracle is required (QIMG_ORACLE), but %s" % reason)
+    for item in items:
+        if item.get_closest_marker("oracle") is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))

@@ -1,0 +1,146 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running an operation, and looking at every state that a crash during it could leave."""
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+
+from qimg.errors import ImageError
+from qimg.formats.base import HasBitmaps, HasSnapshots
+from qimg.formats.opening import CHECK, Opener
+from qimg.policy import FOLLOW, ReferencePolicy
+from support import oracle
+from support.recording import Recorder, power_losses, prefixes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+    from typing import Any
+
+#: How many random states of power losses are looked at for each operation; more by environment.
+SAMPLES = int(os.environ.get("QIMG_CRASH_SAMPLES", "60"))
+#: How many states of each operation qemu-img checks too.
+ORACLE_SAMPLES = int(os.environ.get("QIMG_CRASH_ORACLE_SAMPLES", "5"))
+
+
+def opener() -> Opener:
+    """An opener that follows every reference."""
+    return Opener(ReferencePolicy(FOLLOW))
+
+
+def digest(content: bytes) -> str:
+    """A short name for a content."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def view(path: Path) -> tuple[Any, ...]:
+    """Everything that a user can see of an image: size, content, names, snapshots with content, bitmaps."""
+    with opener().open(str(path)) as image:
+        seen: list[Any] = [image.size, digest(image.read(0, image.size)), image.backing_file, image.backing_format]
+        snapshots = image.snapshots if isinstance(image, HasSnapshots) else []
+        bitmaps = image.bitmaps if isinstance(image, HasBitmaps) else []
+        seen.append(tuple(bitmaps))
+        seen.append(tuple(sorted(image.creation_options().items(), key=str)))
+    for snapshot in snapshots:
+        with opener().open(str(path)) as image:
+            assert isinstance(image, HasSnapshots)
+            image.view_snapshot(snapshot)
+            seen.append((snapshot, digest(image.read(0, min(image.size, snapshot.disk_size)))))
+    return tuple(seen)
+
+
+def check_counters(path: Path) -> tuple[int, int, int]:
+    """What our check finds: corruptions, leaks, check errors."""
+    with opener().open(str(path), purpose=CHECK, backing=False) as image:
+        result = image.check()  # type: ignore[attr-defined]
+        return result.corruptions, result.leaks, result.check_errors
+
+
+class CrashTest:
+    """One operation on some files.
+
+    :param files: what the operation may change, all in one directory
+    :param images: those of them that are qcow2 images, to be checked
+    :param operate: does the operation
+    :param look: what a user sees; must be one of the allowed views at every moment
+    """
+
+    def __init__(
+        self,
+        files: Iterable[Path],
+        images: Iterable[Path],
+        operate: Callable[[], Any],
+        look: Callable[[], Any],
+        between: Callable[[Any, Any, Any], bool] | None = None,
+    ) -> None:
+        self.files = list(files)
+        self.images = list(images)
+        self.operate = operate
+        self.look = look
+        self._between = between
+        self.before = {path: path.read_bytes() for path in self.files}
+        self.counters_before = [check_counters(path) for path in self.images]
+        self.old = look()
+        self.new: Any = None
+        self.states = 0
+
+    def run(self, seed: int = 0) -> None:
+        """Look at every prefix, and at some power losses, and at every failing write."""
+        with Recorder(self.files) as recorder:
+            self.operate()
+        events = recorder.events
+        assert any(event.kind == "write" for event in events), "the operation writes nothing"
+        self.new = self.look()
+        self.counters_after = [check_counters(path) for path in self.images]
+        after = {path: path.read_bytes() for path in self.files}
+        try:
+            asked = set(random.Random(seed).sample(range(len(events) + 1), min(ORACLE_SAMPLES, len(events) + 1)))
+            for number, (what, files) in enumerate(prefixes(self.before, events)):
+                self._judge(what, files, number in asked)
+            for number, (what, files) in enumerate(power_losses(self.before, events, seed, SAMPLES)):
+                self._judge(what, files, number < ORACLE_SAMPLES)
+            self._fail_everywhere(len(events))
+        finally:
+            self._restore(after)
+
+    def _judge(self, what: str, files: dict[Path, bytes], ask_oracle: bool) -> None:
+        self._restore(files)
+        self.states += 1
+        try:
+            self._judge_files(what, ask_oracle)
+        except ImageError as error:
+            raise AssertionError("%s: %s" % (what, error)) from error
+
+    def _judge_files(self, what: str, ask_oracle: bool) -> None:
+        for path, before, after in zip(self.images, self.counters_before, self.counters_after):
+            found = check_counters(path)
+            assert found in (before, after), "%s: check finds %s in %s" % (what, found, path.name)
+            if ask_oracle and oracle.missing() is None and found == (0, 0, 0):
+                answer = oracle.ask_qemu_img("check", path)
+                assert answer.code == 0, "%s: %s%s" % (what, answer.stdout, answer.stderr)
+        seen = self.look()
+        if seen not in (self.old, self.new) and (self._between is None or not self._between(self.old, seen, self.new)):
+            raise AssertionError("%s: neither old nor new:\n%s\n%s\n%s" % (what, self.old, seen, self.new))
+
+    def _fail_everywhere(self, events: int) -> None:
+        """An error of the system, at any moment, must leave a whole image and be said."""
+        for number in range(events):
+            self._restore(self.before)
+            with Recorder(self.files, fail_at=number) as recorder:
+                try:
+                    self.operate()
+                except ImageError:
+                    pass
+                else:
+                    # Giving freed space back may fail without harm.
+                    assert not recorder.failed or recorder.events[-1:] == [], "failure of event %d was not said" % number
+            self._judge_files("event %d failed" % number, number % 7 == 0)
+
+    def _restore(self, files: dict[Path, bytes]) -> None:
+        for path, content in files.items():
+            with open(path, "r+b") as file:
+                file.write(content)
+                file.truncate(len(content))

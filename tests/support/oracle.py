@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real qemu-img, qemu-io and qemu-nbd, whose answers ours are compared with."""
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections import namedtuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: The release whose words and documents ours are held to.
+WANTED_MAJOR = 10
+
+Answer = namedtuple("Answer", ["code", "stdout", "stderr"])
+
+
+@functools.lru_cache(maxsize=None)
+def missing() -> str | None:
+    """Why the oracle cannot be asked; ``None``: it can."""
+    for program in ("qemu-img", "qemu-io", "qemu-nbd"):
+        if shutil.which(program) is None:
+            return "%s is not installed (qemu-utils)" % program
+    version = run("qemu-img", "--version").stdout
+    found = re.search(r"version (\d+)", version)
+    if found is None or int(found.group(1)) != WANTED_MAJOR:
+        return "qemu-img is not of release %d: %s" % (WANTED_MAJOR, version.splitlines()[0])
+    return None
+
+
+def run(*command: str, cwd: Any = None, timeout: float = 60, input: bytes | None = None) -> Answer:
+    """Run a program, with the C locale's words and UTC dates."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    done = subprocess.run(
+        [os.fspath(word) for word in command],
+        cwd=cwd, capture_output=True, timeout=timeout, env=environment, input=input, check=False,
+    )
+    return Answer(
+        done.returncode, done.stdout.decode("utf-8", "surrogateescape"), done.stderr.decode("utf-8", "surrogateescape")
+    )
+
+
+def qemu_img(*arguments: Any, cwd: Any = None) -> str:
+    """Run qemu-img, which must succeed; its standard output."""
+    answer = ask_qemu_img(*arguments, cwd=cwd)
+    assert answer.code == 0, "qemu-img %s: %s%s" % (" ".join(map(str, arguments)), answer.stdout, answer.stderr)
+    return answer.stdout
+
+
+def ask_qemu_img(*arguments: Any, cwd: Any = None) -> Answer:
+    """Run qemu-img, which may fail."""
+    return run("qemu-img", *map(str, arguments), cwd=cwd)
+
+
+def qemu_io(path: Any, *commands: str, format: str | None = None, cwd: Any = None, options: tuple[str, ...] = ()) -> str:
+    """Run commands of qemu-io on one image; all of them must succeed."""
+    words = ["qemu-io", *options]
+    if format is not None:
+        words += ["-f", format]
+    for command in commands:
+        words += ["-c", command]
+    answer = run(*words, str(path), cwd=cwd)
+    assert answer.code == 0 and "failed" not in answer.stdout, "%s: %s%s" % (words, answer.stdout, answer.stderr)
+    return answer.stdout
+
+
+def info(path: Any, *options: Any, cwd: Any = None) -> Any:
+    """The document of ``qemu-img info``."""
+    return json.loads(qemu_img("info", "--output=json", *options, path, cwd=cwd))
+
+
+def map_(path: Any, *options: Any, cwd: Any = None) -> list[dict[str, Any]]:
+    """The document of ``qemu-img map``."""
+    document: list[dict[str, Any]] = json.loads(qemu_img("map", "--output=json", *options, path, cwd=cwd))
+    return document
+
+
+def check(path: Any, *options: Any, cwd: Any = None) -> tuple[int, dict[str, Any], list[str]]:
+    """Exit code, document and messages of ``qemu-img check``; the document is empty where the check failed."""
+    answer = ask_qemu_img("check", "--output=json", *options, path, cwd=cwd)
+    start = answer.stdout.find("{")
+    document = json.loads(answer.stdout[start:]) if start >= 0 else {}
+    return answer.code, document, answer.stderr.splitlines()
+
+
+def is_clean(path: Any, *options: Any, cwd: Any = None) -> bool:
+    """Whether ``qemu-img check`` finds neither errors nor leaks."""
+    return ask_qemu_img("check", *options, path, cwd=cwd).code == 0
+
+
+def read_guest(path: Any, scratch: Any, format: str | None = None, cwd: Any = None) -> bytes:
+    """The whole guest content as qemu-img reads it."""
+    words: list[Any] = ["convert", "-O", "raw"]
+    if format is not None:
+        words += ["-f", format]
+    qemu_img(*words, path, scratch, cwd=cwd)
+    with open(scratch, "rb") as raw:
+        content = raw.read()
+    os.unlink(scratch)
+    return content
