@@ -274,6 +274,10 @@ class Checkable(ABC):
 
     #: Whether :meth:`check` can repair.
     can_repair: bool = False
+    #: See :attr:`Image.dirty`.
+    dirty: bool | None = False
+    #: Whether a program has marked the image as corrupt.
+    corrupt: bool = False
 
     @abstractmethod
     def check(self, repair: str | None = None, report: Callable[[str], None] | None = None) -> CheckResult:

@@ -10,6 +10,7 @@ from ..references import nest, parse_reference, protocol_of, resolve_reference
 from ..storage import locks
 from ..storage.local import LocalFile
 from ..storage.replace import NewFile
+from ..storage.scratch import ScratchFile
 from . import get_format
 from .probing import PROBE_BYTES, probe
 
@@ -52,7 +53,35 @@ class Opener:
         self.limits = limits
         self.force_share = force_share
         self.reuse = reuse or {}
+        #: Whether nothing that this opens for writing is really changed.
+        self.rehearses = False
         self._chain: list[tuple[int, int]] = []
+
+    def variant(self, **changes: Any) -> Opener:
+        """The same with other values for some of its attributes."""
+        other = Opener()
+        vars(other).update(vars(self))
+        vars(other).update(changes, _chain=[])
+        return other
+
+    def rehearsing(self) -> Opener:
+        """The same, but what it opens for writing, or makes new, is changed in memory only.
+
+        All rights and locks are taken as for the real thing, so that every error shows but for those of a full disk.
+        """
+        return self.variant(rehearses=True, reuse={})
+
+    def new_files(self, path: str, sync: bool = True) -> NewFiles:
+        """The files of a new image; see :class:`NewFiles`."""
+        return NewFiles(path, sync, self.rehearses)
+
+    def open_storage(self, path: str, writable: bool) -> Storage:
+        """Open a file or a block device; it is not locked yet.
+
+        :raises StorageError: it cannot be opened
+        """
+        file = LocalFile.open(path, writable)
+        return ScratchFile(file) if writable and self.rehearses else file
 
     def open(
         self,
@@ -99,7 +128,7 @@ class Opener:
             raise OptionError("force-share=on can only be used with read-only images", path=filename)
         storage = self._open_storage(node, filename, writable)
         try:
-            identity = storage.identity if isinstance(storage, LocalFile) else None
+            identity = storage.identity
             if identity is not None:
                 if identity in self.reuse:
                     storage.close()
@@ -158,7 +187,7 @@ class Opener:
             raise OptionError(
                 "Block protocol 'file' doesn't support the option '%s'" % sorted(child)[0], path=filename
             )
-        return LocalFile.open(path, writable)
+        return self.open_storage(path, writable)
 
     def _lock(self, storage: Storage, row: Format, purpose: str, writable: bool) -> None:
         raw = row.passes_locks_through
@@ -226,7 +255,7 @@ class Children:
         else:
             raise OptionError("'%s' is required for this image" % key, path=self._filename)
         writable = self.purpose in (WRITE, RESIZE)
-        storage = LocalFile.open(path, writable)
+        storage = self._opener.open_storage(path, writable)
         try:
             if self._opener.force_share:
                 storage.lock(locks.FORCE_SHARE)
@@ -284,12 +313,14 @@ class NewFiles:
 
     :param path: the image's own name
     :param sync: whether the content must be on the medium before the names are taken
+    :param rehearse: only find out whether it would work; see :class:`~qimg.storage.replace.NewFile`
     """
 
-    def __init__(self, path: str, sync: bool = True) -> None:
+    def __init__(self, path: str, sync: bool = True, rehearse: bool = False) -> None:
         self._sync = sync
+        self._rehearse = rehearse
         self._path = path
-        self._main = NewFile(path, sync)
+        self._main = NewFile(path, sync, rehearse)
         self._others: list[NewFile] = []
 
     @property
@@ -302,9 +333,13 @@ class NewFiles:
         path = resolve_reference(self._path, name)
         if protocol_of(path) not in (None, "file"):
             raise OptionError("A %s must be a local file, not '%s'" % (role, name), path=self._path)
-        other = NewFile(path[len("file:") :] if path.startswith("file:") else path, self._sync)
+        other = NewFile(path[len("file:") :] if path.startswith("file:") else path, self._sync, self._rehearse)
         self._others.append(other)
         return other.storage
+
+    def backdate(self) -> int:
+        """See :meth:`~qimg.storage.replace.NewFile.backdate`."""
+        return self._main.backdate()
 
     def commit(self) -> None:
         """Have all files take their names.

@@ -42,11 +42,11 @@ def plan_amend(
     }
     actions = ["change %s from %s to %s" % (name, current.get(name), value) for name, value in changes.items()]
 
-    def run(_progress: Progress) -> None:
+    def run(opener: Opener, _progress: Progress) -> None:
         with opener.open(reference, format, WRITE) as opened:
             _amendable(opened).amend(wanted)
 
-    return Plan(path, actions, current, {**current, **changes}, run)
+    return Plan(path, actions, current, {**current, **changes}, run, opener)
 
 
 def _amendable(image: Image) -> Any:

@@ -8,6 +8,7 @@ from collections import namedtuple
 from ..errors import UnsupportedOperationError
 from ..formats.base import Checkable
 from ..formats.opening import CHECK, Opener
+from .plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..formats.base import CheckResult, Image
     from ..formats.opening import Reference
+    from .plan import Progress
 
 REPAIR_MODES = ("leaks", "all")
 
@@ -69,11 +71,66 @@ def check(
     """
     opener = opener or Opener()
     with opener.open(reference, format, CHECK, writable=repair is not None) as image:
-        checkable = _checkable(image, repair)
-        result = checkable.check(repair, report)
-        if result.corruptions_fixed or result.leaks_fixed:
-            result = _checked_again(checkable, result, report)
-        return CheckReport(image.filename, image.format, result)
+        return _check_image(image, repair, report)
+
+
+class RepairPlan(Plan):
+    """A plan that also knows what a check finds now (``found``), and what it would find after the repair (``left``)."""
+
+    found: CheckReport
+    left: CheckReport
+
+
+def plan_repair(
+    reference: Reference, repair: str, format: str | None = None, opener: Opener | None = None
+) -> RepairPlan:
+    """Plan to repair an image; an empty plan if nothing would be changed.
+
+    What the repair would do is found by doing it in memory.
+
+    :param repair: ``leaks`` or ``all``
+    :raises UnsupportedOperationError: the format has no checks, or cannot be repaired
+    :raises ImageError: the image cannot be opened, or is too broken to be checked
+    """
+    opener = opener or Opener()
+    with opener.open(reference, format, CHECK) as image:
+        found = _check_image(image, None, None)
+        marks = _marks(_checkable(image, repair))
+        path = image.filename
+    left, marks_left = found, marks
+    if marks or not found.clean:
+        with opener.rehearsing().open(reference, format, CHECK, writable=True) as image:
+            left = _check_image(image, repair, None)
+            marks_left = _marks(_checkable(image, repair))
+    actions = []
+    if left.result.corruptions_fixed:
+        actions.append("repair %d corruptions" % left.result.corruptions_fixed)
+    if left.result.leaks_fixed:
+        actions.append("free %d leaked clusters" % left.result.leaks_fixed)
+    actions += ["remove the mark '%s'" % mark for mark in marks if mark not in marks_left]
+
+    def run(opener: Opener, _progress: Progress) -> CheckReport:
+        with opener.open(reference, format, CHECK, writable=True) as image:
+            return _check_image(image, repair, None)
+
+    before = {"check": found.document(), "marks": marks}
+    after = {"check": left.document(), "marks": marks_left} if actions else before
+    plan = RepairPlan(path, actions, before, after, run, opener)
+    plan.found, plan.left = found, left
+    return plan
+
+
+def _check_image(image: Image, repair: str | None, report: Callable[[str], None] | None) -> CheckReport:
+    checkable = _checkable(image, repair)
+    result = checkable.check(repair, report)
+    if result.corruptions_fixed or result.leaks_fixed:
+        result = _checked_again(checkable, result, report)
+    return CheckReport(image.filename, image.format, result)
+
+
+def _marks(image: Checkable) -> list[str]:
+    """What programs that wrote to the image have noted in it."""
+    return [name for name, is_set in (("dirty", image.dirty), ("corrupt", image.corrupt)) if is_set]
 
 
 def _checkable(image: Image, repair: str | None) -> Checkable:

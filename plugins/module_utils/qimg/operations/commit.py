@@ -9,9 +9,10 @@ from ..formats.chain import chain_extents
 from ..formats.opening import READ, RESIZE, WRITE, Opener
 from ..references import protocol_of
 from ..storage.local import LocalFile
+from .compare import compare_images
 from .copying import Copier, copy_options
 from .pieces import source_runs
-from .plan import Plan
+from .plan import Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def plan_commit(
     base: str | None = None,
     keep: bool = False,
     rate: int = 0,
+    unless_same: bool = False,
     opener: Opener | None = None,
 ) -> Plan:
     """Plan to write what an overlay (and the layers between) has into an image below it.
@@ -35,6 +37,7 @@ def plan_commit(
     :param base: file name of the image to write into; ``None``: the overlay's own backing file
     :param keep: leave the overlay as it is; implied where ``base`` is named
     :param rate: bytes per second at the most; 0: no limit
+    :param unless_same: do nothing if the overlay has nothing to write or, where it is kept, the base has it all
     :raises OptionError: there is no such image in the chain
     """
     opener = opener or Opener()
@@ -49,16 +52,22 @@ def plan_commit(
         base_name, base_format = target.filename, target.format
         grows = target.size < top.size
         size = top.size
-    drop = keep or base is not None
+        empties = not keep and base is None and isinstance(top, Emptyable)
+        same = unless_same and not grows and _is_committed(top, target, depth, empties)
+    if same:
+        return Plan(path, [], {"base": base_name}, {"base": base_name}, nothing, opener)
 
-    def run(progress: Progress) -> None:
+    def run(opener: Opener, progress: Progress) -> None:
         with opener.open(base_name, base_format, RESIZE if grows else WRITE) as written:
-            writer = Opener(opener.policy, opener.limits, reuse={identity: written})
-            top = writer.open(reference, format, WRITE)
+            top = opener.variant(reuse={identity: written}).open(reference, format, WRITE)
             try:
+                if grows:
+                    _grow(written, size)
+                if opener.rehearses:
+                    return
                 _merge(top, written, depth, rate, progress)
                 written.flush()
-                if not drop and isinstance(top, Emptyable):
+                if empties and isinstance(top, Emptyable):
                     top.make_empty()
             finally:
                 top.abandon()
@@ -66,9 +75,27 @@ def plan_commit(
     actions = ["write the content of '%s' into '%s'" % (path, base_name)]
     if grows:
         actions.append("grow '%s' to %d bytes" % (base_name, size))
-    if not drop:
+    if empties:
         actions.append("empty '%s'" % path)
-    return Plan(path, actions, {"base": base_name}, {"base": base_name}, run)
+    return Plan(path, actions, {"base": base_name}, {"base": base_name}, run, opener)
+
+
+def _is_committed(top: Image, base: Image, depth: int, empties: bool) -> bool:
+    """Whether nothing of the layers above the base would change it, or is to be dropped."""
+    if not any(extent.present for extent in chain_extents(top, 0, top.size, layers=depth)):
+        return True
+    return not empties and compare_images(top, base).identical
+
+
+def _grow(base: Image, size: int) -> None:
+    """Make room for an overlay that is larger than its base."""
+    if not isinstance(base, Resizable):
+        raise UnsupportedOperationError(
+            "Image format driver does not support resize",
+            path=base.filename,
+            remedy="the base is smaller than the overlay, and cannot grow; convert the overlay instead",
+        )
+    base.resize(size)
 
 
 def _find_base(layers: list[Image], base: str | None) -> int:
@@ -99,14 +126,6 @@ def _same_file(name: str, layer: Image) -> bool:
 
 def _merge(top: Image, base: Image, depth: int, rate: int, progress: Progress) -> None:
     """Copy what the layers above ``base`` have."""
-    if base.size < top.size:
-        if not isinstance(base, Resizable):
-            raise UnsupportedOperationError(
-                "Image format driver does not support resize",
-                path=base.filename,
-                remedy="the base is smaller than the overlay, and cannot grow; convert the overlay instead",
-            )
-        base.resize(top.size)
     total = max(1, top.size)
     options = copy_options(rate=rate)
     copier = Copier(base, False, options, lambda done: progress(done / total))

@@ -11,6 +11,7 @@ from ..formats.base import Extent
 from ..formats.chain import chain_extents, merged
 from ..formats.opening import READ, Opener
 from ..limits import DEFAULT_LIMITS, SECTOR
+from ..sizes import round_up
 from ..storage.buffers import aligned_buffer
 from ..storage.zeros import is_zero
 from .parallel import ordered_results
@@ -71,6 +72,15 @@ def compare_images(
     one: Image, other: Image, strict: bool = False, progress: Callable[[float], None] | None = None
 ) -> CompareResult:
     """Compare two open images."""
+    return _compare(_Disk([one]), _Disk([other]), strict, progress)
+
+
+def compare_joined(parts: list[Image], other: Image) -> CompareResult:
+    """Compare several open images, put one behind another as ``convert`` does, with one."""
+    return _compare(_Disk(parts), _Disk([other]), False, None)
+
+
+def _compare(one: _Disk, other: _Disk, strict: bool, progress: Callable[[float], None] | None) -> CompareResult:
     sizes_differ = one.size != other.size
     if strict and sizes_differ:
         return CompareResult(False, True, SIZE, None)
@@ -83,8 +93,35 @@ def compare_images(
     return CompareResult(True, sizes_differ, None, None)
 
 
+class _Disk:
+    """Images put one behind another."""
+
+    def __init__(self, parts: list[Image]) -> None:
+        self.parts = parts
+        # A single disk has its own size; where another follows, a disk ends with a whole sector.
+        self.size = sum(round_up(part.size, SECTOR) for part in parts[:-1]) + parts[-1].size
+
+    def cursors(self, total: int) -> Iterator[_Cursor]:
+        """All extents, and zeroes from the end up to ``total``."""
+        shift = 0
+        for part in self.parts:
+            layers = part.layers()
+            for extent in merged(chain_extents(part, 0, part.size)):
+                yield _Cursor(extent, layers, shift)
+            shift += part.size
+            if shift % SECTOR and part is not self.parts[-1]:
+                yield _zeroes(shift, round_up(shift, SECTOR))
+                shift = round_up(shift, SECTOR)
+        if shift < total:
+            yield _zeroes(shift, total)
+
+
+def _zeroes(start: int, end: int) -> _Cursor:
+    return _Cursor(Extent(start, end - start, False, True, False, False, 0, None, None), [], 0)
+
+
 def _mismatches(
-    one: Image, other: Image, strict: bool
+    one: _Disk, other: _Disk, strict: bool
 ) -> Iterator[tuple[int, tuple[str, int] | None]]:
     """For each stretch, its end and what differs in it first."""
     threads = max(2, min(DEFAULT_LIMITS.threads, os.cpu_count() or 1))
@@ -92,7 +129,7 @@ def _mismatches(
 
 
 def _jobs(
-    one: Image, other: Image, strict: bool
+    one: _Disk, other: _Disk, strict: bool
 ) -> Iterator[Callable[[], tuple[int, tuple[str, int] | None]]]:
     buffers = threading.local()
     piece = DEFAULT_LIMITS.buffer_bytes // 4
@@ -111,7 +148,7 @@ def _jobs(
         if strict and _status(left) != _status(right):
             yield lambda start=start: (start, (STATUS, start))  # type: ignore[misc]
             return
-        if left.zero and right.zero:
+        if (left.zero and right.zero) or left.is_at_same_place(right):
             continue
         position = start
         end = start + length
@@ -132,18 +169,36 @@ class _Side:
 
 
 class _Cursor:
-    """One extent of one disk."""
+    """One extent of one disk.
 
-    __slots__ = ("extent", "layers", "zero")
+    :param extent: as its image has it
+    :param shift: where the image begins in the disk, bytes
+    """
 
-    def __init__(self, extent: Extent, layers: list[Image]) -> None:
+    __slots__ = ("end", "extent", "layers", "shift", "zero")
+
+    def __init__(self, extent: Extent, layers: list[Image], shift: int) -> None:
         self.extent = extent
         self.layers = layers
+        self.shift = shift
+        self.end = extent.start + extent.length + shift
         self.zero = extent.zero
 
+    def is_at_same_place(self, other: _Cursor) -> bool:
+        """Whether both have the very same bytes of one file, as an overlay and its backing file do."""
+        one, two = self.extent, other.extent
+        if one.storage is None or two.storage is None or one.storage.identity is None:
+            return False
+        delta = one.start + self.shift - two.start - other.shift
+        return one.offset - two.offset == delta and bool(one.storage.identity == two.storage.identity)
+
     def reader(self, start: int, length: int) -> _Side:
-        """How to read a part of it."""
+        """How to read a part of it.
+
+        :param start: in the disk, bytes
+        """
         extent = self.extent
+        start -= self.shift
         if extent.zero:
             return _Side(True, None)
         if extent.storage is None:
@@ -157,31 +212,21 @@ def _status(cursor: _Cursor) -> tuple[Any, ...]:
     return (extent.data, extent.zero, extent.present, extent.compressed, extent.offset is not None)
 
 
-def _common_runs(one: Image, other: Image) -> Iterator[tuple[int, int, _Cursor, _Cursor]]:
+def _common_runs(one: _Disk, other: _Disk) -> Iterator[tuple[int, int, _Cursor, _Cursor]]:
     """Runs in which neither disk changes its extent; beyond its end a disk is zero."""
     total = max(one.size, other.size)
-    left, right = _cursors(one, total), _cursors(other, total)
+    left, right = one.cursors(total), other.cursors(total)
     first, second = next(left, None), next(right, None)
     position = 0
     while first is not None and second is not None:
-        first_end = first.extent.start + first.extent.length
-        second_end = second.extent.start + second.extent.length
-        end = min(first_end, second_end)
+        end = min(first.end, second.end)
         if end > position:
             yield position, end - position, first, second
         position = end
-        if first_end == end:
+        if first.end == end:
             first = next(left, None)
-        if second_end == end:
+        if second.end == end:
             second = next(right, None)
-
-
-def _cursors(image: Image, total: int) -> Iterator[_Cursor]:
-    layers = image.layers()
-    for extent in merged(chain_extents(image, 0, image.size)):
-        yield _Cursor(extent, layers)
-    if image.size < total:
-        yield _Cursor(Extent(image.size, total - image.size, False, True, False, False, 0, None, None), layers)
 
 
 def _first_difference(left: _Side, right: _Side, start: int, first: memoryview, second: memoryview) -> int | None:

@@ -2,26 +2,38 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Remembering conversions, to know cheaply that neither side has changed since.
 
-After a conversion, one small file in a state directory holds, for the target and for every file of the source's
-backing chain, its device, inode, length, modification and *status change* time (both in nanoseconds).  The kernel sets
-the status change time at every write and offers no way to set it back, so equal records prove that nobody has written
-to either side; a replaced file has another inode.  Where the clock was set back, or a record cannot be kept, the
-guest contents are compared instead.
+One small file in a state directory holds, for the target and for every file of the sources' backing chains, its device,
+inode, length, modification and *status change* time (both in nanoseconds).  Whoever writes to a file gives it a new
+modification time, and whoever sets that time back gives it a new status change time; a replaced file has another inode.
+So equal records prove that nobody has written to either side, but for one gap: the kernel's clock for these times moves
+in steps, and a file that is written twice within a step keeps its times.  Therefore
+
+* a file that was changed less than two seconds before it was looked at is not recorded;
+* a target that we have just made is given a modification time two seconds back *before it gets its name*, so that every
+  write after that shows.
+
+Sources are looked at before they are read.  Where a record cannot be kept, the guest contents are compared instead.
 """
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 
 from ..errors import ImageError
 from ..formats.opening import INFO, Opener
 from ..storage.local import LocalFile
+from ..storage.replace import CLOCK_STEP_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_VERSION = 1
+    Side = list[list[Any]]
+
+_VERSION = 2
+#: Places in what is recorded of one file.
+_MTIME, _CTIME = 4, 5
 
 
 def state_directory() -> str:
@@ -32,63 +44,10 @@ def state_directory() -> str:
     return os.path.join(home, "qimg", "conversions")
 
 
-def is_unchanged(sources: tuple[str, ...], target: str, snapshot: str | None, opener: Opener) -> bool | None:
-    """Whether the last conversion of these sources to this target is still true; ``None``: nobody knows."""
-    import json
-
-    try:
-        with open(_record_path(target), encoding="utf-8") as record:
-            remembered = json.load(record)
-    except (OSError, ValueError):
-        return None
-    now = _fingerprint(sources, target, snapshot, opener)
-    return True if now is not None and remembered == now else None
-
-
-def remember(sources: tuple[str, ...], target: str, snapshot: str | None, opener: Opener) -> None:
-    """Record that the target now has the sources' content."""
-    import json
-
-    fingerprint = _fingerprint(sources, target, snapshot, opener)
-    if fingerprint is None:
-        return
-    path = _record_path(target)
-    temporary = "%s.%d" % (path, os.getpid())
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as record:
-            json.dump(fingerprint, record)
-        os.replace(temporary, path)
-    except OSError:
-        # A record only saves time; without one the contents are compared.
-        return
-
-
-def _record_path(target: str) -> str:
-    name = hashlib.sha256(os.fsencode(os.path.realpath(target))).hexdigest()
-    return os.path.join(state_directory(), name + ".json")
-
-
-def _fingerprint(
-    sources: tuple[str, ...], target: str, snapshot: str | None, opener: Opener
-) -> dict[str, Any] | None:
-    """All files of both sides, as they are now; ``None`` if one of them is not a local file."""
-    chains = []
-    for source in sources:
-        chain = _chain_files(source, opener)
-        if chain is None:
-            return None
-        chains.append(chain)
-    target_chain = _chain_files(target, opener)
-    if target_chain is None:
-        return None
-    return {"version": _VERSION, "sources": chains, "snapshot": snapshot, "target": target_chain}
-
-
-def _chain_files(name: str, opener: Opener) -> list[list[Any]] | None:
-    files: list[list[Any]] = []
+def look_at(name: str, format: str | None, opener: Opener) -> Side | None:
+    """All files of an image's backing chain, as they are now; ``None`` if one of them is not a plain local file."""
+    files: Side = []
     wanted: str | None = name
-    format: str | None = None
     try:
         while wanted is not None:
             if len(files) >= opener.limits.max_chain:
@@ -111,3 +70,59 @@ def _chain_files(name: str, opener: Opener) -> list[list[Any]] | None:
     except (ImageError, OSError):
         return None
     return files
+
+
+def has_settled(side: Side, backdated_ns: int | None = None) -> bool:
+    """Whether every write from now on will show in the times of all files.
+
+    :param backdated_ns: the first file has been given this modification time before anybody else could write to it
+    """
+    now = time.time_ns()
+    rest = side
+    if backdated_ns is not None:
+        if side[0][_MTIME] != backdated_ns:
+            return False
+        rest = side[1:]
+    return all(max(file[_MTIME], file[_CTIME]) < now - CLOCK_STEP_NS for file in rest)
+
+
+def is_unchanged(sources: list[Side | None], target: Side | None, snapshot: str | None, path: str) -> bool:
+    """Whether the last conversion that was recorded for ``path`` is one of these, and still true.
+
+    :param path: the target's name
+    """
+    import json
+
+    try:
+        with open(_record_path(path), encoding="utf-8") as record:
+            remembered = json.load(record)
+    except (OSError, ValueError):
+        return False
+    return bool(remembered == _record(sources, target, snapshot))
+
+
+def remember(sources: list[Side | None], target: Side | None, snapshot: str | None, path: str) -> None:
+    """Record that the target has the sources' content; ``None`` among them: there is nothing to rely on."""
+    import json
+
+    if target is None or None in sources:
+        return
+    record_path = _record_path(path)
+    temporary = "%s.%d" % (record_path, os.getpid())
+    try:
+        os.makedirs(os.path.dirname(record_path), mode=0o700, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8") as record:
+            json.dump(_record(sources, target, snapshot), record)
+        os.replace(temporary, record_path)
+    except OSError:
+        # A record only saves time; without one the contents are compared.
+        return
+
+
+def _record(sources: list[Side | None], target: Side | None, snapshot: str | None) -> dict[str, Any]:
+    return {"version": _VERSION, "sources": sources, "snapshot": snapshot, "target": target}
+
+
+def _record_path(target: str) -> str:
+    name = hashlib.sha256(os.fsencode(os.path.realpath(target))).hexdigest()
+    return os.path.join(state_directory(), name + ".json")

@@ -6,27 +6,30 @@ from __future__ import annotations
 import os
 from collections import namedtuple
 
-from ..errors import ImageError, MismatchError, OptionError, UnsupportedOperationError
+from ..errors import ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
 from ..formats.base import Compressing, HasSnapshots
 from ..formats.chain import chain_extents
-from ..formats.opening import INFO, SOURCE, WRITE, NewFiles, Opener
+from ..formats.opening import INFO, SOURCE, WRITE, Opener
+from ..formats.options import check_values
+from ..limits import SECTOR
 from ..references import resolve_reference
 from ..sizes import round_up
 from ..storage.zeros import DEFAULT_GRAIN
 from . import conversion_record
-from .compare import compare_images
+from .compare import compare_joined
 from .copying import Copier, CopyOptions, copy_options
 from .create import creatable, resolve_options
 from .pieces import ABSENT, ZERO, SourceRun, source_runs
-from .plan import Plan
+from .plan import Plan, nothing
 from .snapshot import find_snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from ..formats.base import Image
+    from .conversion_record import Side
     from .plan import Progress
 
 # When an existing target is replaced.
@@ -74,20 +77,28 @@ class ConvertRequest(
 
 
 class ConvertPlan(Plan):
-    """A plan that also says whether an existing target has the source's content.
+    """A plan that also says whether the target has the source's content.
 
-    ``matches``: ``True``, ``False``, or ``None`` where nobody looked.
+    ``matches``: ``True``, ``False``, or ``None`` where nobody knows; ``difference``: why not, or why nobody knows.
     """
 
     matches: bool | None = None
+    difference: str | None = None
+
+    def apply(self, progress: Progress | None = None) -> Any:
+        result = super().apply(progress)
+        if self.changed:
+            self.matches, self.difference = True, None
+        return result
 
 
 def plan_convert(
-    request: ConvertRequest, replace: str = ALWAYS, opener: Opener | None = None
+    request: ConvertRequest, replace: str = ALWAYS, record: bool = False, opener: Opener | None = None
 ) -> ConvertPlan:
     """Plan a conversion.
 
     :param replace: what to do about an existing target: ``ALWAYS``, ``NEVER`` or ``IF_DIFFERENT``
+    :param record: keep a record of what has the same content, so that the next plan need not compare it
     :raises MismatchError: under ``NEVER``, what is at the target is not an image of the wanted format
     :raises ImageError: a source cannot be opened, or the target cannot be made so
     """
@@ -95,83 +106,120 @@ def plan_convert(
     if not request.sources:
         raise OptionError("Must specify image file name", path=request.target)
 
-    def run(progress: Progress) -> None:
-        _convert(request, opener, progress)
-        if replace == IF_DIFFERENT:
-            conversion_record.remember(request.sources, request.target, request.snapshot, opener)
+    def run(opener: Opener, progress: Progress) -> None:
+        sources = _look_at_sources(request, opener) if record else []
+        backdated = _convert(request, opener, progress)
+        if record and backdated is not None:
+            target = conversion_record.look_at(request.target, request.format, opener)
+            if target is not None and conversion_record.has_settled(target, backdated):
+                _remember(request, sources, target)
 
     after = {"format": request.format, "sources": list(request.sources)}
-    exists = os.path.lexists(request.target) and not request.into_existing
+    exists = os.path.exists(request.target) and not request.into_existing
     if replace == ALWAYS or not exists:
-        _look_at_sources(request, opener)
+        _try_sources(request, opener)
         action = "convert %s to a %s image" % (_shown(request), request.format)
-        return ConvertPlan(request.target, [action], {}, after, run)
-    existing_format = _format_of(request.target, opener)
-    before = {"format": existing_format}
-    if existing_format != request.format:
-        reason = "its format is %s, not %s" % (existing_format or "unknown", request.format)
+        return ConvertPlan(request.target, [action], {}, after, run, opener)
+    before = _existing(request.target, opener)
+    if before["format"] != request.format:
+        reason = "its format is %s, not %s" % (before["format"] or "unknown", request.format)
         if replace == NEVER:
             raise MismatchError(
                 "The existing file is not what was asked for: %s" % reason,
                 path=request.target,
                 remedy="remove it, or choose to have it replaced",
             )
-        return ConvertPlan(request.target, ["replace the existing file: %s" % reason], before, after, run)
-    if replace == NEVER:
-        plan = ConvertPlan(request.target, [], before, before, run)
-        plan.matches = conversion_record.is_unchanged(request.sources, request.target, request.snapshot, opener)
-        return plan
-    return _plan_if_different(request, opener, before, after, run)
-
-
-def _plan_if_different(
-    request: ConvertRequest,
-    opener: Opener,
-    before: dict[str, Any],
-    after: dict[str, Any],
-    run: Callable[[Progress], None],
-) -> ConvertPlan:
-    if conversion_record.is_unchanged(request.sources, request.target, request.snapshot, opener):
-        plan = ConvertPlan(request.target, [], before, before, run)
-        plan.matches = True
-        return plan
-    difference = content_difference(request, opener)
-    actions = [] if difference is None else ["replace the existing image: %s" % difference]
-    plan = ConvertPlan(request.target, actions, before, after if actions else before, run)
-    plan.matches = difference is None
+        return ConvertPlan(
+            request.target, ["replace the existing file: %s" % reason], before, {**before, **after}, run, opener
+        )
+    sources = _look_at_sources(request, opener)
+    target = conversion_record.look_at(request.target, request.format, opener)
+    unchanged = ConvertPlan(request.target, [], before, before, nothing, opener)
+    unchanged.matches = True
+    if conversion_record.is_unchanged(sources, target, request.snapshot, request.target):
+        return unchanged
+    try:
+        difference = content_difference(request, opener)
+    except ImageError as error:
+        if replace != NEVER:
+            raise
+        # The source may have been taken away since, or somebody is using the target: that is no reason to fail.
+        unchanged.matches = None
+        unchanged.difference = "they could not be compared (%s)" % error
+        return unchanged
     if difference is None:
-        conversion_record.remember(request.sources, request.target, request.snapshot, opener)
+        if record and target is not None and conversion_record.has_settled(target):
+            _remember(request, sources, target)
+        return unchanged
+    if replace == NEVER:
+        unchanged.matches, unchanged.difference = False, difference
+        return unchanged
+    plan = ConvertPlan(
+        request.target, ["replace the existing image: %s" % difference], before, {**before, **after}, run, opener
+    )
+    plan.matches, plan.difference = False, difference
     return plan
 
 
+def _look_at_sources(request: ConvertRequest, opener: Opener) -> list[Side | None]:
+    return [conversion_record.look_at(name, request.source_format, opener) for name in request.sources]
+
+
+def _remember(request: ConvertRequest, sources: list[Side | None], target: Side) -> None:
+    if all(side is not None and conversion_record.has_settled(side) for side in sources):
+        conversion_record.remember(sources, target, request.snapshot, request.target)
+
+
 def content_difference(request: ConvertRequest, opener: Opener) -> str | None:
-    """Why the target's guest content is not the source's, in a clause; ``None``: it is."""
-    if len(request.sources) != 1:
-        return "it has several sources, which are not compared"
-    with _open_source(request, request.sources[0], opener) as source:
+    """Why the target's guest content is not the sources', in a clause; ``None``: it is.
+
+    :raises ImageError: one of them cannot be read
+    """
+    sources: list[Image] = []
+    try:
+        for name in request.sources:
+            sources.append(_open_source(request, name, opener))
         with opener.open(request.target, request.format) as target:
-            result = compare_images(source, target)
-            if result.identical and not result.sizes_differ:
+            size = _wanted_size(request, sources)
+            if target.size != size:
+                return "its size is %d bytes, not %d" % (target.size, size)
+            result = compare_joined(sources, target)
+            if result.identical:
                 return None
-            if result.sizes_differ:
-                return "its size is %d bytes, not %d" % (target.size, source.size)
             return "its content differs from the source's at offset %d" % result.offset
+    finally:
+        for source in sources:
+            source.abandon()
+
+
+def _wanted_size(request: ConvertRequest, sources: list[Image]) -> int:
+    """Guest bytes of the new image."""
+    asked = {name: value for name, value in (request.options or {}).items() if name == "size"}
+    if asked:
+        options = tuple(option for option in creatable(request.format, request.target).options if option.name == "size")
+        return round_up(check_values(options, asked)["size"], SECTOR)
+    return sum(round_up(source.size, SECTOR) for source in sources)
 
 
 def _shown(request: ConvertRequest) -> str:
     return ", ".join("'%s'" % source for source in request.sources)
 
 
-def _format_of(path: str, opener: Opener) -> str | None:
-    """The format of an existing file; ``None`` if it cannot be opened as an image."""
+def _existing(path: str, opener: Opener) -> dict[str, Any]:
+    """Format and size of an existing file; ``None`` if it is not an image.
+
+    :raises StorageError: we are not allowed to look, or somebody is using it
+    """
     try:
         with opener.open(path, None, INFO, backing=False) as image:
-            return image.format
+            return {"format": image.format, "size": image.size}
+    except StorageError:
+        raise
     except ImageError:
-        return None
+        return {"format": None, "size": None}
 
 
-def _look_at_sources(request: ConvertRequest, opener: Opener) -> None:
+def _try_sources(request: ConvertRequest, opener: Opener) -> None:
     """Find out now what would make the conversion fail later."""
     for source in request.sources:
         with _open_source(request, source, opener):
@@ -205,22 +253,23 @@ def _show_snapshot(image: Image, wanted: str) -> None:
     )
 
 
-def _convert(request: ConvertRequest, opener: Opener, progress: Progress) -> None:
+def _convert(request: ConvertRequest, opener: Opener, progress: Progress) -> int | None:
+    """:returns: the modification time that a new target was given, in nanoseconds"""
     sources: list[Image] = []
     try:
         for name in request.sources:
             sources.append(_open_source(request, name, opener))
         if request.into_existing:
             _fill_existing(request, sources, opener, progress)
-        else:
-            _make_new(request, sources, opener, progress)
+            return None
+        return _make_new(request, sources, opener, progress)
     finally:
         for source in sources:
             source.abandon()
 
 
-def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> None:
-    total = sum(round_up(source.size, 512) for source in sources)
+def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> int:
+    total = sum(round_up(source.size, SECTOR) for source in sources)
     options = resolve_options(
         request.target,
         request.format,
@@ -231,8 +280,10 @@ def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, pro
         True,
         opener,
     )
+    if options["size"] < total:
+        raise _too_small(request)
     row = creatable(request.format, request.target)
-    with NewFiles(request.target, request.sync) as files:
+    with opener.new_files(request.target, request.sync) as files:
         backing = None
         if options.get("backing_file"):
             resolved = resolve_reference(request.target, options["backing_file"])
@@ -240,8 +291,15 @@ def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, pro
         with row.create(files, request.target, options, backing) as target:
             _check_compression(request, target)
             target_is_zero = target.reads_zero_when_new and not _preallocated(options)
-            _copy(request, sources, target, target_is_zero, progress)
+            if not opener.rehearses:
+                _copy(request, sources, target, target_is_zero, progress)
+        backdated = files.backdate()
         files.commit()
+    return backdated
+
+
+def _too_small(request: ConvertRequest) -> OptionError:
+    return OptionError("output file is smaller than input file", path=request.target)
 
 
 def _preallocated(options: dict[str, Any]) -> bool:
@@ -252,13 +310,14 @@ def _preallocated(options: dict[str, Any]) -> bool:
 def _fill_existing(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> None:
     with opener.open(request.target, request.format, WRITE) as target:
         if target.size < sum(source.size for source in sources):
-            raise OptionError("output file is smaller than input file", path=request.target)
+            raise _too_small(request)
         if request.target_is_zero and target.backing_file:
             raise OptionError(
                 "Cannot use --target-is-zero when the destination image has a backing file", path=request.target
             )
         _check_compression(request, target)
-        _copy(request, sources, target, request.target_is_zero, progress)
+        if not opener.rehearses:
+            _copy(request, sources, target, request.target_is_zero, progress)
 
 
 def _check_compression(request: ConvertRequest, target: Image) -> None:
@@ -290,7 +349,7 @@ def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> I
             if run.kind == ABSENT and not has_backing:
                 run = run._replace(kind=ZERO)
             yield run
-        shift += round_up(source.size, 512)
+        shift += round_up(source.size, SECTOR)
 
 
 def convert(

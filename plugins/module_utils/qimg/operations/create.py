@@ -3,18 +3,19 @@
 """Making new images, and removing images."""
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from ..errors import ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
 from ..formats import get_format
-from ..formats.opening import INFO, NewFiles, Opener
+from ..formats.opening import INFO, Opener
 from ..formats.options import check_values
 from ..references import resolve_reference
 from ..sizes import round_up
 from ..storage.local import LocalFile
 from ..storage.locks import CREATE
-from .plan import Plan
+from .plan import Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,9 +36,13 @@ AT_LEAST = "at_least"
 
 
 class CreatePlan(Plan):
-    """A plan that also knows the options with all defaults filled in (``options``)."""
+    """A plan that also knows the options with all defaults filled in (``options``).
+
+    ``differences`` says in what an existing file is not what was asked for, one clause each.
+    """
 
     options: dict[str, Any]
+    differences: list[str]
 
 
 def resolve_options(
@@ -89,7 +94,7 @@ def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener
     backing_file = values["backing_file"]
     if not backing_file:
         raise OptionError("Expected backing file name, got empty string", path=path)
-    if backing_file == path:
+    if backing_file == path or _is_same_file(path, resolve_reference(path, backing_file)):
         raise OptionError("Error: Trying to create an image with the same filename as the backing file", path=path)
     backing_format = values.get("backing_fmt")
     if backing_format is not None:
@@ -117,6 +122,10 @@ def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener
         raise OptionError(
             "Backing file specified without backing format", path=path, remedy="say which format the backing file has"
         )
+
+
+def _is_same_file(path: str, other: str) -> bool:
+    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
 
 
 def creatable(format: str, path: str) -> Format:
@@ -165,9 +174,12 @@ def plan_create(
         path, format, size, explicit, backing_file, backing_format, open_backing, opener
     )
     before: dict[str, Any] = {}
+    differences: list[str] = []
     actions = ["create a %s image of %d bytes" % (format, resolved["size"])]
-    if os.path.lexists(path) and existing != OVERWRITE:
-        wanted = {name: resolved[name] for name in resolved if name in explicit}
+    is_new = not os.path.exists(path)
+    if not is_new and existing != OVERWRITE:
+        asked = {*explicit, "size"} if size is not None else set(explicit)
+        wanted = {name: resolved[name] for name in resolved if name in asked}
         before, differences = _differences(path, format, resolved, wanted, size_policy, opener)
         if not differences or existing == IGNORE:
             actions = []
@@ -180,17 +192,34 @@ def plan_create(
         else:
             actions = ["replace the existing file: %s" % "; ".join(differences)]
 
-    def run(_progress: Progress) -> None:
+    if actions and existing in (FAIL, IGNORE):
+        _keep_data_file(path, resolved)
+
+    def run(opener: Opener, _progress: Progress) -> None:
         row = creatable(format, path)
-        with NewFiles(path, sync) as files:
+        with opener.new_files(path, sync) as files:
             with row.create(files, path, resolved, None):
                 pass
+            if is_new and existing != OVERWRITE and os.path.exists(path):
+                raise MismatchError("Somebody else has made it meanwhile", path=path, remedy="look at it and try again")
             files.commit()
 
     after = {"format": format, **resolved} if actions else before
-    plan = CreatePlan(path, actions, before, after, run)
+    plan = CreatePlan(path, actions, before, after, run, opener)
     plan.options = resolved
+    plan.differences = differences
     return plan
+
+
+def _keep_data_file(path: str, resolved: dict[str, Any]) -> None:
+    """A data file is made together with its image; what is there already may be somebody's data."""
+    data_file = resolved.get("data_file")
+    if data_file and os.path.exists(resolve_reference(path, data_file)):
+        raise MismatchError(
+            "Its data file '%s' is there already, and would be overwritten" % data_file,
+            path=path,
+            remedy="name another data file, or remove that one",
+        )
 
 
 def _differences(
@@ -199,6 +228,9 @@ def _differences(
     """What is at ``path``, and in what it differs from what is wanted (one clause each)."""
     try:
         found = opener.open(path, None, INFO, backing=False)
+    except StorageError:
+        # It may be all that was asked for: we are not allowed to look, or somebody is using it.
+        raise
     except ImageError as error:
         return {}, ["it cannot be opened as an image (%s)" % error.reason]
     with found as image:
@@ -208,9 +240,12 @@ def _differences(
             return before, ["its format is %s, not %s" % (image.format, format)]
         size = round_up(resolved["size"], 512)
         differences = []
-        if image.size < size or (image.size > size and size_policy == EXACT):
+        if "size" in explicit and (image.size < size or (image.size > size and size_policy == EXACT)):
             differences.append("its size is %d bytes, not %d" % (image.size, size))
-        wanted = {name: resolved.get(name) for name in ("backing_file", "backing_fmt") if name in _names(format)}
+        wanted: dict[str, Any] = {}
+        for name in ("backing_file", "backing_fmt"):
+            if name in _names(format):
+                wanted[name] = resolved.get(name)
         wanted.update({name: value for name, value in explicit.items() if name in before and name != "size"})
         for name, value in wanted.items():
             if before.get(name) != value and not _same_version(name, before.get(name), value):
@@ -242,10 +277,11 @@ def plan_remove(path: str) -> Plan:
 
     :raises ImageError: it is not a file, or somebody is using it
     """
+    opener = Opener()
     try:
         status = os.lstat(path)
     except FileNotFoundError:
-        return Plan(path, [], {"state": "absent"}, {"state": "absent"}, _nothing)
+        return Plan(path, [], {"state": "absent"}, {"state": "absent"}, nothing, opener)
     except OSError as error:
         raise StorageError.from_os_error(error, path, "Could not look at '%s'" % path) from error
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
@@ -253,22 +289,22 @@ def plan_remove(path: str) -> Plan:
             "Only image files can be removed, not '%s'" % path, path=path, remedy="remove it by other means if you must"
         )
 
-    def run(_progress: Progress) -> None:
+    def run(opener: Opener, _progress: Progress) -> None:
         _check_unused(path)
+        directory = os.path.dirname(path) or "."
         try:
-            os.unlink(path)
+            if not opener.rehearses:
+                os.unlink(path)
+            elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             raise StorageError.from_os_error(error, path, "Could not remove '%s'" % path) from error
 
     _check_unused(path)
-    return Plan(path, ["remove the image"], {"state": "present"}, {"state": "absent"}, run)
+    return Plan(path, ["remove the image"], {"state": "present"}, {"state": "absent"}, run, opener)
 
 
 def _check_unused(path: str) -> None:
     if os.path.exists(path):
         with LocalFile.open(path) as storage:
             storage.lock(CREATE)
-
-
-def _nothing(_progress: Progress) -> None:
-    """There is nothing to do."""

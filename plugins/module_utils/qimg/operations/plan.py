@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ..formats.opening import Opener
+
     Progress = Callable[[float], None]
 
 
@@ -18,7 +20,9 @@ class Plan:
     :param actions: one sentence for each thing that would be done, with its reason; none: nothing has to be done
     :param before: what is there now, as far as it matters
     :param after: what would be there
-    :param run: makes the change; gets a function to call with the fraction done (0.0 to 1.0)
+    :param run: makes the change; gets what to open images with, and a function to call with the fraction done (0.0 to
+        1.0).  Where the opener rehearses, guest data need not be copied
+    :param opener: opens the images
     """
 
     def __init__(
@@ -27,13 +31,15 @@ class Plan:
         actions: list[str],
         before: dict[str, Any],
         after: dict[str, Any],
-        run: Callable[[Progress], Any],
+        run: Callable[[Opener, Progress], Any],
+        opener: Opener,
     ) -> None:
         self.path = path
         self.actions = actions
         self.before = before
         self.after = after
         self._run = run
+        self._opener = opener
 
     @property
     def changed(self) -> bool:
@@ -47,7 +53,23 @@ class Plan:
         """
         if not self.changed:
             return None
-        return self._run(progress or _no_progress)
+        return self._run(self._opener, progress or _no_progress)
+
+    def rehearse(self) -> Any:
+        """Go through it without changing anything, to meet the errors that :meth:`apply` would meet.
+
+        What depends on free space, and the copying of guest data, is not foreseen.
+
+        :returns: what :meth:`apply` would return, as far as it can be known
+        :raises ImageError: as :meth:`apply` would
+        """
+        if not self.changed:
+            return None
+        return self._run(self._opener.rehearsing(), _no_progress)
+
+
+def nothing(_opener: Opener, _progress: Progress) -> None:
+    """What an empty plan runs."""
 
 
 def _no_progress(_fraction: float) -> None:

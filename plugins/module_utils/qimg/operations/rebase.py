@@ -14,7 +14,7 @@ from ..storage.local import LocalFile
 from .copying import Copier, copy_options
 from .pieces import ABSENT as SKIP
 from .pieces import DATA, ZERO, SourceRun
-from .plan import Plan
+from .plan import Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def plan_rebase(
         _check(image, wanted_file, wanted_format, compress)
     after = {"backing_file": wanted_file, "backing_format": wanted_format}
     if before == after:
-        return Plan(path, [], before, after, lambda _progress: None)
+        return Plan(path, [], before, after, nothing, opener)
 
-    def run(progress: Progress) -> None:
+    def run(opener: Opener, progress: Progress) -> None:
         if unsafe:
             with opener.open(reference, format, WRITE, backing=False) as image:
                 _rebasable(image, wanted_file).change_backing(wanted_file, wanted_format)
@@ -68,7 +68,8 @@ def plan_rebase(
         with opener.open(reference, format, WRITE) as image:
             new = _open_new(image, wanted_file, wanted_format, opener)
             try:
-                _copy_differences(image, new, compress, progress)
+                if not opener.rehearses:
+                    _copy_differences(image, new, compress, progress)
                 image.flush()
             finally:
                 if new is not None:
@@ -77,7 +78,7 @@ def plan_rebase(
 
     how = "" if unsafe else ", copying what differs"
     action = "change the backing file from %s to %s%s" % (_shown(before), _shown(after), how)
-    return Plan(path, [action], before, after, run)
+    return Plan(path, [action], before, after, run, opener)
 
 
 def _shown(state: dict[str, Any]) -> str:

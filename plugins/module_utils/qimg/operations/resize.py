@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..errors import OptionError, UnsupportedOperationError
 from ..formats.base import Resizable
 from ..formats.opening import READ, RESIZE, Opener
-from .plan import Plan
+from .plan import Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def plan_resize(
         raise OptionError("New image size must be positive", path=path)
     before, after = {"size": current}, {"size": total}
     if (grow_only and current >= total) or current == total:
-        return Plan(path, [], before, before, lambda _progress: None)
+        return Plan(path, [], before, before, nothing, opener)
     if total < current:
         if not shrink:
             raise ShrinkRefusedError(
@@ -68,10 +68,10 @@ def plan_resize(
         if preallocation != "off":
             raise OptionError("Preallocation can only be used for growing images", path=path)
 
-    def run(_progress: Progress) -> None:
+    def run(opener: Opener, _progress: Progress) -> None:
         with opener.open(reference, format, RESIZE) as image:
             if isinstance(image, Resizable):
                 image.resize(total, preallocation)
 
     action = "%s the disk from %d to %d bytes" % ("grow" if total > current else "shrink", current, total)
-    return Plan(path, [action], before, after, run)
+    return Plan(path, [action], before, after, run, opener)

@@ -8,15 +8,19 @@ import time
 from ..errors import OptionError, UnsupportedOperationError
 from ..formats.base import HasSnapshots
 from ..formats.opening import READ, WRITE, Opener
-from .plan import Plan
+from .compare import compare_images
+from .plan import Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, Optional
 
     from ..formats.base import Image, SnapshotInfo
     from ..formats.opening import Reference
     from .plan import Progress
+
+    Finder = Callable[[list[SnapshotInfo], str], Optional[SnapshotInfo]]
 
 
 def list_snapshots(
@@ -29,18 +33,31 @@ def list_snapshots(
 
 def find_snapshot(snapshots: list[SnapshotInfo], wanted: str) -> SnapshotInfo | None:
     """The snapshot with this id, or else the first with this name."""
-    for snapshot in snapshots:
-        if snapshot.id == wanted:
-            return snapshot
-    return find_by_name(snapshots, wanted)
+    return find_by_id(snapshots, wanted) or find_by_name(snapshots, wanted)
+
+
+def find_by_id(snapshots: list[SnapshotInfo], id: str) -> SnapshotInfo | None:
+    """The snapshot with this id."""
+    return next((snapshot for snapshot in snapshots if snapshot.id == id), None)
 
 
 def find_by_name(snapshots: list[SnapshotInfo], name: str) -> SnapshotInfo | None:
     """The first snapshot with this name."""
-    for snapshot in snapshots:
-        if snapshot.name == name:
-            return snapshot
-    return None
+    return next((snapshot for snapshot in snapshots if snapshot.name == name), None)
+
+
+def find_by_unique_name(snapshots: list[SnapshotInfo], name: str) -> SnapshotInfo | None:
+    """The only snapshot with this name.
+
+    :raises OptionError: there are several
+    """
+    found = [snapshot for snapshot in snapshots if snapshot.name == name]
+    if len(found) > 1:
+        raise OptionError(
+            "There are %d snapshots named '%s'" % (len(found), name),
+            remedy="say which by its id: %s" % ", ".join(snapshot.id for snapshot in found),
+        )
+    return found[0] if found else None
 
 
 def plan_create(
@@ -52,80 +69,111 @@ def plan_create(
 ) -> Plan:
     """Plan to keep the present content as a snapshot.
 
-    :param only_if_missing: do nothing if there is one of that name or id
+    :param only_if_missing: do nothing if there is one of that name
     :raises UnsupportedOperationError: the format has no snapshots
     """
     opener = opener or Opener()
     path, names = _names(reference, format, opener)
-    if only_if_missing and find_snapshot(names, name) is not None:
-        return Plan(path, [], _document(names), _document(names), _nothing)
+    if only_if_missing and find_by_name(names, name) is not None:
+        return Plan(path, [], _document(names), _document(names), nothing, opener)
 
-    def run(_progress: Progress) -> SnapshotInfo:
+    def run(opener: Opener, _progress: Progress) -> SnapshotInfo:
         with opener.open(reference, format, WRITE) as image:
             now = time.time_ns()
             return _snapshots(image).create_snapshot(name, now // 1000000000, now % 1000000000)
 
     after = _document(names)
     after["snapshots"].append(name)
-    return Plan(path, ["take snapshot '%s'" % name], _document(names), after, run)
+    return Plan(path, ["take snapshot '%s'" % name], _document(names), after, run, opener)
 
 
 def plan_delete(
     reference: Reference,
-    name: str,
+    wanted: str,
     format: str | None = None,
-    by_name_only: bool = False,
+    find: Finder = find_snapshot,
     opener: Opener | None = None,
 ) -> Plan:
     """Plan to delete a snapshot; an empty plan if there is none.
 
-    :param by_name_only: do not take ``name`` for an id
+    :param wanted: its id or its name
+    :param find: which of them, and what to do about equal names: one of the ``find_…`` functions
     """
     opener = opener or Opener()
     path, snapshots = _names(reference, format, opener)
-    find = find_by_name if by_name_only else find_snapshot
-    found = find(snapshots, name)
+    found = _find(path, snapshots, wanted, find)
     if found is None:
-        return Plan(path, [], _document(snapshots), _document(snapshots), _nothing)
+        return Plan(path, [], _document(snapshots), _document(snapshots), nothing, opener)
 
-    def run(_progress: Progress) -> None:
+    def run(opener: Opener, _progress: Progress) -> None:
         with opener.open(reference, format, WRITE) as image:
-            target = find(_snapshots(image).snapshots, name)
+            target = find(_snapshots(image).snapshots, wanted)
             if target is not None:
                 _snapshots(image).delete_snapshot(target)
 
     rest = [snapshot for snapshot in snapshots if snapshot is not found]
     action = "delete snapshot '%s' (id %s)" % (found.name, found.id)
-    return Plan(path, [action], _document(snapshots), _document(rest), run)
+    return Plan(path, [action], _document(snapshots), _document(rest), run, opener)
 
 
 def plan_apply(
-    reference: Reference, name: str, format: str | None = None, opener: Opener | None = None
+    reference: Reference,
+    wanted: str,
+    format: str | None = None,
+    find: Finder = find_snapshot,
+    unless_same: bool = False,
+    opener: Opener | None = None,
 ) -> Plan:
     """Plan to make the guest disk what it was when a snapshot was taken.
 
-    :param name: id or name
+    :param wanted: its id or its name
+    :param find: which of them, and what to do about equal names: one of the ``find_…`` functions
+    :param unless_same: do nothing if the guest disk reads like the snapshot already; what both share is not read
     :raises OptionError: there is no such snapshot
     """
     opener = opener or Opener()
     path, snapshots = _names(reference, format, opener)
-    found = find_snapshot(snapshots, name)
+    found = _find(path, snapshots, wanted, find)
     if found is None:
         raise OptionError(
             "Failed to load snapshot: No such file or directory",
             path=path,
             remedy="there is no snapshot '%s'; there are: %s"
-            % (name, ", ".join("'%s'" % snapshot.name for snapshot in snapshots) or "none"),
+            % (wanted, ", ".join("'%s'" % snapshot.name for snapshot in snapshots) or "none"),
         )
+    difference = _difference(reference, found, format, opener) if unless_same else "not compared"
+    if difference is None:
+        return Plan(path, [], _document(snapshots), _document(snapshots), nothing, opener)
 
-    def run(_progress: Progress) -> None:
+    def run(opener: Opener, _progress: Progress) -> None:
         with opener.open(reference, format, WRITE) as image:
-            target = find_snapshot(_snapshots(image).snapshots, name)
+            target = find(_snapshots(image).snapshots, wanted)
             if target is not None:
                 _snapshots(image).apply_snapshot(target)
 
     action = "revert to snapshot '%s' (id %s)" % (found.name, found.id)
-    return Plan(path, [action], _document(snapshots), _document(snapshots), run)
+    before = {"content": difference, **_document(snapshots)}
+    after = {"content": "that of snapshot '%s' (id %s)" % (found.name, found.id), **_document(snapshots)}
+    return Plan(path, [action], before, after, run, opener)
+
+
+def _difference(reference: Reference, snapshot: SnapshotInfo, format: str | None, opener: Opener) -> str | None:
+    """In what the guest disk differs from a snapshot of it; ``None``: in nothing."""
+    with opener.open(reference, format, READ) as now:
+        if now.size != snapshot.disk_size:
+            return "%d bytes, not %d" % (now.size, snapshot.disk_size)
+        with opener.open(reference, format, READ) as then:
+            _snapshots(then).view_snapshot(snapshot)
+            result = compare_images(now, then)
+    return None if result.identical else "differs at offset %d" % result.offset
+
+
+def _find(path: str, snapshots: list[SnapshotInfo], wanted: str, find: Finder) -> SnapshotInfo | None:
+    try:
+        return find(snapshots, wanted)
+    except OptionError as error:
+        error.path = path
+        raise
 
 
 def _names(reference: Reference, format: str | None, opener: Opener) -> tuple[str, list[SnapshotInfo]]:
@@ -147,7 +195,3 @@ def _snapshots(image: Image) -> HasSnapshots:
 
 def _document(snapshots: list[SnapshotInfo]) -> dict[str, Any]:
     return {"snapshots": [snapshot.name for snapshot in snapshots]}
-
-
-def _nothing(_progress: Progress) -> None:
-    """There is nothing to do."""

@@ -30,6 +30,8 @@ class Storage(ABC):
     name: str
     #: Whether it was opened for writing.
     writable: bool
+    #: Whether it is a block device, whose length is what it is.
+    is_device: bool = False
     #: Offsets, lengths and buffers that the fastest path wants to be multiples of this many bytes.
     alignment: int = 1
 
@@ -111,6 +113,11 @@ class Storage(ABC):
             caller copies by reading and writing
         """
         return False
+
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        """Device and inode of a file: the same for all its names; ``None`` for what is not a local file."""
+        return None
 
     @property
     def reads_zero_when_new(self) -> bool:

@@ -15,12 +15,18 @@ import stat
 from ..errors import StorageError
 from .local import LocalFile
 from .locks import CREATE
+from .scratch import ScratchFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from .base import Storage
+
 _NEW_FILE_MODE = 0o644
+
+#: File times move in steps that are shorter than this on every file system that we know (FAT's are two seconds).
+CLOCK_STEP_NS = 2 * 1000000000
 
 
 class NewFile:
@@ -31,13 +37,15 @@ class NewFile:
 
     :param path: the wanted name; of a symbolic link, the file that it leads to is replaced
     :param sync: whether the content must be on the medium before the name is taken
+    :param rehearse: only find out whether it would work: the file never gets its name, what is there never changes
     :raises StorageError: the directory does not exist or cannot be written, or ``path`` is a directory
     :raises ImageInUseError: another process uses what is at ``path``
     """
 
-    def __init__(self, path: str, sync: bool = True) -> None:
+    def __init__(self, path: str, sync: bool = True, rehearse: bool = False) -> None:
         self.path = path
-        self.storage: LocalFile
+        self.storage: Storage
+        self._rehearse = rehearse
         self._sync = sync
         self._replaced: LocalFile | None = None
         self._temporary: str | None = None
@@ -51,17 +59,19 @@ class NewFile:
         existing = self._open_existing()
         if existing is not None and (existing.is_device or self._has_no_name()):
             self._in_place = True
-            self.storage = existing
-            existing.truncate(0)
+            self._fd = os.dup(existing.fd)
+            self.storage = ScratchFile(existing) if rehearse else existing
+            self.storage.truncate(0)
         else:
             self._replaced = existing
             try:
-                self.storage = self._open_nameless()
+                nameless = self._open_nameless()
             except BaseException:
                 if existing is not None:
                     existing.close()
                 raise
-        self._fd = os.dup(self.storage.fd)
+            self._fd = os.dup(nameless.fd)
+            self.storage = ScratchFile(nameless, disposable=True) if rehearse else nameless
 
     def _open_existing(self) -> LocalFile | None:
         """What is there now, locked against everybody who could be using it."""
@@ -111,11 +121,23 @@ class NewFile:
         name = ".%s.qimg-%s" % (os.path.basename(self._target)[:200], secrets.token_hex(4))
         return os.path.join(self._directory, name)
 
+    def backdate(self) -> int:
+        """Set the modification time back by more than the clock's step, so that every later write shows in it.
+
+        :returns: the time that it has now, in nanoseconds
+        """
+        status = os.fstat(self._fd)
+        os.utime(self._fd, ns=(status.st_atime_ns, status.st_mtime_ns - CLOCK_STEP_NS))
+        return os.fstat(self._fd).st_mtime_ns
+
     def commit(self) -> None:
         """Put the content on the medium, then take the name in one step.
 
         :raises StorageError: the old file, if any, is still there and untouched
         """
+        if self._rehearse:
+            self._close()
+            return
         try:
             if self._sync:
                 os.fsync(self._fd)

@@ -117,8 +117,7 @@ class Qcow2Image(
         return bool(self.metadata.header.incompatible_features & DIRTY)
 
     @property
-    def corrupt(self) -> bool:
-        """Whether a program has marked the image as corrupt."""
+    def corrupt(self) -> bool:  # type: ignore[override]
         return bool(self.metadata.header.incompatible_features & CORRUPT)
 
     @property
@@ -154,6 +153,10 @@ class Qcow2Image(
     def creation_options(self) -> dict[str, Any]:
         header = self.metadata.header
         return {
+            "backing_file": None,
+            "backing_fmt": None,
+            "data_file": None,
+            "data_file_raw": False,
             "cluster_size": self.metadata.geometry.cluster_size,
             "extended_l2": bool(header.incompatible_features & EXTENDED_L2),
             "compression_type": COMPRESSION_NAMES[header.compression_type],
