@@ -28,15 +28,21 @@ class ReferencePolicy:
     :param mode: one of :data:`FOLLOW`, :data:`SAME_DIRECTORY`, :data:`DENY`
     :param trusted_dirs: further directories whose files may be opened under :data:`SAME_DIRECTORY`
     :param option_name: how messages call the setting that would allow more (the caller's vocabulary)
+    :param trusted_files: files that the user has named himself; they may be opened under every mode
     """
 
     def __init__(
-        self, mode: str = SAME_DIRECTORY, trusted_dirs: tuple[str, ...] = (), option_name: str = "reference_policy"
+        self,
+        mode: str = SAME_DIRECTORY,
+        trusted_dirs: tuple[str, ...] = (),
+        option_name: str = "reference_policy",
+        trusted_files: tuple[str, ...] = (),
     ) -> None:
         if mode not in MODES:
             raise ValueError("reference policy must be one of %s, not %r" % (", ".join(MODES), mode))
         self.mode = mode
         self.trusted_dirs = tuple(os.path.realpath(directory) for directory in trusted_dirs)
+        self.trusted_files = tuple(os.path.realpath(name) for name in trusted_files)
         self.option_name = option_name
 
     def check_file(self, referrer: str, target: str, role: str) -> None:
@@ -45,10 +51,10 @@ class ReferencePolicy:
         :param role: what the reference is, for the message: ``backing file``, ``data file``, ``extent``
         :raises ReferenceDeniedError: naming the image, the reference, and what would allow it
         """
-        if self.mode == FOLLOW:
+        real = os.path.realpath(target)
+        if self.mode == FOLLOW or real in self.trusted_files:
             return
         if self.mode == SAME_DIRECTORY:
-            real = os.path.realpath(target)
             allowed = (os.path.dirname(os.path.realpath(referrer)), *self.trusted_dirs)
             if any(_is_below(real, directory) for directory in allowed):
                 return
