@@ -63,6 +63,8 @@ LAYOUTS = [
     pytest.param({"cluster_size": 65536, "refcount_bits": 4}, id="64k-4bit"),
     pytest.param({"cluster_size": 4096, "compat": "0.10"}, id="v2"),
 ]
+#: One bit cannot count a snapshot's second reference.
+WITH_SNAPSHOTS = [layout for layout in LAYOUTS if "1bit" not in str(layout.id)]
 
 
 def change(path: Path, work: Any, purpose: str = WRITE) -> Any:
@@ -77,26 +79,20 @@ def crash(path: Path, work: Any, purpose: str = WRITE, seed: int = 0) -> None:
     CrashTest([path], [path], change(path, work, purpose), lambda: view(path)).run(seed)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", WITH_SNAPSHOTS)
 def test_snapshot_create(tmp_path: Path, layout: dict[str, Any]) -> None:
-    if layout.get("refcount_bits") == 1:
-        pytest.skip("one bit cannot count two")
     crash(make(tmp_path / "i.qcow2", **layout), lambda image: image.create_snapshot("three", 5, 6))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", WITH_SNAPSHOTS)
 @pytest.mark.parametrize("which", [0, 1])
 def test_snapshot_apply(tmp_path: Path, layout: dict[str, Any], which: int) -> None:
-    if layout.get("refcount_bits") == 1:
-        pytest.skip("one bit cannot count two")
     crash(make(tmp_path / "i.qcow2", **layout), lambda image: image.apply_snapshot(image.snapshots[which]))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", WITH_SNAPSHOTS)
 @pytest.mark.parametrize("which", [0, 1])
 def test_snapshot_delete(tmp_path: Path, layout: dict[str, Any], which: int) -> None:
-    if layout.get("refcount_bits") == 1:
-        pytest.skip("one bit cannot count two")
     crash(make(tmp_path / "i.qcow2", **layout), lambda image: image.delete_snapshot(image.snapshots[which]))
 
 

@@ -89,6 +89,11 @@ def check(path: Any, *options: Any, cwd: Any = None) -> tuple[int, dict[str, Any
     return answer.code, document, answer.stderr.splitlines()
 
 
+def alone(path: Any) -> str:
+    """A name by which a qcow2 image is opened without its backing file."""
+    return "json:" + json.dumps({"driver": "qcow2", "file": {"driver": "file", "filename": str(path)}, "backing": None})
+
+
 def is_clean(path: Any, *options: Any, cwd: Any = None) -> bool:
     """Whether ``qemu-img check`` finds neither errors nor leaks."""
     return ask_qemu_img("check", *options, path, cwd=cwd).code == 0

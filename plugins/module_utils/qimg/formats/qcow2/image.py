@@ -313,9 +313,17 @@ class Qcow2Image(
             raise
 
     def resize(self, size: int, preallocation: str = "off") -> None:
-        shrinks = size < self.metadata.header.size
-        self._change(lambda: self.change_size(size, preallocation))
-        if shrinks:
+        self._change_with_size(lambda: self.change_size(size, preallocation))
+
+    def _change_with_size(self, work: Callable[[], Any]) -> None:
+        """As :meth:`_change`, for work that may make the disk smaller: what lay behind its end goes when that is safe."""
+        old_size = self.metadata.header.size
+        self._change(work)
+        size = self.metadata.header.size
+        if size < old_size:
+            data_file = self.metadata.data_file
+            if data_file is not None and data_file.size > size:
+                data_file.truncate(size)
             self._clear_behind_end()
             self.metadata.trim()
 
@@ -392,7 +400,7 @@ class Qcow2Image(
         return amending.current_options(self.metadata)
 
     def amend(self, options: dict[str, Any]) -> None:
-        self._change(lambda: amending.amend(self, options))
+        self._change_with_size(lambda: amending.amend(self, options))
 
     def make_empty(self) -> None:
         self._change(lambda: resizing.drop_all(self.metadata))

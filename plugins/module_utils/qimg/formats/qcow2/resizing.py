@@ -72,8 +72,7 @@ def resize(image: Qcow2Image, size: int, preallocation: str) -> None:
         _clear_tail(image, old_size, size)
         if preallocation != "off":
             preallocate(metadata, old_size, size, preallocation)
-    if metadata.data_file is not None and size != metadata.data_file.size:
-        if size > old_size or metadata.data_file.size > size:
+        if metadata.data_file is not None and metadata.data_file.size < size:
             metadata.data_file.truncate(size)
 
 
