@@ -115,7 +115,7 @@ class Copier:
         pieces = cutter.pieces(runs)
         threads = [
             threading.Thread(target=self._work, args=(pieces,), name="qimg-copy", daemon=True)
-            for _ in range(self._options.threads - 1)
+            for _number in range(self._options.threads - 1)
         ]
         for thread in threads:
             thread.start()
