@@ -42,6 +42,7 @@ class ReferencePolicy:
             raise ValueError("reference policy must be one of %s, not %r" % (", ".join(MODES), mode))
         self.mode = mode
         self.trusted_dirs = tuple(os.path.realpath(directory) for directory in trusted_dirs)
+        self._trusted_names = trusted_files
         self.trusted_files = tuple(os.path.realpath(name) for name in trusted_files)
         self.option_name = option_name
 
@@ -66,8 +67,8 @@ class ReferencePolicy:
         raise ReferenceDeniedError(reason, path=referrer, remedy=remedy)
 
     def check_remote(self, referrer: str, target: str, role: str) -> None:
-        """The same for a target that is not a local file (``nbd://…``): only :data:`FOLLOW` allows it."""
-        if self.mode == FOLLOW:
+        """The same for a target that is not a local file (``nbd://…``): :data:`FOLLOW` allows it, or that it is trusted."""
+        if self.mode == FOLLOW or target in self._trusted_names:
             return
         raise ReferenceDeniedError(
             "Its %s '%s' is not a local file" % (role, target),

@@ -61,17 +61,19 @@ def check(
     repair: str | None = None,
     report: Callable[[str], None] | None = None,
     opener: Opener | None = None,
+    repaired: Callable[[CheckReport], None] | None = None,
 ) -> CheckReport:
     """Check an image; with ``repair``, repair it in one step and check again.
 
     :param repair: ``None``, ``leaks`` or ``all``
     :param report: called with each line that qemu-img prints on the way
+    :param repaired: called with what was repaired, before it is checked again
     :raises UnsupportedOperationError: the format has no checks, or cannot be repaired
     :raises ImageError: the image cannot be opened, or is too broken to be checked
     """
     opener = opener or Opener()
     with opener.open(reference, format, CHECK, writable=repair is not None) as image:
-        return _check_image(image, repair, report)
+        return _check_image(image, repair, report, repaired)
 
 
 class RepairPlan(Plan):
@@ -99,7 +101,7 @@ def plan_repair(
         path = image.filename
     left, marks_left = found, marks
     if marks or not found.clean:
-        with opener.rehearsing().open(reference, format, CHECK, writable=True) as image:
+        with opener.variant(force_share=False).rehearsing().open(reference, format, CHECK, writable=True) as image:
             left = _check_image(image, repair, None)
             marks_left = _marks(_checkable(image, repair))
     actions = []
@@ -120,10 +122,17 @@ def plan_repair(
     return plan
 
 
-def _check_image(image: Image, repair: str | None, report: Callable[[str], None] | None) -> CheckReport:
+def _check_image(
+    image: Image,
+    repair: str | None,
+    report: Callable[[str], None] | None,
+    repaired: Callable[[CheckReport], None] | None = None,
+) -> CheckReport:
     checkable = _checkable(image, repair)
     result = checkable.check(repair, report)
     if result.corruptions_fixed or result.leaks_fixed:
+        if repaired is not None:
+            repaired(CheckReport(image.filename, image.format, result))
         result = _checked_again(checkable, result, report)
     return CheckReport(image.filename, image.format, result)
 
