@@ -20,7 +20,8 @@
 
 Every error knows ``reason`` (one clause, in qemu-img's own words where qemu-img has words for it) and, where they
 exist, ``path``, ``format``, ``offset``, ``errno``, ``hint`` (further lines, as qemu-img prints them) and ``remedy``
-(what the user can do).  ``str(error)`` is the whole sentence; :meth:`ImageError.details` is the same as a dictionary.
+(what the user can do).  ``while_opening`` names the image that could not be opened, if that is what went wrong.
+``str(error)`` is the whole sentence; :meth:`ImageError.details` is the same as a dictionary.
 """
 from __future__ import annotations
 
@@ -53,6 +54,8 @@ class ImageError(Exception):
         self.errno = errno
         self.hint = hint
         self.remedy = remedy
+        #: How the user named the image that was being opened, if the error says why it cannot be.
+        self.while_opening: str | None = None
 
     def __str__(self) -> str:
         text = self.reason

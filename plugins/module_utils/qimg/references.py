@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import os
 
+from . import qdict
 from .errors import OptionError, UnsupportedOperationError
+from .option_text import split_with_forms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     Node = dict[str, Any]
-
-#: Protocols whose names need not be files.
-_REMOTE_PROTOCOLS = ("nbd",)
 
 
 def protocol_of(name: str) -> str | None:
@@ -46,16 +46,37 @@ def parse_reference(name: str) -> Node:
 
 
 def _parse_json(name: str) -> Node:
-    # json is needed for few names, and takes longer to import than most images take to open.
-    import json
+    from .json_parser import JsonSyntaxError, parse_json
 
     try:
-        document = json.loads(name[len("json:") :])
-    except ValueError as error:
-        raise OptionError("Could not parse the JSON options: %s" % error, path=name) from error
+        document = parse_json(name[len("json:") :])
+    except JsonSyntaxError as error:
+        raise OptionError("Could not parse the JSON options: %s" % error.reason, path=name) from error
     if not isinstance(document, dict):
         raise OptionError("Invalid JSON object given", path=name)
     return nest(document)
+
+
+class OptionString(dict):  # type: ignore[type-arg]
+    """The node of an option string (``driver=qcow2,file.filename=…``); ``text`` is how the user wrote it."""
+
+    def __init__(self, text: str, node: Node) -> None:
+        super().__init__(node)
+        self.text = text
+
+
+def parse_option_string(text: str, warn: Callable[[str], None] | None = None) -> OptionString:
+    """The node that an option string (``--image-opts``) describes.
+
+    :param warn: called with each deprecated spelling
+    :raises OptionError: an option is both a value and a node
+    """
+    flat: dict[str, str] = {}
+    for (name, value), short in split_with_forms(text, "file"):
+        if short is not None and warn is not None:
+            warn("short-form boolean option '%s' deprecated\nPlease use %s=%s instead" % (short, name, value))
+        flat[name] = value
+    return OptionString(text, nest(flat))
 
 
 def nest(flat: dict[str, Any]) -> Node:
@@ -72,12 +93,97 @@ def nest(flat: dict[str, Any]) -> Node:
         for step in path:
             place = place.setdefault(step, {})
             if not isinstance(place, dict):
-                raise OptionError("Option '%s' has both a value and sub-options" % step)
-        if isinstance(place.get(last), dict) and isinstance(value, dict):
-            place[last].update(value)
+                raise _ambiguous()
+        present = place.get(last)
+        if isinstance(present, dict) != isinstance(value, dict) and present is not None:
+            raise _ambiguous()
+        if isinstance(present, dict):
+            present.update(value)
         else:
             place[last] = value
     return tree
+
+
+def _ambiguous() -> OptionError:
+    return OptionError("Cannot reference an existing block device with additional options or a new filename")
+
+
+def first_key(options: Node) -> str:
+    """The dotted name of an option that nobody took, the one that QEMU would name."""
+    return qdict.in_order(flatten(options))[0][0]
+
+
+def flatten(node: Node, prefix: str = "") -> Node:
+    """The opposite of :func:`nest`: dotted keys."""
+    flat: Node = {}
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, prefix + key + "."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def plain_name(reference: str | Node) -> str | None:
+    """How an image is called that is named by a plain path; ``None`` for ``json:`` and nodes."""
+    if not isinstance(reference, str) or reference.startswith("json:"):
+        return None
+    if protocol_of(reference) != "file":
+        return reference
+    path = reference[len("file:") :]
+    # A name with a colon would be taken for a protocol the next time.
+    return path if protocol_of(path) is None else "./" + path
+
+
+def local_path(node: Node) -> str | None:
+    """The path of the local file beneath a node; ``None`` if it is something else."""
+    child = node.get("file")
+    if isinstance(child, dict) and child.get("driver", "file") in _PLAIN and "filename" in child:
+        return str(child["filename"])
+    return None
+
+
+#: Options of a node that decide what the guest reads, and so belong to its name (drivers that are not here have none).
+_DECISIVE = {"raw": ("offset", "size")}
+#: Protocols whose node is the same as its bare file name.
+_PLAIN = ("file", "host_device")
+
+
+def display_name(node: Node) -> str:
+    """How QEMU calls a node: the plain file name if that says it all, its ``json:`` form otherwise.
+
+    :param node: with ``driver`` filled in where it is known
+    """
+    child = node.get("file")
+    decisive = [name for name in _DECISIVE.get(str(node.get("driver")), ()) if name in node]
+    overridden = [name for name in ("backing", "data-file") if name in node]
+    if isinstance(child, dict) and not decisive and not overridden and "file" not in child:
+        name = child.get("filename")
+        if name is not None and child.get("driver", "file") in _PLAIN:
+            return str(name)
+    if child is None and node.get("driver") in _PLAIN and "filename" in node:
+        return str(node["filename"])
+    return "json:" + qdict.compact(_essential(node))
+
+
+def _essential(node: Node) -> Node:
+    """The parts of a node that its ``json:`` form shows."""
+    essential: Node = {}
+    child = node.get("file")
+    if child is None:
+        essential.update(driver=node.get("driver", "file"), filename=node.get("filename", ""))
+        return essential
+    for name in _DECISIVE.get(str(node.get("driver")), ()):
+        if name in node:
+            essential[name] = node[name]
+    if "driver" in node:
+        essential["driver"] = node["driver"]
+    for name in ("backing", "data-file", "file"):
+        if isinstance(node.get(name), dict):
+            essential[name] = _essential(node[name])
+        elif name in node:
+            essential[name] = node[name]
+    return essential
 
 
 def resolve_reference(referrer: str, name: str) -> str:

@@ -3,22 +3,37 @@
 """Opening images: storage, format, backing chain; and the files of new images."""
 from __future__ import annotations
 
-from ..errors import ImageError, LimitError, OptionError
+from ..errors import ImageError, LimitError, OptionError, UnsupportedOperationError
 from ..limits import DEFAULT_LIMITS, Limits
+from ..option_text import parse_boolean
 from ..policy import DEFAULT_POLICY, ReferencePolicy
-from ..references import nest, parse_reference, protocol_of, resolve_reference
+from ..references import (
+    OptionString,
+    display_name,
+    first_key,
+    local_path,
+    nest,
+    parse_reference,
+    plain_name,
+    protocol_of,
+    resolve_reference,
+)
 from ..storage import locks
+from ..storage.cache import WRITEBACK, CacheMode
 from ..storage.local import LocalFile
+from ..storage.protocols import PROTOCOLS, open_storage
 from ..storage.replace import NewFile
 from ..storage.scratch import ScratchFile
 from . import get_format
+from .nested import ImageStorage
 from .probing import PROBE_BYTES, probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Union
+    from typing import Any, Union
 
+    from ..crypto.objects import ObjectStore
     from ..references import Node
     from ..storage.base import Storage
     from .base import Format, Image
@@ -33,6 +48,21 @@ CHECK = "check"  #: its metadata, even if they are broken
 WRITE = "write"  #: to be changed
 RESIZE = "resize"  #: to be changed, its size too
 
+_PROBED_RAW = """\
+WARNING: Image format was not specified for '%s' and probing guessed raw.
+         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.
+         Specify the 'raw' format explicitly to remove the restrictions."""
+
+
+class Watcher:
+    """Is told what happens beside errors and results.  This one does not care; the command line prints."""
+
+    def warning(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def notice(self, text: str) -> None:
+        """Lines that qemu-img prints as they are, without its name before them."""
+
 
 class Opener:
     """Opens an image and what it refers to, all under the same rules.
@@ -40,6 +70,9 @@ class Opener:
     :param policy: which files an image may make us open
     :param force_share: read although others may be writing
     :param reuse: images that are open already, by the identity of their file: they are taken instead of opened again
+    :param cache: how reads and writes reach the medium
+    :param secrets: where to find passwords
+    :param watcher: is told of warnings
     """
 
     def __init__(
@@ -48,11 +81,17 @@ class Opener:
         limits: Limits = DEFAULT_LIMITS,
         force_share: bool = False,
         reuse: dict[tuple[int, int], Image] | None = None,
+        cache: CacheMode = WRITEBACK,
+        secrets: ObjectStore | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
         self.policy = policy
         self.limits = limits
         self.force_share = force_share
         self.reuse = reuse or {}
+        self.cache = cache
+        self.secrets = secrets
+        self.watcher = watcher or Watcher()
         #: Whether nothing that this opens for writing is really changed.
         self.rehearses = False
         self._chain: list[tuple[int, int]] = []
@@ -75,13 +114,19 @@ class Opener:
         """The files of a new image; see :class:`NewFiles`."""
         return NewFiles(path, sync, self.rehearses)
 
-    def open_storage(self, path: str, writable: bool) -> Storage:
-        """Open a file or a block device; it is not locked yet.
+    def open_storage(self, node: Node, writable: bool, cache: CacheMode) -> Storage:
+        """Open what a protocol node describes; it is not locked yet.
 
+        :raises OptionError: an unknown option
         :raises StorageError: it cannot be opened
         """
-        file = LocalFile.open(path, writable)
-        return ScratchFile(file) if writable and self.rehearses else file
+        storage = open_storage(node, writable, cache)
+        if not writable or not self.rehearses:
+            return storage
+        if not isinstance(storage, LocalFile):
+            storage.close()
+            raise UnsupportedOperationError("What would happen to '%s' cannot be foreseen" % storage.name)
+        return ScratchFile(storage)
 
     def open(
         self,
@@ -99,15 +144,18 @@ class Opener:
         :param writable: for ``CHECK``, whether to repair
         :raises ImageError: it cannot be opened; nothing stays open
         """
-        node = dict(parse_reference(reference) if isinstance(reference, str) else nest(reference))
-        if format is not None:
-            node["driver"] = format
+        self._chain = []
         if writable is None:
             writable = purpose in (WRITE, RESIZE)
-        filename = reference if isinstance(reference, str) else display_name(node)
-        if filename.startswith("json:"):
-            filename = display_name(node)
-        return self._open_node(node, filename, purpose, backing, writable)
+        try:
+            node = parse_reference(reference) if isinstance(reference, str) else nest(reference)
+            if format is not None:
+                node["driver"] = format
+            return self._open_node(node, plain_name(reference), purpose, backing, writable, self.cache)
+        except ImageError as error:
+            if error.while_opening is None:
+                error.while_opening = shown_reference(reference)
+            raise
 
     def check_backing(self, referrer: str, target: str) -> None:
         """Ask the policy about a backing file that will be opened for itself.
@@ -116,44 +164,107 @@ class Opener:
         :param target: its name, resolved
         :raises ReferenceDeniedError: it may not be opened
         """
-        child = parse_reference(target).get("file")
-        path = child.get("filename") if isinstance(child, dict) and child.get("driver", "file") == "file" else None
+        path = local_path(parse_reference(target))
         if path is None:
             self.policy.check_remote(referrer, target, "backing file")
         else:
-            self.policy.check_file(referrer, str(path), "backing file")
+            self.policy.check_file(referrer, path, "backing file")
 
-    def _open_node(self, node: Node, filename: str, purpose: str, backing: bool, writable: bool) -> Image:
-        if writable and self.force_share:
-            raise OptionError("force-share=on can only be used with read-only images", path=filename)
-        storage = self._open_storage(node, filename, writable)
+    def _open_node(
+        self, node: Node, name: str | None, purpose: str, backing: bool, writable: bool, cache: CacheMode
+    ) -> Image:
+        """Open a node.
+
+        :param name: what to call it; ``None``: find a name
+        """
+        node = dict(node)
+        cache, force_share = self._take_common_options(node, writable, cache)
+        protocol = node["driver"] if node.get("driver") in PROTOCOLS and "file" not in node else None
+        if protocol is not None:
+            # Its bytes, as they are.
+            node = {"driver": "raw", "file": node}
+        driver = node.get("driver")
+        child = self._child_node(node, driver)
+        row = get_format(driver) if driver is not None else None
+        entered = len(self._chain)
+        storage = self._open_child(child, purpose, writable, cache)
         try:
+            filename = name if name is not None else display_name(node if protocol is None else child)
             identity = storage.identity
             if identity is not None:
                 if identity in self.reuse:
                     storage.close()
                     return self.reuse[identity]
                 self._enter(identity, filename)
-            driver = node.pop("driver", None)
-            probed = driver is None
-            if driver is None:
+            probed = row is None
+            if row is None:
                 driver = probe(storage.read(0, min(PROBE_BYTES, storage.size)), filename)
-            row = get_format(driver)
-            self._lock(storage, row, purpose, writable)
-            children = Children(self, node, filename, purpose, backing, probed)
-            image: Image = row.open(storage, filename, node, children)
-            if node:
-                leftover = sorted(node)[0]
+                row = get_format(driver)
+                if driver == "raw" and writable:
+                    self.watcher.notice(_PROBED_RAW % filename)
+            if name is None:
+                filename = display_name(dict(node, driver=driver) if protocol is None else child)
+            self._lock(storage, row, purpose, writable, force_share)
+            rest = {key: value for key, value in node.items() if key not in ("driver", "file")}
+            children = Children(self, rest, filename, purpose, backing, probed, cache)
+            image: Image = row.open(storage, filename, rest, children)
+            if protocol is not None:
+                image.format = protocol
+            if rest:
                 image.abandon()
                 raise OptionError(
-                    "Block format '%s' does not support the option '%s'" % (driver, leftover), path=filename
+                    "Block format '%s' does not support the option '%s'" % (driver, first_key(rest)), path=filename
                 )
-            if identity is not None:
-                self._chain.pop()
             return image
         except BaseException:
             storage.close()
             raise
+        finally:
+            del self._chain[entered:]
+
+    def _take_common_options(self, node: Node, writable: bool, cache: CacheMode) -> tuple[CacheMode, bool]:
+        """Take the options that every node has; returns the cache mode and whether to force sharing."""
+        node.pop("node-name", None)
+        read_only = parse_boolean("read-only", node.pop("read-only", False))
+        parse_boolean("auto-read-only", node.pop("auto-read-only", False))
+        force_share = parse_boolean("force-share", node.pop("force-share", False)) or self.force_share
+        if node.pop("discard", "ignore") not in ("ignore", "off", "unmap", "on"):
+            raise OptionError("Invalid discard option")
+        detect_zeroes = node.pop("detect-zeroes", "off")
+        if detect_zeroes not in ("off", "on", "unmap"):
+            raise OptionError("invalid parameter value: %s" % detect_zeroes)
+        modes = node.pop("cache", {})
+        if isinstance(modes, dict):
+            modes = dict(modes)
+            direct = parse_boolean("cache.direct", modes.pop("direct", cache.direct))
+            no_flush = parse_boolean("cache.no-flush", modes.pop("no-flush", cache.no_flush))
+            cache = cache._replace(direct=direct, no_flush=no_flush)
+            if modes:
+                node["cache"] = modes
+        if writable and force_share:
+            raise OptionError("force-share=on can only be used with read-only images")
+        if writable and read_only:
+            raise OptionError("Block node is read-only")
+        return cache, force_share
+
+    def _child_node(self, node: Node, driver: str | None) -> Node:
+        child = node.get("file")
+        if isinstance(child, str):
+            raise OptionError("Cannot find device='%s' nor node-name='%s'" % (child, child))
+        if isinstance(child, dict):
+            return child
+        if driver is None:
+            raise OptionError("Must specify either driver or file")
+        get_format(driver)
+        raise OptionError("A block device must be specified for \"file\"")
+
+    def _open_child(self, node: Node, purpose: str, writable: bool, cache: CacheMode) -> Storage:
+        """Open what lies beneath a format: a protocol, or another format."""
+        node = dict(node)
+        if node.get("driver", "file") not in PROTOCOLS or "file" in node:
+            return ImageStorage(self._open_node(node, None, purpose, True, writable, cache))
+        cache, _force_share = self._take_common_options(node, writable, cache)
+        return self.open_storage(node, writable, cache)
 
     def _enter(self, identity: tuple[int, int], filename: str) -> None:
         if identity in self._chain:
@@ -170,31 +281,12 @@ class Opener:
             )
         self._chain.append(identity)
 
-    def _open_storage(self, node: Node, filename: str, writable: bool) -> Storage:
-        child = node.pop("file", None)
-        if not isinstance(child, dict):
-            raise OptionError("A block device must be specified for \"file\"", path=filename)
-        child = dict(child)
-        driver = child.pop("driver", "file")
-        if driver not in ("file", "host_device"):
-            raise OptionError("Unknown driver '%s'" % driver, path=filename)
-        path = child.pop("filename", None)
-        if not path:
-            raise OptionError("The 'file' block driver requires a file name", path=filename)
-        for ignored in ("locking", "aio", "cache"):
-            child.pop(ignored, None)
-        if child:
-            raise OptionError(
-                "Block protocol 'file' doesn't support the option '%s'" % sorted(child)[0], path=filename
-            )
-        return self.open_storage(path, writable)
-
-    def _lock(self, storage: Storage, row: Format, purpose: str, writable: bool) -> None:
+    def _lock(self, storage: Storage, row: Format, purpose: str, writable: bool, force_share: bool) -> None:
         raw = row.passes_locks_through
         if writable:
             raw_intent = locks.RESIZE_RAW if purpose == RESIZE else locks.WRITE_RAW
             storage.lock(raw_intent if raw else locks.WRITE_IMAGE)
-        elif self.force_share:
+        elif force_share:
             if purpose != INFO:
                 storage.lock(locks.FORCE_SHARE)
         elif purpose == INFO:
@@ -204,6 +296,13 @@ class Opener:
             storage.lock(locks.READ_RAW)
         else:
             storage.lock(locks.READ_IMAGE)
+
+
+def shown_reference(reference: Reference) -> str:
+    """How a message calls what the user named."""
+    if isinstance(reference, str):
+        return reference
+    return reference.text if isinstance(reference, OptionString) else display_name(nest(reference))
 
 
 def open_image(
@@ -225,9 +324,17 @@ class Children:
     """What a format may ask for while it opens an image: the files that the image names."""
 
     def __init__(
-        self, opener: Opener, node: Node, filename: str, purpose: str, backing: bool, probed: bool
+        self,
+        opener: Opener,
+        node: Node,
+        filename: str,
+        purpose: str,
+        backing: bool,
+        probed: bool,
+        cache: CacheMode = WRITEBACK,
     ) -> None:
         self._opener = opener
+        self._cache = cache
         self._node = node
         self._filename = filename
         self._open_backing = backing
@@ -235,6 +342,8 @@ class Children:
         #: Whether the format was found out rather than told.
         self.probed = probed
         self.limits = opener.limits
+        self.watcher = opener.watcher
+        self.secrets = opener.secrets
 
     def open_file(self, key: str, stored_name: str | None, role: str) -> Storage:
         """Open a further file of the image itself.
@@ -245,17 +354,21 @@ class Children:
         """
         override = self._node.pop(key, None)
         if isinstance(override, dict):
-            override = override.get("filename")
-        if override:
-            path = str(override)
+            node = override
+        elif isinstance(override, str):
+            raise OptionError("Cannot find device='%s' nor node-name='%s'" % (override, override))
         elif stored_name:
-            path = resolve_reference(self._filename, stored_name)
-            path = path[len("file:") :] if path.startswith("file:") else path
-            self._opener.policy.check_file(self._filename, path, role)
+            target = resolve_reference(self._filename, stored_name)
+            node = parse_reference(target)["file"]
+            path = local_path({"file": node})
+            if path is None:
+                self._opener.policy.check_remote(self._filename, target, role)
+            else:
+                self._opener.policy.check_file(self._filename, path, role)
         else:
             raise OptionError("'%s' is required for this image" % key, path=self._filename)
         writable = self.purpose in (WRITE, RESIZE)
-        storage = self._opener.open_storage(path, writable)
+        storage = self._opener.open_storage(node, writable, self._cache)
         try:
             if self._opener.force_share:
                 storage.lock(locks.FORCE_SHARE)
@@ -268,44 +381,36 @@ class Children:
 
     def open_backing(self, stored_name: str | None, stored_format: str | None) -> Image | None:
         """Open the backing file, unless the caller does not want it or there is none."""
-        override = self._node.pop("backing", self._node)
-        if not self._open_backing or override is None or override == "":
+        if not self._open_backing:
             return None
-        node: Node | None = None
-        if isinstance(override, dict) and override is not self._node:
-            node = dict(override)
-        if not stored_name and node is None:
+        override = self._node.pop("backing", stored_name)
+        if override == "" and stored_name != "":
+            self.watcher.warning('Use of "backing": "" is deprecated; use "backing": null instead')
+        if not override:
             return None
         try:
-            return self._open_backing_node(stored_name, stored_format, node)
+            if isinstance(override, dict):
+                return self._open_backing_node(stored_name, stored_format, override)
+            if override is not stored_name:
+                raise OptionError("Cannot find device='%s' nor node-name='%s'" % (override, override))
+            return self._open_backing_node(stored_name, stored_format, {})
         except ImageError as error:
             error.reason = "Could not open backing file: %s" % error.reason
             error.path = self._filename
             raise
 
-    def _open_backing_node(self, stored_name: str | None, stored_format: str | None, node: Node | None) -> Image:
+    def _open_backing_node(self, stored_name: str | None, stored_format: str | None, override: Node) -> Image:
         purpose = SOURCE if self.purpose == SOURCE else READ
-        if node is not None and "file" in node:
-            return self._opener.open(node, None, purpose)
-        target = resolve_reference(self._filename, stored_name or "")
-        parsed = parse_reference(target)
-        self._opener.check_backing(self._filename, target)
-        if node:
-            parsed.update(node)
-        if stored_format and "driver" not in parsed:
-            parsed["driver"] = stored_format
-        filename = display_name(parsed) if target.startswith("json:") else target
-        return self._opener._open_node(parsed, filename, purpose, True, False)
-
-
-def display_name(node: Node) -> str:
-    """The plain file name of a node, if it has nothing else; otherwise its ``json:`` form."""
-    child = node.get("file")
-    if isinstance(child, dict) and set(node) <= {"driver", "file"} and set(child) <= {"driver", "filename"}:
-        return str(child.get("filename", ""))
-    import json
-
-    return "json:" + json.dumps(node)
+        node, name = override, None
+        if "file" not in override and stored_name:
+            target = resolve_reference(self._filename, stored_name)
+            self._opener.check_backing(self._filename, target)
+            node = parse_reference(target)
+            node.update(override)
+            name = plain_name(target) if not override else None
+            if stored_format:
+                node.setdefault("driver", stored_format)
+        return self._opener._open_node(node, name, purpose, True, False, self._cache)
 
 
 class NewFiles:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..errors import OptionError
-from ..sizes import SizeRangeError, SizeSyntaxError, parse_size
+from ..option_text import parse_boolean, parse_number, parse_size_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,45 +40,10 @@ def parse_value(option: CreateOption, text: str) -> Any:
     if option.type == STR:
         return text
     if option.type == BOOL:
-        if text in ("on", "yes", "true", "y"):
-            return True
-        if text in ("off", "no", "false", "n"):
-            return False
-        raise OptionError("Parameter '%s' expects 'on' or 'off'" % option.name)
+        return parse_boolean(option.name, text)
     if option.type == NUM:
-        return _parse_number(option.name, text)
-    try:
-        return parse_size(text)
-    except SizeRangeError as error:
-        if text.lstrip().startswith("-"):
-            raise _not_a_size(option.name) from error
-        raise OptionError("Value '%s' is out of range for parameter '%s'" % (text, option.name)) from error
-    except SizeSyntaxError as error:
-        raise _not_a_size(option.name) from error
-
-
-def _not_a_size(name: str) -> OptionError:
-    return OptionError(
-        "Parameter '%s' expects a non-negative number below 2^64" % name,
-        hint="Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.",
-    )
-
-
-def _parse_number(name: str, text: str) -> int:
-    """A number as C's ``strtoull`` with base 0 reads it: ``0x`` hexadecimal, leading ``0`` octal."""
-    digits = text.strip().lower()
-    base = 10
-    if digits.startswith("0x"):
-        digits, base = digits[2:], 16
-    elif len(digits) > 1 and digits.startswith("0"):
-        digits, base = digits[1:], 8
-    try:
-        value = int(digits, base)
-    except ValueError:
-        raise OptionError("Parameter '%s' expects a number" % name) from None
-    if value >> 64:
-        raise OptionError("Value '%s' is too large for parameter '%s'" % (text, name))
-    return value
+        return parse_number(option.name, text)
+    return parse_size_option(option.name, text)
 
 
 def check_values(options: tuple[CreateOption, ...], values: dict[str, Any]) -> dict[str, Any]:
@@ -104,39 +69,3 @@ def check_values(options: tuple[CreateOption, ...], values: dict[str, Any]) -> d
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64
-
-
-def split_option_list(text: str) -> list[tuple[str, str]]:
-    """``k=v,flag,noflag,name=with,,comma`` as pairs of texts (the grammar of ``-o``)."""
-    pairs = []
-    for part in _split_commas(text):
-        name, equals, value = part.partition("=")
-        if not equals:
-            if part.startswith("no"):
-                name, value = part[2:], "off"
-            else:
-                value = "on"
-        pairs.append((name, value))
-    return pairs
-
-
-def _split_commas(text: str) -> list[str]:
-    """Split at single commas; a doubled comma stands for itself."""
-    parts = []
-    current = ""
-    position = 0
-    while position < len(text):
-        character = text[position]
-        if character == ",":
-            if text[position + 1 : position + 2] == ",":
-                current += ","
-                position += 2
-                continue
-            parts.append(current)
-            current = ""
-        else:
-            current += character
-        position += 1
-    if current or parts:
-        parts.append(current)
-    return parts

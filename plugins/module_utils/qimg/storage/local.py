@@ -11,6 +11,7 @@ from ..errors import StorageError
 from ..limits import SECTOR
 from . import linux
 from .base import FALLOC, OFF, Storage
+from .cache import WRITEBACK, CacheMode
 from .locks import ImageLock, LockIntent
 from .zeros import ZEROS
 
@@ -31,37 +32,42 @@ class LocalFile(Storage):
 
     :param fd: owned from now on
     :param name: what the user called it
-    :param unsafe: whether :meth:`flush` may do nothing (``-t unsafe``)
+    :param cache: how the descriptor was opened, and whether :meth:`flush` may do nothing
+    :param locking: whether to take QEMU's locks
     """
 
-    def __init__(self, fd: int, name: str, writable: bool, unsafe: bool = False) -> None:
+    def __init__(
+        self, fd: int, name: str, writable: bool, cache: CacheMode = WRITEBACK, locking: bool = True
+    ) -> None:
         self.name = name
         self.writable = writable
+        self.cache = cache
         self._fd = fd
-        self._unsafe = unsafe
-        self._lock = ImageLock(fd, name)
+        self._lock = ImageLock(fd, name) if locking else None
         mode = os.fstat(fd).st_mode
         self.is_device = not stat.S_ISREG(mode)
 
-    @classmethod
-    def open(cls, path: str, writable: bool = False, unsafe: bool = False) -> LocalFile:
+    @staticmethod
+    def open(path: str, writable: bool = False, cache: CacheMode = WRITEBACK, locking: bool = True) -> LocalFile:
         """Open an existing file or block device.
 
         :raises StorageError: it cannot be opened, or is neither a file nor a block device
         """
-        flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY)
         try:
             # O_NONBLOCK: opening a named pipe must not wait for its other end before we can refuse it.
-            fd = os.open(path, flags | os.O_NONBLOCK)
+            fd = os.open(path, open_flags(cache) | os.O_NONBLOCK | (os.O_RDWR if writable else os.O_RDONLY))
         except OSError as error:
             if error.errno in (errno.EISDIR, errno.ENXIO):
                 raise _not_a_file(path) from error
-            raise StorageError.from_os_error(error, path, "Could not open '%s'" % path) from error
+            failure = StorageError.from_os_error(error, path, "Could not open '%s'" % path)
+            if error.errno == errno.EINVAL and cache.direct:
+                failure.remedy = "its file system may not support direct I/O: choose another cache mode"
+            raise failure from error
         try:
             mode = os.fstat(fd).st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode) or stat.S_ISCHR(mode)):
                 raise _not_a_file(path)
-            return cls(fd, path, writable, unsafe)
+            return local_file(fd, path, writable, cache, locking)
         except BaseException:
             os.close(fd)
             raise
@@ -92,7 +98,8 @@ class LocalFile(Storage):
         return os.fstat(self._fd).st_blocks * 512
 
     def lock(self, intent: LockIntent) -> None:
-        self._lock.acquire(intent)
+        if self._lock is not None:
+            self._lock.acquire(intent)
 
     def read_into(self, offset: int, buffer: Buffer) -> None:
         view = memoryview(buffer)
@@ -121,7 +128,7 @@ class LocalFile(Storage):
             raise self._failed(error, "Could not write", offset) from error
 
     def flush(self) -> None:
-        if self._unsafe:
+        if self.cache.no_flush:
             return
         try:
             os.fdatasync(self._fd)
@@ -209,7 +216,7 @@ class LocalFile(Storage):
             raise self._failed(error, "Could not find data", offset) from error
 
     def copy_from(self, source: Storage, source_offset: int, offset: int, length: int) -> bool:
-        if not isinstance(source, LocalFile):
+        if not isinstance(source, LocalFile) or source.cache.direct or self.cache.direct:
             return False
         inside = max(0, min(length, source.size - source_offset))
         done = 0
@@ -229,21 +236,6 @@ class LocalFile(Storage):
             self.write_zeroes(offset + inside, length - inside)
         return True
 
-    def reopen(self, writable: bool) -> None:
-        """Change between reading and writing, keeping the locks.
-
-        :raises StorageError: the file cannot be opened that way; the old descriptor stays
-        """
-        flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY)
-        try:
-            fd = os.open("/proc/self/fd/%d" % self._fd, flags)
-        except OSError as error:
-            raise StorageError.from_os_error(error, self.name, "Could not open '%s'" % self.name) from error
-        self._lock.transfer_to(fd)
-        os.close(self._fd)
-        self._fd = fd
-        self.writable = writable
-
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -255,6 +247,25 @@ class LocalFile(Storage):
         if error.errno == errno.ENOSPC:
             failure.remedy = "free some space on its file system and try again"
         return failure
+
+
+def open_flags(cache: CacheMode) -> int:
+    """How a descriptor has to be opened for a cache mode."""
+    return os.O_CLOEXEC | (os.O_DIRECT if cache.direct else 0) | (os.O_DSYNC if cache.writethrough else 0)
+
+
+def local_file(
+    fd: int, name: str, writable: bool, cache: CacheMode = WRITEBACK, locking: bool = True
+) -> LocalFile:
+    """The storage of an open descriptor.
+
+    :param fd: owned from now on, if this returns; opened with :func:`open_flags`
+    """
+    if cache.direct:
+        from .direct import DirectFile
+
+        return DirectFile(fd, name, writable, cache, locking)
+    return LocalFile(fd, name, writable, cache, locking)
 
 
 def _not_a_file(path: str) -> StorageError:

@@ -120,16 +120,6 @@ class ImageLock:
             self._set(fcntl.F_UNLCK, byte)
         self._held = wanted
 
-    def transfer_to(self, fd: int) -> None:
-        """Hold the same bytes through ``fd`` (another open of the same file) instead, without a gap."""
-        if not locks_supported():
-            return
-        old_fd, self._fd = self._fd, fd
-        for byte in sorted(self._held):
-            self._set(fcntl.F_RDLCK, byte)
-        for byte in sorted(self._held):
-            fcntl.fcntl(old_fd, _F_OFD_SETLK, _flock(fcntl.F_UNLCK, byte))
-
     def _look_for_conflicts(self, intent: LockIntent) -> None:
         for bit, name in enumerate(_NAMES):
             if intent.uses >> bit & 1 and self._is_held_by_another(_UNSHARED_BYTE + bit):

@@ -13,6 +13,7 @@ import secrets
 import stat
 
 from ..errors import StorageError
+from .cache import UNSAFE, WRITEBACK
 from .local import LocalFile
 from .locks import CREATE
 from .scratch import ScratchFile
@@ -112,7 +113,7 @@ class NewFile:
                 )
         except OSError as error:
             raise self._cannot_create(error) from error
-        storage = LocalFile(fd, self.path, writable=True, unsafe=not self._sync)
+        storage = LocalFile(fd, self.path, writable=True, cache=WRITEBACK if self._sync else UNSAFE)
         if self._replaced is not None:
             _copy_ownership(self._replaced.fd, fd)
         return storage

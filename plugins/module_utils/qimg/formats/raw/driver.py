@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from ...errors import ImageError, OptionError, StorageError
 from ...limits import MAX_IMAGE_BYTES
-from ...sizes import parse_size, round_up
+from ...option_text import parse_size_option
+from ...sizes import round_up
 from ..base import Format
 from ..options import SIZE, STR, CreateOption
 from .image import RawImage
@@ -26,15 +27,11 @@ OPTIONS = (
 
 def open_image(storage: Storage, filename: str, node: dict[str, Any], children: Children) -> Image:
     """Open a raw image; ``offset`` and ``size`` of the node choose a part of the storage."""
-    offset = _size_option(node, "offset") or 0
-    return RawImage(storage, filename, offset, _size_option(node, "size"), children.probed)
-
-
-def _size_option(node: dict[str, Any], name: str) -> int | None:
-    value = node.pop(name, None)
-    if value is None or isinstance(value, int):
-        return value
-    return parse_size(str(value))
+    offset = parse_size_option("offset", node.pop("offset", 0))
+    size = node.pop("size", None)
+    return RawImage(
+        storage, filename, offset, None if size is None else parse_size_option("size", size), children.probed
+    )
 
 
 def create_image(files: NewFiles, filename: str, options: dict[str, Any], backing: Image | None) -> Image:

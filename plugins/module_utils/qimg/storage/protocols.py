@@ -1,0 +1,54 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Places for bytes, by their node: the table of protocols."""
+from __future__ import annotations
+
+from ..errors import OptionError, StorageError
+from ..option_text import parse_boolean
+from ..references import first_key
+from .cache import CacheMode
+from .local import LocalFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .base import Storage
+
+#: Drivers that are places for bytes, not formats.
+PROTOCOLS = ("file", "host_device")
+
+
+def open_storage(node: dict[str, Any], writable: bool, cache: CacheMode) -> Storage:
+    """Open what a protocol node describes.
+
+    :param node: ``driver`` and the protocol's options
+    :raises OptionError: an option that the protocol does not have
+    :raises StorageError: it cannot be opened
+    """
+    options = dict(node)
+    driver = options.pop("driver", "file")
+    return _open_file(driver, options, writable, cache)
+
+
+def _open_file(driver: str, options: dict[str, Any], writable: bool, cache: CacheMode) -> LocalFile:
+    path = options.pop("filename", None)
+    if not path:
+        raise OptionError("The '%s' block driver requires a file name" % driver)
+    locking = options.pop("locking", "auto")
+    if locking not in ("on", "off", "auto"):
+        raise OptionError("invalid parameter value: %s" % locking)
+    aio = options.pop("aio", "threads")
+    if aio not in ("threads", "native", "io_uring"):
+        raise OptionError("invalid parameter value: %s" % aio)
+    for name in ("drop-cache", "x-check-cache-dropped"):
+        parse_boolean(name, options.pop(name, False))
+    if options:
+        raise OptionError("Block protocol '%s' doesn't support the option '%s'" % (driver, first_key(options)))
+    storage = LocalFile.open(str(path), writable, cache, locking != "off")
+    if driver == "host_device" and not storage.is_device:
+        storage.close()
+        raise StorageError(
+            "'host_device' driver requires '%s' to be either a character or block device" % path, path=str(path)
+        )
+    return storage
