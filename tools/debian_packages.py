@@ -45,11 +45,10 @@ def missing_packages(purpose: str) -> list[str]:
 def suite_name() -> str | None:
     """The suite that this Debian was installed from (``bookworm``), ``None`` elsewhere."""
     try:
-        release = dict(
-            line.split("=", 1) for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines() if "=" in line
-        )
+        lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return None
+    release = dict(line.split("=", 1) for line in lines if "=" in line)
     return release.get("VERSION_CODENAME", "").strip('"') if release.get("ID") == "debian" else None
 
 
@@ -85,7 +84,8 @@ def backports_source(suite: str) -> str | None:
 
 
 def apt(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *arguments], env=APT, text=True, check=False)
+    command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *arguments]
+    return subprocess.run(command, env=APT, text=True, check=False)
 
 
 def install(packages: list[str]) -> bool:
