@@ -11,7 +11,7 @@ from ..limits import SECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from ..storage.base import Buffer, Storage
@@ -345,12 +345,61 @@ class SnapshotInfo(
 
 
 class HasBitmaps(ABC):
-    """Holds persistent dirty bitmaps."""
+    """Can hold persistent dirty bitmaps.
+
+    Changes are on disk after the next :meth:`Image.flush`, all together; a method that raises has changed nothing.
+    The bits of a bitmap travel as pieces ``(offset, bits)``: ``offset`` is where the guest bytes of the first bit
+    begin, ``bits`` are bytes, least significant bit first, one bit for each ``granularity`` bytes.
+    """
+
+    @property
+    @abstractmethod
+    def can_hold_bitmaps(self) -> bool:
+        """Whether this image, as it is, can have bitmaps at all."""
 
     @property
     @abstractmethod
     def bitmaps(self) -> list[BitmapInfo]:
         """In the order of the bitmap directory."""
+
+    @abstractmethod
+    def add_bitmap(self, name: str, granularity: int | None = None, enabled: bool = True) -> None:
+        """A new bitmap with all bits clear.
+
+        :param granularity: guest bytes per bit, a power of two; ``None``: the format's default
+        :param enabled: whether it records guest writes
+        :raises OptionError: the name is taken, or the image cannot have such a bitmap
+        """
+
+    @abstractmethod
+    def remove_bitmap(self, name: str) -> None:
+        """Drop a bitmap; the only thing that can be done to an inconsistent one.
+
+        :raises OptionError: there is no such bitmap
+        """
+
+    @abstractmethod
+    def clear_bitmap(self, name: str) -> None:
+        """Clear all bits.
+
+        :raises OptionError: there is no such bitmap, or it is inconsistent (this one and all further methods)
+        """
+
+    @abstractmethod
+    def enable_bitmap(self, name: str) -> None:
+        """Have a bitmap record guest writes from now on."""
+
+    @abstractmethod
+    def disable_bitmap(self, name: str) -> None:
+        """Have a bitmap record nothing from now on."""
+
+    @abstractmethod
+    def dirty_pieces(self, name: str) -> Iterator[tuple[int, bytes]]:
+        """The pieces of a bitmap that have a bit set, in order."""
+
+    @abstractmethod
+    def merge_into_bitmap(self, name: str, granularity: int, pieces: Iterable[tuple[int, bytes]]) -> None:
+        """Set in a bitmap what is set in pieces of this or another granularity."""
 
 
 class BitmapInfo(namedtuple("BitmapInfo", ["name", "granularity", "enabled", "inconsistent"])):

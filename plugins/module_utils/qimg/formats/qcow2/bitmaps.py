@@ -1,18 +1,21 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Persistent dirty bitmaps (section "Bitmaps" of the specification)."""
+"""Persistent dirty bitmaps: the directory (section "Bitmaps" of the specification)."""
 from __future__ import annotations
 
 import struct
-from array import array
 
 from ...errors import FormatError, OptionError
+from ...intervals import IntervalSet
 from ...limits import MIB
 from ..base import BitmapInfo
-from .layout import OFFSET_MASK, Geometry, corrupt, words_from_bytes, words_to_bytes
+from .bitmap_bits import BitmapBits, entries_for
+from .layout import Geometry, corrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from ...storage.base import Storage
     from .refcounts import Refcounts
 
@@ -28,8 +31,10 @@ _MAX_DIRECTORY_BYTES = 1024 * MAX_BITMAPS
 MIN_GRANULARITY_BITS, MAX_GRANULARITY_BITS = 9, 31
 MAX_NAME_BYTES = 1023
 _MAX_DATA_BYTES = 512 * MIB
-_ALL_ONES = 1
-_TABLE_RESERVED = 0xFF000000000001FE
+#: Bits of all bitmaps together that are kept in memory.
+_MEMORY_BYTES = 16 * MIB
+#: What was written is remembered in units of 1 MiB, in case the bits do not reach the disk.
+_RECORD_BITS = 20
 
 #: The default granularity is the cluster size within these bounds.
 _DEFAULT_GRANULARITY_RANGE = (4096, 65536)
@@ -41,74 +46,43 @@ def default_granularity(cluster_size: int) -> int:
 
 
 class Bitmap:
-    """One bitmap of the directory.  Its bits are read when they are first needed."""
+    """One bitmap of the directory."""
 
-    def __init__(self, name: bytes, granularity_bits: int, flags: int, table_offset: int, table_entries: int) -> None:
+    def __init__(self, name: bytes, granularity_bits: int, flags: int, bits: BitmapBits) -> None:
         self.name = name
         self.granularity_bits = granularity_bits
         #: Whether it records writes.
         self.enabled = bool(flags & AUTO)
         #: Whether a program died while the bits on disk were not up to date: nobody may trust them again.
         self.inconsistent = bool(flags & IN_USE)
-        #: Where its table is on disk; 0 entries: nowhere yet.
-        self.table_offset = table_offset
-        self.table_entries = table_entries
-        self.bits: bytearray | None = None
-        self.bits_dirty = False
+        self.bits = bits
 
     @property
     def text(self) -> str:
         """The name for people."""
-        return self.name.decode("utf-8", "surrogateescape")
+        return _text(self.name)
+
+    @property
+    def records_writes(self) -> bool:
+        """Whether guest writes have to be marked in it."""
+        return self.enabled and not self.inconsistent
 
     def info(self) -> BitmapInfo:
         """The bitmap without what only qcow2 knows."""
         return BitmapInfo(self.text, 1 << self.granularity_bits, self.enabled, self.inconsistent)
 
-    def data_bytes(self, size: int) -> int:
-        """Bytes of bits for a guest disk of ``size`` bytes."""
-        bits = -(-size >> self.granularity_bits)
-        return (bits + 7) // 8
-
-    def mark(self, offset: int, length: int) -> bool:
-        """Set the bits of a guest range; whether any was clear.  The bits must be in memory."""
-        if self.bits is None:
-            raise ValueError("the bits of bitmap %r are not in memory" % self.name)
-        first = offset >> self.granularity_bits
-        last = offset + length - 1 >> self.granularity_bits
-        return set_bits(self.bits, first, last + 1)
-
-
-def set_bits(bits: bytearray, first: int, end: int) -> bool:
-    """Set bits ``[first, end)``, least significant first; whether any was clear."""
-    changed = False
-    head_byte, head_bit = divmod(first, 8)
-    tail_byte, tail_bit = divmod(end, 8)
-    if head_byte == tail_byte:
-        mask = (1 << tail_bit) - (1 << head_bit)
-        changed = bits[head_byte] & mask != mask
-        bits[head_byte] |= mask
-        return changed
-    if head_bit:
-        mask = 0x100 - (1 << head_bit)
-        changed = bits[head_byte] & mask != mask
-        bits[head_byte] |= mask
-        head_byte += 1
-    full = b"\xff" * (tail_byte - head_byte)
-    if bits[head_byte:tail_byte] != full:
-        bits[head_byte:tail_byte] = full
-        changed = True
-    if tail_bit:
-        mask = (1 << tail_bit) - 1
-        changed = changed or bits[tail_byte] & mask != mask
-        bits[tail_byte] |= mask
-    return changed
+    def mark(self, offset: int, length: int) -> None:
+        """Set the bits of a guest range."""
+        self.bits.mark(offset >> self.granularity_bits, (offset + length - 1 >> self.granularity_bits) + 1)
 
 
 class BitmapDirectory:
     """All bitmaps of an image, and where they are on disk.
 
+    Changes are on disk after the transaction's commit.
+
     :param extension: the content of the bitmaps header extension; ``None``: there are no bitmaps
+    :param size: guest bytes
     :raises FormatError: the directory is broken
     """
 
@@ -118,12 +92,16 @@ class BitmapDirectory:
         self._storage = storage
         self._geometry = geometry
         self._refcounts = refcounts
-        #: The guest size that the bits cover.
         self._size = size
         self.offset = 0
         self.length = 0
-        self.changed = False
-        self._guarded = False
+        self._directory_changed = False
+        #: Names of the bitmaps that are on disk as being in use by us.
+        self._guarded: frozenset[bytes] | None = None
+        #: The same, kept until the bits are on disk.
+        self._recording: frozenset[bytes] = frozenset()
+        #: What was written under guard, in units of ``_RECORD_BITS``.
+        self._recorded = IntervalSet()
         self.bitmaps: list[Bitmap] = []
         if extension is not None:
             self._load(extension)
@@ -138,37 +116,75 @@ class BitmapDirectory:
             table_offset, entries, flags, kind, granularity, name_length, extra = _ENTRY.unpack_from(data, position)
             name = data[position + _ENTRY.size + extra : position + _ENTRY.size + extra + name_length]
             end = position + -(-(_ENTRY.size + extra + name_length) // 8) * 8
+            if extra:
+                raise self._broken("Bitmap extra data is not supported")
             if end > len(data):
                 raise self._broken("Broken bitmap directory")
-            self._check_entry(name, table_offset, entries, flags, kind, granularity, extra)
+            if (
+                not 1 <= name_length <= MAX_NAME_BYTES
+                or flags & ~_KNOWN_FLAGS
+                or kind != _TYPE_DIRTY_TRACKING
+                or not MIN_GRANULARITY_BITS <= granularity <= MAX_GRANULARITY_BITS
+                or not self._has_right_table(table_offset, entries, granularity)
+            ):
+                raise self._broken("Bitmap '%s' doesn't satisfy the constraints" % _text(name))
             if len(self.bitmaps) == count:
                 raise self._broken("More bitmaps found than specified in header extension")
-            self.bitmaps.append(Bitmap(name, granularity, flags, table_offset, entries))
+            bits = self._bits(name, granularity, table_offset, entries)
+            self.bitmaps.append(Bitmap(name, granularity, flags, bits))
             position = end
         if len(self.bitmaps) != count:
             raise self._broken("Less bitmaps found than specified in header extension")
 
-    def _check_entry(
-        self, name: bytes, table_offset: int, entries: int, flags: int, kind: int, granularity: int, extra: int
-    ) -> None:
-        shown = name.decode("utf-8", "replace")
-        if extra:
-            raise self._broken("Bitmap extra data is not supported")
-        fits = entries << self._geometry.cluster_bits <= _MAX_DATA_BYTES
-        if (
-            not 1 <= len(name) <= MAX_NAME_BYTES
-            or not fits
-            or (not entries and self._size)
-            or not table_offset
-            or table_offset % self._geometry.cluster_size
-            or flags & ~_KNOWN_FLAGS
-            or kind != _TYPE_DIRTY_TRACKING
-            or not MIN_GRANULARITY_BITS <= granularity <= MAX_GRANULARITY_BITS
-        ):
-            raise self._broken("Bitmap '%s' doesn't satisfy the constraints" % shown)
+    def _has_right_table(self, offset: int, entries: int, granularity_bits: int) -> bool:
+        return (
+            offset > 0
+            and offset % self._geometry.cluster_size == 0
+            and entries << self._geometry.cluster_bits <= _MAX_DATA_BYTES
+            and 0 < entries_for(self._bit_count(granularity_bits), self._geometry) <= entries
+        )
+
+    def _bit_count(self, granularity_bits: int) -> int:
+        return -(-self._size >> granularity_bits)
+
+    def _bits(self, name: bytes, granularity_bits: int, table_offset: int, table_entries: int) -> BitmapBits:
+        return BitmapBits(
+            self._storage,
+            self._geometry,
+            self._refcounts,
+            _text(name),
+            self._bit_count(granularity_bits),
+            table_offset,
+            table_entries,
+            self._make_room,
+        )
+
+    def _make_room(self) -> None:
+        if sum(bitmap.bits.memory for bitmap in self.bitmaps) > _MEMORY_BYTES:
+            for bitmap in self.bitmaps:
+                bitmap.bits.forget()
 
     def _broken(self, reason: str) -> FormatError:
         return corrupt(self._storage.name, reason, self.offset)
+
+    def verify(self) -> None:
+        """Look at every bitmap table, as QEMU does when it opens an image.
+
+        :raises FormatError: one is broken
+        """
+        for bitmap in self.bitmaps:
+            if not bitmap.inconsistent:
+                self._check_length(bitmap)
+                bitmap.bits.load_table()
+
+    def _check_length(self, bitmap: Bitmap) -> None:
+        if bitmap.bits.table_entries > entries_for(bitmap.bits.count, self._geometry):
+            raise self._broken("Could not read bitmap '%s' from image: Invalid argument" % bitmap.text)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the disk has other bitmaps."""
+        return self._directory_changed or any(bitmap.bits.changed for bitmap in self.bitmaps)
 
     def extension(self) -> bytes | None:
         """The header extension's content for the directory as it was last placed; ``None``: no bitmaps, none needed."""
@@ -178,177 +194,192 @@ class BitmapDirectory:
 
     def find(self, name: str) -> Bitmap | None:
         """The bitmap of that name."""
-        wanted = name.encode("utf-8", "surrogateescape")
+        wanted = _bytes(name)
         for bitmap in self.bitmaps:
             if bitmap.name == wanted:
                 return bitmap
         return None
 
-    # Bits
+    def get(self, name: str) -> Bitmap:
+        """The bitmap of that name, whether it can be used or not.
 
-    def load_bits(self, bitmap: Bitmap) -> bytearray:
-        """The bits of a bitmap, in memory from now on."""
-        if bitmap.bits is None:
-            length = bitmap.data_bytes(self._size)
-            bits = bytearray(length)
-            cluster_size = self._geometry.cluster_size
-            for index, entry in enumerate(self.table(bitmap)):
-                start = index * cluster_size
-                piece = min(cluster_size, length - start)
-                if piece <= 0:
-                    break
-                offset = entry & OFFSET_MASK
-                if offset:
-                    bits[start : start + piece] = self._storage.read(offset, piece)
-                elif entry & _ALL_ONES:
-                    bits[start : start + piece] = b"\xff" * piece
-            bitmap.bits = bits
-        return bitmap.bits
-
-    def table(self, bitmap: Bitmap) -> array[int]:
-        """The bitmap table's entries, checked.
-
-        :raises CorruptImageError: an entry is invalid
+        :raises OptionError: there is none
         """
-        if not bitmap.table_entries:
-            return array("Q")
-        entries = words_from_bytes(self._storage.read(bitmap.table_offset, bitmap.table_entries * 8))
-        for entry in set(entries):
-            offset = entry & OFFSET_MASK
-            if entry & _TABLE_RESERVED or offset % self._geometry.cluster_size or (offset and entry & _ALL_ONES):
-                raise self._broken("Bitmap '%s' has an invalid table entry" % bitmap.text)
-        return entries
+        bitmap = self.find(name)
+        if bitmap is None:
+            raise self._wrong(
+                "Dirty bitmap '%s' not found" % name,
+                remedy="the image has %s" % (", ".join("'%s'" % each.text for each in self.bitmaps) or "no bitmaps"),
+            )
+        return bitmap
+
+    def usable(self, name: str) -> Bitmap:
+        """The bitmap of that name, to be used.
+
+        :raises OptionError: there is none, or its bits cannot be trusted
+        """
+        bitmap = self.get(name)
+        if bitmap.inconsistent:
+            raise self._wrong(
+                "Bitmap '%s' is inconsistent and cannot be used" % name,
+                hint="Try block-dirty-bitmap-remove to delete this bitmap from disk",
+                remedy="remove the bitmap: a program died while it was in use, and nobody knows what it missed",
+            )
+        self._check_length(bitmap)
+        return bitmap
 
     # Changing
 
-    def add(self, name: str, granularity: int, enabled: bool) -> Bitmap:
+    def add(self, name: str, granularity: int, enabled: bool) -> None:
         """A new bitmap with all bits clear.
 
         :raises OptionError: the name is taken or too long, the granularity is out of range, or there are too many
         """
-        encoded = name.encode("utf-8", "surrogateescape")
+        encoded = _bytes(name)
         if not encoded:
             raise self._wrong("Bitmap name cannot be empty")
-        if len(encoded) > MAX_NAME_BYTES:
-            raise self._wrong("Bitmap name is too long: %s" % name)
+        if granularity < 1 << MIN_GRANULARITY_BITS or granularity & (granularity - 1):
+            raise self._wrong("Granularity must be power of 2 and at least 512")
         if self.find(name) is not None:
             raise self._wrong("Bitmap already exists: %s" % name)
-        if granularity < 512 or granularity & (granularity - 1):
-            raise self._wrong("Granularity must be power of 2 and at least 512")
-        bits = granularity.bit_length() - 1
-        if bits > MAX_GRANULARITY_BITS:
-            raise self._wrong("Granularity exceeds maximum (%u bytes)" % (1 << MAX_GRANULARITY_BITS))
+        granularity_bits = granularity.bit_length() - 1
+        if granularity_bits > MAX_GRANULARITY_BITS:
+            raise self._cannot_store(name, "Granularity exceeds maximum (%d bytes)" % (1 << MAX_GRANULARITY_BITS))
+        if len(encoded) > MAX_NAME_BYTES:
+            raise self._cannot_store(name, "Name length exceeds maximum (%d characters)" % MAX_NAME_BYTES)
+        if not self._size:
+            raise self._cannot_store(name, "The image has a size of 0 bytes")
+        if self._is_too_large(granularity_bits):
+            raise self._cannot_store(name, "Too much space will be occupied by the bitmap. Use larger granularity")
         if len(self.bitmaps) >= MAX_BITMAPS:
-            raise self._wrong("Maximum number of persistent bitmaps is already reached")
-        bitmap = Bitmap(encoded, bits, AUTO if enabled else 0, 0, 0)
-        if bitmap.data_bytes(self._size) > _MAX_DATA_BYTES:
-            raise self._wrong("Bitmap '%s' would be too large: choose a larger granularity" % name)
-        bitmap.bits = bytearray(bitmap.data_bytes(self._size))
-        bitmap.bits_dirty = True
-        self.bitmaps.append(bitmap)
-        self.changed = True
-        return bitmap
+            raise self._cannot_store(name, "Maximum number of persistent bitmaps is already reached")
+        bits = self._bits(encoded, granularity_bits, 0, 0)
+        self.bitmaps.append(Bitmap(encoded, granularity_bits, AUTO if enabled else 0, bits))
+        self._directory_changed = True
+
+    def _cannot_store(self, name: str, reason: str) -> OptionError:
+        return self._wrong("Can't make bitmap '%s' persistent in '%s': %s" % (name, self._storage.name, reason))
+
+    def _is_too_large(self, granularity_bits: int) -> bool:
+        return entries_for(self._bit_count(granularity_bits), self._geometry) > (
+            _MAX_DATA_BYTES >> self._geometry.cluster_bits
+        )
 
     def remove(self, bitmap: Bitmap) -> None:
         """Drop a bitmap and free its clusters."""
-        self._free(bitmap)
+        bitmap.bits.free()
         self.bitmaps.remove(bitmap)
-        self.changed = True
+        self._directory_changed = True
 
     def set_enabled(self, bitmap: Bitmap, enabled: bool) -> None:
         """Have a bitmap record writes, or not."""
         if bitmap.enabled != enabled:
             bitmap.enabled = enabled
-            self.changed = True
+            self._directory_changed = True
 
-    def clear(self, bitmap: Bitmap) -> None:
-        """Forget all recorded writes."""
-        bitmap.bits = bytearray(bitmap.data_bytes(self._size))
-        self._touch(bitmap)
+    def merge(self, target: Bitmap, granularity: int, pieces: Iterable[tuple[int, bytes]]) -> None:
+        """Set in ``target`` whatever is set in ``pieces`` (see :meth:`pieces`) of another granularity or the same."""
+        from ..bit_scaling import scaled
 
-    def merge(self, target: Bitmap, bits: bytearray, granularity_bits: int) -> None:
-        """Set in ``target`` whatever is set in ``bits``, which may have another granularity."""
-        own = self.load_bits(target)
-        if granularity_bits == target.granularity_bits:
-            merged = int.from_bytes(own, "little") | int.from_bytes(bits, "little")
-            own[:] = merged.to_bytes(len(own), "little")
-        else:
-            for start, end in set_runs(bits):
-                offset = start << granularity_bits
-                stop = min(end << granularity_bits, self._size)
-                if offset < stop:
-                    target.mark(offset, stop - offset)
-        self._touch(target)
+        shift = target.granularity_bits - (granularity.bit_length() - 1)
+        for offset, bits in pieces:
+            for first, piece in scaled(offset // granularity, bits, shift):
+                target.bits.merge(first, piece)
+
+    def pieces(self, bitmap: Bitmap) -> Iterator[tuple[int, bytes]]:
+        """``(guest offset of the first bit, bits)``, in order, for every part of a bitmap that has a bit set."""
+        for first, bits in bitmap.bits.pieces():
+            yield first << bitmap.granularity_bits, bits
 
     def mark(self, offset: int, length: int) -> None:
         """Record a write in every enabled bitmap."""
+        if self.guarded:
+            self._recorded.add(offset >> _RECORD_BITS, (offset + length - 1 >> _RECORD_BITS) + 1)
         for bitmap in self.bitmaps:
-            if bitmap.enabled and not bitmap.inconsistent:
-                self.load_bits(bitmap)
-                if bitmap.mark(offset, length):
-                    self._touch(bitmap)
+            if bitmap.records_writes:
+                bitmap.mark(offset, length)
 
     @property
     def records_writes(self) -> bool:
         """Whether a guest write has to be recorded anywhere."""
-        return any(bitmap.enabled and not bitmap.inconsistent for bitmap in self.bitmaps)
+        return any(bitmap.records_writes for bitmap in self.bitmaps)
 
-    def guard(self, guarded: bool) -> None:
-        """Say on disk that the recording bitmaps are (or no longer are) behind the guest data.
+    @property
+    def guarded(self) -> bool:
+        """Whether :meth:`guard` is in force."""
+        return self._guarded is not None
 
-        Guest data is overwritten in place, while bits reach the disk with the next commit: a crash in between must
+    def guard(self) -> None:
+        """Have the next commit say that the recording bitmaps are behind the guest data.
+
+        Guest data is overwritten in place, while bits reach the disk with a later commit: a crash in between must
         leave bitmaps that nobody trusts.
         """
-        if self._guarded != guarded:
-            self._guarded = guarded
-            self.changed = True
+        self._guarded = frozenset(bitmap.name for bitmap in self.bitmaps if bitmap.records_writes)
+        self._recording = self._guarded
+        self._directory_changed = True
+
+    def end_guard(self) -> None:
+        """Have the next commit say that all bitmaps are up to date."""
+        if self._guarded is not None:
+            self._guarded = None
+            self._directory_changed = True
+
+    def begin(self) -> None:
+        """Start the next transaction: the last one is on disk."""
+        if self._guarded is None:
+            self._recorded.clear()
+
+    @property
+    def behind(self) -> bool:
+        """Whether the disk may have guest data that the bitmaps on disk do not know of."""
+        return bool(self._recorded)
+
+    def catch_up(self, other: BitmapDirectory) -> None:
+        """Mark whatever another directory of the same image, which was given up, had recorded.
+
+        Whole units of the record are marked, so the bitmaps say at least what was written.
+        """
+        for bitmap in self.bitmaps:
+            if bitmap.inconsistent and bitmap.name in other._recording:
+                bitmap.inconsistent = False
+                for start, end in other._recorded:
+                    offset = start << _RECORD_BITS
+                    bitmap.mark(offset, min(end << _RECORD_BITS, self._size) - offset)
+        self._directory_changed = True
 
     def resize(self, size: int) -> None:
-        """Have all bitmaps cover a guest disk of ``size`` bytes; new bits are clear."""
-        for bitmap in self.bitmaps:
-            bits = self.load_bits(bitmap)
-            old_size, self._size = self._size, size
-            length = bitmap.data_bytes(size)
+        """Have all bitmaps cover a guest disk of ``size`` bytes; new bits are clear.
+
+        :raises OptionError: a bitmap is inconsistent, or would become too large; then nothing has changed
+        """
+        old_size, self._size = self._size, size
+        try:
+            for bitmap in self.bitmaps:
+                self.usable(bitmap.text)
+                if not size or self._is_too_large(bitmap.granularity_bits):
+                    raise self._wrong(
+                        "Bitmap '%s' cannot have the new size: %s"
+                        % (bitmap.text, "it would be too large" if size else "an image of 0 bytes cannot have bitmaps"),
+                        remedy="remove the bitmap first",
+                    )
+        except BaseException:
             self._size = old_size
-            if length <= len(bits):
-                del bits[length:]
-            else:
-                bits.extend(bytes(length - len(bits)))
-            used = -(-size >> bitmap.granularity_bits) % 8
-            if used and bits:
-                bits[-1] &= (1 << used) - 1
-            self._touch(bitmap)
-        self._size = size
+            raise
+        for bitmap in self.bitmaps:
+            bitmap.bits.resize(self._bit_count(bitmap.granularity_bits))
 
-    def _touch(self, bitmap: Bitmap) -> None:
-        bitmap.bits_dirty = True
-        self.changed = True
-
-    def _wrong(self, reason: str) -> OptionError:
-        return OptionError(reason, path=self._storage.name, format="qcow2")
-
-    def _free(self, bitmap: Bitmap) -> None:
-        if not bitmap.table_entries:
-            return
-        bits = self._geometry.cluster_bits
-        for entry in self.table(bitmap):
-            if entry & OFFSET_MASK:
-                self._refcounts.add((entry & OFFSET_MASK) >> bits, 1, -1)
-        clusters = -(-bitmap.table_entries * 8 // self._geometry.cluster_size)
-        self._refcounts.add(bitmap.table_offset >> bits, clusters, -1)
-        bitmap.table_entries = 0
+    def _wrong(self, reason: str, hint: str | None = None, remedy: str | None = None) -> OptionError:
+        return OptionError(reason, path=self._storage.name, format="qcow2", hint=hint, remedy=remedy)
 
     # Committing
 
     def place(self) -> None:
         """Write what changed to clusters that the image on disk does not use."""
-        if not self.changed:
-            return
         bits = self._geometry.cluster_bits
         for bitmap in self.bitmaps:
-            if bitmap.bits_dirty and not self._guarded:
-                self._free(bitmap)
-                self._store(bitmap)
+            if bitmap.bits.changed:
+                bitmap.bits.place()
         if self.length:
             self._refcounts.add(self.offset >> bits, -(-self.length >> bits), -1)
             self.offset = self.length = 0
@@ -356,36 +387,18 @@ class BitmapDirectory:
             directory = self._pack()
             self.length = len(directory)
             if self.length > _MAX_DIRECTORY_BYTES:
-                raise self._wrong("The bitmap directory would be too large")
+                raise self._wrong("Not enough space in the bitmap directory", remedy="remove some bitmaps first")
             self.offset = self._refcounts.allocate(-(-self.length >> bits)) << bits
             self._storage.write(self.offset, directory)
-        self.changed = False
-
-    def _store(self, bitmap: Bitmap) -> None:
-        """Write the bits and the table of one bitmap to new clusters; clusters without a bit set take no space."""
-        cluster_size = self._geometry.cluster_size
-        data = self.load_bits(bitmap)
-        count = -(-len(data) // cluster_size)
-        table = array("Q", bytes(8 * count))
-        for index in range(count):
-            piece = data[index * cluster_size : (index + 1) * cluster_size]
-            if any(piece):
-                offset = self._refcounts.allocate(1) * cluster_size
-                self._storage.write(offset, piece + bytes(cluster_size - len(piece)))
-                table[index] = offset
-        clusters = max(1, -(-count * 8 // cluster_size))
-        bitmap.table_offset = self._refcounts.allocate(clusters) * cluster_size
-        bitmap.table_entries = count
-        self._storage.write(bitmap.table_offset, words_to_bytes(table).ljust(clusters * cluster_size, b"\0"))
-        bitmap.bits_dirty = False
+        self._directory_changed = False
 
     def _pack(self) -> bytes:
         packed = bytearray()
         for bitmap in self.bitmaps:
-            behind = bitmap.inconsistent or (self._guarded and bitmap.enabled)
+            behind = bitmap.inconsistent or (self._guarded is not None and bitmap.name in self._guarded)
             packed += _ENTRY.pack(
-                bitmap.table_offset,
-                bitmap.table_entries,
+                bitmap.bits.table_offset,
+                bitmap.bits.table_entries,
                 (AUTO if bitmap.enabled else 0) | (IN_USE if behind else 0),
                 _TYPE_DIRTY_TRACKING,
                 bitmap.granularity_bits,
@@ -395,6 +408,14 @@ class BitmapDirectory:
             packed += bitmap.name
             packed += bytes(-len(packed) % 8)
         return bytes(packed)
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
 
 
 def parse_extension(extension: bytes, geometry: Geometry, path: str) -> tuple[int, int, int]:
@@ -420,21 +441,3 @@ def parse_extension(extension: bytes, geometry: Geometry, path: str) -> tuple[in
             % (length, _MAX_DIRECTORY_BYTES),
         )
     return count, length, offset
-
-
-def set_runs(bits: bytearray) -> list[tuple[int, int]]:
-    """Runs ``[start, end)`` of set bits."""
-    import re
-
-    runs: list[tuple[int, int]] = []
-    for match in re.finditer(b"[^\\0]+", bits):
-        for position in range(match.start(), match.end()):
-            byte = bits[position]
-            for bit in range(8):
-                if byte >> bit & 1:
-                    index = position * 8 + bit
-                    if runs and runs[-1][1] == index:
-                        runs[-1] = (runs[-1][0], index + 1)
-                    else:
-                        runs.append((index, index + 1))
-    return runs

@@ -49,6 +49,9 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
         backing = children.open_backing(backing_file, metadata.backing_format)
         image = Qcow2Image(metadata, filename, backing, children.limits)
         try:
+            if storage.writable or for_check:
+                # Guest data can be read whatever the bitmaps are like; nothing else can be done to the image.
+                metadata.bitmaps.verify()
             if storage.writable and header.incompatible_features & DIRTY and not for_check:
                 _repair_dirty(image)
         except BaseException:

@@ -3,7 +3,7 @@
 """A qcow2 image as a guest disk."""
 from __future__ import annotations
 
-from ...errors import OptionError, UnsupportedOperationError
+from ...errors import ImageError, OptionError, UnsupportedOperationError
 from ...limits import DEFAULT_LIMITS, Limits
 from ...references import resolve_reference
 from ..base import (
@@ -26,6 +26,7 @@ from ..base import (
 )
 from . import amending, compression, resizing, snapshot_actions
 from . import check as checking
+from .bitmaps import BitmapDirectory, default_granularity
 from .layout import (
     COMPRESSION_NAMES,
     COPIED,
@@ -48,7 +49,7 @@ from .writing import Writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from ...storage.base import Buffer, Storage
@@ -380,9 +381,50 @@ class Qcow2Image(
 
     @property
     def bitmaps(self) -> list[BitmapInfo]:
-        if not self.metadata.has_valid_bitmaps and not self.writable:
-            return []
         return [bitmap.info() for bitmap in self.metadata.bitmaps.bitmaps]
+
+    @property
+    def can_hold_bitmaps(self) -> bool:
+        return bool(self.metadata.header.version >= 3)
+
+    def _changeable_bitmaps(self) -> BitmapDirectory:
+        if not self.writable:
+            raise UnsupportedOperationError("The image is open for reading only", path=self.filename)
+        return self.metadata.bitmaps
+
+    def add_bitmap(self, name: str, granularity: int | None = None, enabled: bool = True) -> None:
+        if not self.can_hold_bitmaps:
+            raise UnsupportedOperationError(
+                "Can't make bitmap '%s' persistent in '%s': Cannot store dirty bitmaps in qcow2 v2 files"
+                % (name, self.filename),
+                path=self.filename,
+                format=self.format,
+                remedy="amend the image to compat=1.1 first",
+            )
+        size = granularity if granularity is not None else default_granularity(self.metadata.geometry.cluster_size)
+        self._changeable_bitmaps().add(name, size, enabled)
+
+    def remove_bitmap(self, name: str) -> None:
+        bitmaps = self._changeable_bitmaps()
+        bitmaps.remove(bitmaps.get(name))
+
+    def clear_bitmap(self, name: str) -> None:
+        self._changeable_bitmaps().usable(name).bits.clear()
+
+    def enable_bitmap(self, name: str) -> None:
+        bitmaps = self._changeable_bitmaps()
+        bitmaps.set_enabled(bitmaps.usable(name), True)
+
+    def disable_bitmap(self, name: str) -> None:
+        bitmaps = self._changeable_bitmaps()
+        bitmaps.set_enabled(bitmaps.usable(name), False)
+
+    def dirty_pieces(self, name: str) -> Iterator[tuple[int, bytes]]:
+        return self.metadata.bitmaps.pieces(self.metadata.bitmaps.usable(name))
+
+    def merge_into_bitmap(self, name: str, granularity: int, pieces: Iterable[tuple[int, bytes]]) -> None:
+        bitmaps = self._changeable_bitmaps()
+        bitmaps.merge(bitmaps.usable(name), granularity, pieces)
 
     def change_backing(self, backing_file: str | None, backing_format: str | None) -> None:
         name = (backing_file or "").encode("utf-8", "surrogateescape")
@@ -409,6 +451,11 @@ class Qcow2Image(
     def _release(self) -> None:
         if self.writable and not self.metadata.fresh:
             self.metadata.roll_back()
+            try:
+                self.metadata.save_bitmaps()
+            except ImageError:
+                # What made us give up does so again; the bitmaps say on disk that they are not to be trusted.
+                pass
         if self.metadata.data_file is not None:
             self.metadata.data_file.close()
         super()._release()

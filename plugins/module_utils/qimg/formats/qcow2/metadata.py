@@ -182,7 +182,7 @@ class Metadata:
         if self._bitmaps is None:
             extension = self.extension(EXT_BITMAPS) if self.has_valid_bitmaps else None
             self._bitmaps = BitmapDirectory(
-                self.storage, self.geometry, self.refcounts, extension, self.header.size
+                self.storage, self.geometry, self.refcounts, extension, self.header.size // 512 * 512
             )
         return self._bitmaps
 
@@ -253,6 +253,8 @@ class Metadata:
         freed = self.refcounts.begin()
         if self._mapping is not None:
             self._mapping.begin()
+        if self._bitmaps is not None:
+            self._bitmaps.begin()
         self.fresh = False
         self._file_size = self.storage.size
         return freed
@@ -313,6 +315,18 @@ class Metadata:
         """
         if not self.fresh and not self._undecided and self.storage.size > self._file_size:
             self.storage.truncate(self._file_size)
+
+    def save_bitmaps(self) -> None:
+        """After a roll back, have the bitmaps on disk know of guest data that was overwritten in place before it.
+
+        Without this they would stay marked as in use, and nobody could use them again.
+
+        :raises ImageError: that is not possible; then they stay so
+        """
+        if self._bitmaps is not None and self._bitmaps.behind and not self._undecided:
+            metadata = Metadata.load(self.storage, self.limits)
+            metadata.bitmaps.catch_up(self._bitmaps)
+            metadata.commit()
 
     def trim(self) -> None:
         """Move tables from the end of the file into free clusters further down; cut the file behind the last one."""

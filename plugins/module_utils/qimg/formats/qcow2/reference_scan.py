@@ -289,13 +289,13 @@ class ReferenceScan:
             return
         try:
             directory = metadata.bitmaps
-            tables = [directory.table(bitmap) for bitmap in directory.bitmaps]
+            tables = [bitmap.bits.table for bitmap in directory.bitmaps]
         except CorruptImageError:
             self._result.corruptions += 1
             raise
         self._count(directory.offset, directory.length)
         for bitmap, table in zip(directory.bitmaps, tables):
-            self._count(bitmap.table_offset, bitmap.table_entries * 8)
+            self._count(bitmap.bits.table_offset, bitmap.bits.table_entries * 8)
             for entry in table:
                 if entry & OFFSET_MASK:
                     self._count(entry & OFFSET_MASK, self._geometry.cluster_size)

@@ -50,16 +50,7 @@ def resize(image: Qcow2Image, size: int, preallocation: str) -> None:
             format="qcow2",
             remedy="amend the image to compat=1.1 first",
         )
-    if metadata.has_valid_bitmaps:
-        for bitmap in metadata.bitmaps.bitmaps:
-            if bitmap.inconsistent:
-                raise UnsupportedOperationError(
-                    "Bitmap '%s' is inconsistent and cannot be used" % bitmap.text,
-                    path=metadata.storage.name,
-                    format="qcow2",
-                    remedy="remove the bitmap first",
-                )
-        metadata.bitmaps.resize(size)
+    metadata.bitmaps.resize(size)
     old_size = header.size
     if size < old_size:
         _shrink(metadata, size)
@@ -82,7 +73,7 @@ def _clear_tail(image: Qcow2Image, old_size: int, size: int) -> None:
     backing_end = image.backing.size if image.backing is not None else 0
     end = min(size, max(-(-old_size // cluster) * cluster, backing_end))
     if (old_size % cluster and end > old_size) or backing_end > old_size:
-        image.writer.write_zeroes(old_size, end - old_size, True)
+        image.writer.zero(old_size, end - old_size, True)
 
 
 def _shrink(metadata: Metadata, size: int) -> None:
@@ -171,8 +162,6 @@ def _extend_sparsely(metadata: Metadata, storage: Storage, host: int, length: in
 
 def drop_all(metadata: Metadata) -> None:
     """Forget all guest data of this layer, so that the backing file shows through everywhere."""
-    if metadata.has_valid_bitmaps and metadata.bitmaps.records_writes:
-        metadata.bitmaps.mark(0, metadata.header.size)
     _free_tables(metadata, 0, metadata.geometry.l1_entries(metadata.header.size), 0)
 
 

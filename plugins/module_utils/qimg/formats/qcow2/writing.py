@@ -45,7 +45,6 @@ class Writer:
         #: Where the next compressed cluster may continue, in bytes; 0: in a new host cluster.
         self._compressed_end = 0
         self._wrote_compressed = False
-        self._guarded = False
 
     @property
     def _data(self) -> Storage:
@@ -56,6 +55,9 @@ class Writer:
     def place(self, offset: int, length: int) -> Pieces:
         """Host ranges for new data of a guest range (see :meth:`Image.place <qimg.formats.base.Image.place>`)."""
         self._record(offset, length)
+        return self._place(offset, length)
+
+    def _place(self, offset: int, length: int) -> Pieces:
         pieces: Pieces = []
         span = self._geometry.l2_span
         end = offset + length
@@ -72,22 +74,18 @@ class Writer:
 
     def _record(self, offset: int, length: int) -> None:
         """Have the dirty bitmaps know of a guest write before it happens."""
-        if not length or not self._metadata.has_valid_bitmaps:
-            return
         bitmaps = self._metadata.bitmaps
-        if not bitmaps.records_writes:
+        if not length or not bitmaps.records_writes:
             return
-        if not self._guarded:
-            bitmaps.guard(True)
+        if not bitmaps.guarded and not self._metadata.fresh:
+            # The first write since the last commit: nothing else is waiting for its data.
+            bitmaps.guard()
             self._metadata.commit()
-            self._guarded = True
         bitmaps.mark(offset, length)
 
     def finish(self) -> None:
         """Before a commit: no more data goes where this transaction's went."""
-        if self._guarded:
-            self._metadata.bitmaps.guard(False)
-            self._guarded = False
+        self._metadata.bitmaps.end_guard()
         if self._wrote_compressed:
             storage = self._metadata.storage
             storage.truncate(-(-storage.size // 512) * 512)
@@ -288,8 +286,12 @@ class Writer:
     # Zeroes
 
     def write_zeroes(self, offset: int, length: int, deallocate: bool) -> None:
-        """Make a guest range read as zeroes."""
+        """Make a guest range read as zeroes, as a guest write."""
         self._record(offset, length)
+        self.zero(offset, length, deallocate)
+
+    def zero(self, offset: int, length: int, deallocate: bool) -> None:
+        """The same, but not as a guest write: no dirty bitmap hears of it."""
         unit = self._geometry.subcluster_size
         end = offset + length
         if self._metadata.header.autoclear_features & RAW_EXTERNAL_DATA and self._metadata.data_file is not None:
@@ -341,7 +343,7 @@ class Writer:
     def _write_zero_bytes(self, start: int, end: int) -> None:
         if self._reads_zero(start, end):
             return
-        for storage, host, length in self.place(start, end - start):
+        for storage, host, length in self._place(start, end - start):
             storage.write_zeroes(host, length, deallocate=False)
 
     def _for_tables(self, start: int, end: int, work: Callable[[int, int, int, int], None]) -> None:
@@ -389,7 +391,7 @@ class Writer:
             # A compressed cluster has no subclusters: it must become an ordinary one first.
             start = base + (index << self._geometry.cluster_bits)
             sub = self._geometry.subcluster_size
-            for storage, host, length in self.place(start + first * sub, (last - first) * sub):
+            for storage, host, length in self._place(start + first * sub, (last - first) * sub):
                 storage.write_zeroes(host, length, deallocate=False)
             return
         if whole and (entry & COMPRESSED or (deallocate and entry & OFFSET_MASK and not self._metadata.has_data_file)):

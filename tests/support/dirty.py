@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a dirty bitmap holds, as real QEMU sees it: exported by qemu-nbd, asked for by the smallest of NBD clients."""
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import tempfile
+
+from support import oracle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_OPTION_MAGIC = b"IHAVEOPT"
+_SET_META_CONTEXT, _GO, _STRUCTURED_REPLY = 10, 7, 8
+_ACK, _INFO, _META_CONTEXT = 1, 3, 4
+_BLOCK_STATUS = 7
+_PIECE = 1 << 31
+
+
+class _Client:
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+        self._socket.settimeout(30)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _receive(self, length: int) -> bytes:
+        data = b""
+        while len(data) < length:
+            piece = self._socket.recv(length - len(data))
+            assert piece, "qemu-nbd hung up"
+            data += piece
+        return data
+
+    def _option(self, option: int, payload: bytes) -> list[tuple[int, bytes]]:
+        self._socket.sendall(_OPTION_MAGIC + struct.pack(">II", option, len(payload)) + payload)
+        replies = []
+        while True:
+            _magic, _option, kind, length = struct.unpack(">QIII", self._receive(20))
+            body = self._receive(length)
+            assert kind < 1 << 31, "qemu-nbd refused option %d: %r" % (option, body)
+            if kind == _ACK:
+                return replies
+            replies.append((kind, body))
+
+    def negotiate(self, contexts: list[str]) -> tuple[int, dict[int, str]]:
+        """The size of the export, and the numbers of the contexts."""
+        greeting = self._receive(18)
+        assert greeting[:16] == b"NBDMAGIC" + _OPTION_MAGIC
+        self._socket.sendall(struct.pack(">I", 3))
+        self._option(_STRUCTURED_REPLY, b"")
+        queries = b"".join(struct.pack(">I", len(name.encode())) + name.encode() for name in contexts)
+        asked = self._option(_SET_META_CONTEXT, struct.pack(">II", 0, len(contexts)) + queries)
+        numbers = {struct.unpack(">I", body[:4])[0]: body[4:].decode() for kind, body in asked if kind == _META_CONTEXT}
+        for kind, body in self._option(_GO, struct.pack(">IH", 0, 0)):
+            if kind == _INFO and struct.unpack(">H", body[:2])[0] == 0:
+                return struct.unpack(">Q", body[2:10])[0], numbers
+        raise AssertionError("qemu-nbd did not say how large the export is")
+
+    def block_status(self, offset: int, length: int) -> dict[int, list[tuple[int, int]]]:
+        """For each context, ``(length, flags)`` of the runs from ``offset`` on."""
+        self._socket.sendall(struct.pack(">IHHQQI", 0x25609513, 0, _BLOCK_STATUS, 1, offset, length))
+        found: dict[int, list[tuple[int, int]]] = {}
+        while True:
+            _magic, flags, kind, _cookie, size = struct.unpack(">IHHQI", self._receive(20))
+            body = self._receive(size)
+            assert kind < 1 << 15, "qemu-nbd failed: %r" % body
+            if size:
+                words = struct.unpack(">%dI" % (size // 4), body)
+                found[words[0]] = list(zip(words[1::2], words[2::2]))
+            if flags & 1:
+                return found
+
+
+def oracle_ranges(path: Any, names: list[str]) -> dict[str, list[tuple[int, int]]]:
+    """The dirty ranges ``(offset, length)`` of consistent bitmaps of an image."""
+    if not names:
+        return {}
+    with tempfile.TemporaryDirectory() as directory:
+        address = os.path.join(directory, "nbd")
+        words = [word for name in names for word in ("--bitmap", name)]
+        # Not persistent: it ends when we hang up.
+        answer = oracle.run("qemu-nbd", "--fork", "--read-only", "-f", "qcow2", "-k", address, *words, str(path))
+        assert answer.code == 0, answer.stderr
+        client = _Client(address)
+        try:
+            size, numbers = client.negotiate(["qemu:dirty-bitmap:%s" % name for name in names])
+            ranges: dict[str, list[tuple[int, int]]] = {}
+            for number, context in numbers.items():
+                ranges[context[len("qemu:dirty-bitmap:") :]] = _ranges(client, size, number)
+            return ranges
+        finally:
+            client.close()
+
+
+def _ranges(client: _Client, size: int, number: int) -> list[tuple[int, int]]:
+    ranges: list[tuple[int, int]] = []
+    offset = 0
+    while offset < size:
+        for length, flags in client.block_status(offset, min(size - offset, _PIECE))[number]:
+            length = min(length, size - offset)
+            if flags & 1:
+                if ranges and sum(ranges[-1]) == offset:
+                    ranges[-1] = (ranges[-1][0], ranges[-1][1] + length)
+                else:
+                    ranges.append((offset, length))
+            offset += length
+    return ranges
