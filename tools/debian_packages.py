@@ -83,9 +83,13 @@ def backports_source(suite: str) -> str | None:
     return None
 
 
-def apt(*arguments: str) -> subprocess.CompletedProcess[str]:
+def apt(*arguments: str) -> bool:
+    """Run apt-get; whether it succeeded.  What it says is only of interest if it does not."""
     command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *arguments]
-    return subprocess.run(command, env=APT, text=True, check=False)
+    done = subprocess.run(command, env=APT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        print(done.stdout, flush=True)
+    return done.returncode == 0
 
 
 def install(packages: list[str]) -> bool:
@@ -104,7 +108,7 @@ def install(packages: list[str]) -> bool:
             (parts / "qimg-backports.sources").write_text(source, encoding="utf-8")
             os.chmod(directory, 0o755)  # apt reads sources as another user
             options = ["-o", "Dir::Etc::SourceParts=%s" % parts]
-        if apt(*options, "update").returncode and options:
+        if not apt(*options, "update") and options:
             print("The backports of this Debian cannot be reached; its own packages will have to do.", flush=True)
             options = []
             apt("update")
@@ -120,7 +124,7 @@ def install(packages: list[str]) -> bool:
                 if "~bpo" in wanted[0]:
                     # What it needs may be in backports too.
                     options += ["--target-release", "%s-backports" % suite]
-        return apt(*options, "install", "--yes", "--no-install-recommends", *packages).returncode == 0
+        return apt(*options, "install", "--yes", "--no-install-recommends", *packages)
 
 
 def main(purpose: str) -> int:
