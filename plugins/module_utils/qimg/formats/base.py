@@ -359,6 +359,11 @@ class HasBitmaps(ABC):
 
     @property
     @abstractmethod
+    def default_granularity(self) -> int:
+        """Guest bytes per bit of a new bitmap whose granularity nobody chose."""
+
+    @property
+    @abstractmethod
     def bitmaps(self) -> list[BitmapInfo]:
         """In the order of the bitmap directory."""
 

@@ -387,6 +387,10 @@ class Qcow2Image(
     def can_hold_bitmaps(self) -> bool:
         return bool(self.metadata.header.version >= 3)
 
+    @property
+    def default_granularity(self) -> int:
+        return default_granularity(self.metadata.geometry.cluster_size)
+
     def _changeable_bitmaps(self) -> BitmapDirectory:
         if not self.writable:
             raise UnsupportedOperationError("The image is open for reading only", path=self.filename)
@@ -401,7 +405,7 @@ class Qcow2Image(
                 format=self.format,
                 remedy="amend the image to compat=1.1 first",
             )
-        size = granularity if granularity is not None else default_granularity(self.metadata.geometry.cluster_size)
+        size = self.default_granularity if granularity is None else granularity
         self._changeable_bitmaps().add(name, size, enabled)
 
     def remove_bitmap(self, name: str) -> None:
