@@ -45,6 +45,17 @@ def parse_reference(name: str) -> Node:
     raise OptionError("Unknown protocol '%s'" % protocol, path=name)
 
 
+def parse_target(name: str) -> Node:
+    """The protocol node of a new image; there is no ``json:`` for what does not exist yet.
+
+    :raises OptionError: an unknown protocol
+    """
+    if name.startswith("json:"):
+        raise OptionError("Unknown protocol 'json'", path=name)
+    node: Node = parse_reference(name)["file"]
+    return node
+
+
 def _parse_json(name: str) -> Node:
     from .json_parser import JsonSyntaxError, parse_json
 
@@ -130,8 +141,11 @@ def plain_name(reference: str | Node) -> str | None:
         return None
     if protocol_of(reference) != "file":
         return reference
-    path = reference[len("file:") :]
-    # A name with a colon would be taken for a protocol the next time.
+    return shown_path(reference[len("file:") :])
+
+
+def shown_path(path: str) -> str:
+    """The path of a local file, so that it is one: with a colon, it could be taken for a protocol's name."""
     return path if protocol_of(path) is None else "./" + path
 
 

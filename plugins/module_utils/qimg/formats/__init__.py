@@ -30,6 +30,21 @@ def _qcow2() -> Format:
 _FORMATS: dict[str, Callable[[], Format]] = {"qcow2": _qcow2, "raw": _raw}
 
 
+#: Further drivers of QEMU: an image may say that its backing file is one of those.
+_OTHER_DRIVERS = (
+    "blkdebug", "blklogwrites", "blkreplay", "blkverify", "bochs", "cloop", "compress", "copy-before-write",
+    "copy-on-read", "dmg", "file", "ftp", "ftps", "gluster", "host_cdrom", "host_device", "http", "https", "io_uring",
+    "iscsi", "iser", "luks", "nbd", "nfs", "null-aio", "null-co", "nvme", "nvme-io_uring", "parallels", "preallocate",
+    "qcow", "qed", "quorum", "rbd", "replication", "snapshot-access", "ssh", "throttle", "vdi", "vhdx",
+    "virtio-blk-vfio-pci", "virtio-blk-vhost-user", "virtio-blk-vhost-vdpa", "vmdk", "vpc", "vvfat",
+)
+
+
+def is_driver(name: str) -> bool:
+    """Whether QEMU has a driver of that name, even if we have not."""
+    return name in _FORMATS or name in _OTHER_DRIVERS
+
+
 def format_names() -> list[str]:
     """The names of all formats."""
     return sorted(_FORMATS)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Opening images: storage, format, backing chain; and the files of new images."""
+"""Opening images: storage, format, backing chain."""
 from __future__ import annotations
 
 from ..errors import ImageError, LimitError, OptionError, UnsupportedOperationError
@@ -15,22 +15,21 @@ from ..references import (
     nest,
     parse_reference,
     plain_name,
-    protocol_of,
     resolve_reference,
 )
 from ..storage import locks
 from ..storage.cache import WRITEBACK, CacheMode
+from ..storage.hints import NO_HINTS, FileHints
 from ..storage.local import LocalFile
 from ..storage.protocols import PROTOCOLS, open_storage
-from ..storage.replace import NewFile
 from ..storage.scratch import ScratchFile
 from . import get_format
 from .nested import ImageStorage
+from .new_files import NewFiles
 from .probing import PROBE_BYTES, probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any, Union
 
     from ..crypto.objects import ObjectStore
@@ -110,9 +109,9 @@ class Opener:
         """
         return self.variant(rehearses=True, reuse={})
 
-    def new_files(self, path: str, sync: bool = True) -> NewFiles:
-        """The files of a new image; see :class:`NewFiles`."""
-        return NewFiles(path, sync, self.rehearses)
+    def new_files(self, path: str, sync: bool = True, hints: FileHints = NO_HINTS) -> NewFiles:
+        """The files of a new image; see :class:`~qimg.formats.new_files.NewFiles`."""
+        return NewFiles(path, sync, self.rehearses, self.cache, hints)
 
     def open_storage(self, node: Node, writable: bool, cache: CacheMode) -> Storage:
         """Open what a protocol node describes; it is not locked yet.
@@ -411,58 +410,3 @@ class Children:
             if stored_format:
                 node.setdefault("driver", stored_format)
         return self._opener._open_node(node, name, purpose, True, False, self._cache)
-
-
-class NewFiles:
-    """The files of an image that is being made: all of them get their names at the end, the main one last.
-
-    :param path: the image's own name
-    :param sync: whether the content must be on the medium before the names are taken
-    :param rehearse: only find out whether it would work; see :class:`~qimg.storage.replace.NewFile`
-    """
-
-    def __init__(self, path: str, sync: bool = True, rehearse: bool = False) -> None:
-        self._sync = sync
-        self._rehearse = rehearse
-        self._path = path
-        self._main = NewFile(path, sync, rehearse)
-        self._others: list[NewFile] = []
-
-    @property
-    def main(self) -> Storage:
-        """Where the image itself goes."""
-        return self._main.storage
-
-    def add(self, name: str, role: str) -> Storage:
-        """A further file, named as the image will name it."""
-        path = resolve_reference(self._path, name)
-        if protocol_of(path) not in (None, "file"):
-            raise OptionError("A %s must be a local file, not '%s'" % (role, name), path=self._path)
-        other = NewFile(path[len("file:") :] if path.startswith("file:") else path, self._sync, self._rehearse)
-        self._others.append(other)
-        return other.storage
-
-    def backdate(self) -> int:
-        """See :meth:`~qimg.storage.replace.NewFile.backdate`."""
-        return self._main.backdate()
-
-    def commit(self) -> None:
-        """Have all files take their names.
-
-        :raises StorageError: the old files, if any, are still there
-        """
-        for other in self._others:
-            other.commit()
-        self._main.commit()
-
-    def __enter__(self) -> NewFiles:
-        return self
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for file in (*self._others, self._main):
-            file.__exit__(exception_type, exception, traceback)

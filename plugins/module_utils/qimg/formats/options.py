@@ -32,6 +32,22 @@ class CreateOption(
     __slots__ = ()
 
 
+#: What the file beneath every format understands, if the format does not have an option of that name.
+FILE_OPTIONS = (
+    CreateOption("size", SIZE, "Virtual disk size"),
+    CreateOption("preallocation", STR, "Preallocation mode (allowed values: off, falloc, full)"),
+    CreateOption("nocow", BOOL, "Turn off copy-on-write (valid only on btrfs)"),
+    CreateOption("extent_size_hint", SIZE, "Extent size hint for the image file, 0 to disable"),
+)
+
+
+def with_file_options(options: tuple[CreateOption, ...]) -> tuple[CreateOption, ...]:
+    """The creation options of a format, then those of the file beneath it."""
+    own = tuple(option for option in options if option.creatable)
+    names = {option.name for option in own}
+    return (*own, *(option for option in FILE_OPTIONS if option.name not in names))
+
+
 def parse_value(option: CreateOption, text: str) -> Any:
     """The value of an option from its text.
 

@@ -8,11 +8,12 @@ import os
 import stat
 
 from ..errors import ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
-from ..formats import get_format
+from ..formats import get_format, is_driver
 from ..formats.opening import INFO, Opener
-from ..formats.options import check_values
-from ..references import resolve_reference
+from ..formats.options import check_values, with_file_options
+from ..references import parse_target, resolve_reference
 from ..sizes import round_up
+from ..storage.hints import DEFAULT_EXTENT_SIZE, FileHints
 from ..storage.local import LocalFile
 from ..storage.locks import CREATE
 from .plan import Plan, nothing
@@ -63,15 +64,17 @@ def resolve_options(
     :raises ImageError: the backing file cannot be opened
     """
     row = creatable(format, path)
-    names = {option.name for option in row.options if option.creatable}
-    values = check_values(tuple(option for option in row.options if option.creatable), options)
+    parse_target(path)
+    declared = with_file_options(row.options)
+    names = {option.name for option in declared}
+    values = check_values(declared, options)
     if backing_file is not None:
         if "backing_file" not in names:
             raise OptionError("Backing file not supported for file format '%s'" % format, path=path)
         values["backing_file"] = backing_file
     if backing_format is not None:
         if "backing_fmt" not in names:
-            raise OptionError("Backing format not supported for file format '%s'" % format, path=path)
+            raise OptionError("Backing file format not supported for file format '%s'" % format, path=path)
         values["backing_fmt"] = backing_format
     if size is not None:
         if "size" in values:
@@ -82,10 +85,10 @@ def resolve_options(
     if "size" not in values:
         raise OptionError("Image creation needs a size parameter", path=path, remedy="give the size")
     resolved = {}
-    for option in row.options:
+    for option in declared:
         if option.name in values:
             resolved[option.name] = values[option.name]
-        elif option.creatable and option.default is not None:
+        elif option.default is not None:
             resolved[option.name] = option.default
     return resolved
 
@@ -97,18 +100,17 @@ def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener
     if backing_file == path or _is_same_file(path, resolve_reference(path, backing_file)):
         raise OptionError("Error: Trying to create an image with the same filename as the backing file", path=path)
     backing_format = values.get("backing_fmt")
-    if backing_format is not None:
-        get_format(backing_format)
     if open_backing:
         target = resolve_reference(path, backing_file)
         # Only its size and format are of interest, whoever may be using it: as qemu-img, without locks.
-        looking = Opener(opener.policy, opener.limits, force_share=True)
+        looking = opener.variant(force_share=True)
         try:
             with looking.open(target, backing_format, INFO, backing=False) as backing:
                 values.setdefault("size", backing.size)
                 detected = backing.format
         except ImageError as error:
             error.path = path
+            error.while_opening = None
             error.hint = "Could not open backing image."
             raise
         if backing_format is None:
@@ -143,6 +145,12 @@ def creatable(format: str, path: str) -> Format:
             "Format driver '%s' does not support image creation" % format, path=path, format=format
         )
     return row
+
+
+def file_hints(options: dict[str, Any]) -> FileHints:
+    """What the creation options say to the file system."""
+    hint = options.get("extent_size_hint")
+    return FileHints(bool(options.get("nocow")), DEFAULT_EXTENT_SIZE if hint is None else hint)
 
 
 def plan_create(
@@ -197,7 +205,10 @@ def plan_create(
 
     def run(opener: Opener, _progress: Progress) -> None:
         row = creatable(format, path)
-        with opener.new_files(path, sync) as files:
+        backing_format = resolved.get("backing_fmt")
+        if backing_format is not None and not is_driver(backing_format):
+            raise OptionError("Parameter 'backing-fmt' does not accept value '%s'" % backing_format, path=path)
+        with opener.new_files(path, sync, file_hints(resolved)) as files:
             with row.create(files, path, resolved, None):
                 pass
             if is_new and existing != OVERWRITE and os.path.exists(path):

@@ -7,9 +7,12 @@ from collections import namedtuple
 
 from ..errors import ImageError
 from ..formats.base import HasSnapshots
+from ..formats.nested import ImageStorage
 from ..formats.opening import INFO, Opener
+from ..references import shown_path
 from ..sizes import round_up
 from ..storage.local import LocalFile
+from ..storage.protocols import PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +55,6 @@ class ImageInfo(
     def document(self) -> dict[str, Any]:
         """The object that ``info --output=json`` prints."""
         document: dict[str, Any] = {
-            "children": [{"name": name, "info": child.document()} for name, child in self.children],
             "virtual-size": self.virtual_size,
             "filename": self.filename,
             "format": self.format,
@@ -70,9 +72,11 @@ class ImageInfo(
         if self.snapshots:
             document["snapshots"] = [_snapshot_document(snapshot) for snapshot in self.snapshots]
         if self.format_specific is not None:
-            document["format-specific"] = {"type": self.format, "data": self.format_specific}
+            kind = "file" if self.format == "host_device" else self.format
+            document["format-specific"] = {"type": kind, "data": self.format_specific}
         if self.encrypted:
             document["encrypted"] = True
+        document["children"] = [{"name": name, "info": child.document()} for name, child in self.children]
         return document
 
 
@@ -144,6 +148,8 @@ def info_chain(
 
 def image_info(image: Image) -> ImageInfo:
     """What an open image says about itself."""
+    if image.format in PROTOCOLS:
+        return file_info(image.storage)
     return ImageInfo(
         image.filename,
         image.format,
@@ -157,15 +163,20 @@ def image_info(image: Image) -> ImageInfo:
         image.backing_format,
         image.snapshots if isinstance(image, HasSnapshots) else [],
         image.format_specific(),
-        [("file", file_info(image.storage))],
+        [("file", storage_info(image.storage))],
     )
 
 
+def storage_info(storage: Storage) -> ImageInfo:
+    """What lies beneath an image: a file, or another image."""
+    return image_info(storage.image) if isinstance(storage, ImageStorage) else file_info(storage)
+
+
 def file_info(storage: Storage) -> ImageInfo:
-    """What the storage beneath an image says about itself."""
+    """What a file, or another place for bytes, says about itself."""
     is_device = isinstance(storage, LocalFile) and storage.is_device
     return ImageInfo(
-        storage.name,
+        shown_path(storage.name),
         "host_device" if is_device else "file",
         round_up(storage.size, 512),
         storage.allocated_size,
@@ -176,6 +187,6 @@ def file_info(storage: Storage) -> ImageInfo:
         None,
         None,
         [],
-        None if is_device else {},
+        {},
         [],
     )

@@ -13,8 +13,9 @@ import secrets
 import stat
 
 from ..errors import StorageError
-from .cache import UNSAFE, WRITEBACK
-from .local import LocalFile
+from .cache import WRITEBACK, CacheMode
+from .hints import NO_HINTS, FileHints
+from .local import LocalFile, local_file, open_flags
 from .locks import CREATE
 from .scratch import ScratchFile
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .base import Storage
 
 _NEW_FILE_MODE = 0o644
+#: As many as the kernel follows.
+_MAX_LINKS = 40
 
 #: File times move in steps that are shorter than this on every file system that we know (FAT's are two seconds).
 CLOCK_STEP_NS = 2 * 1000000000
@@ -39,12 +42,23 @@ class NewFile:
     :param path: the wanted name; of a symbolic link, the file that it leads to is replaced
     :param sync: whether the content must be on the medium before the name is taken
     :param rehearse: only find out whether it would work: the file never gets its name, what is there never changes
+    :param cache: how what is written reaches the medium
+    :param hints: what the file system should know about it
     :raises StorageError: the directory does not exist or cannot be written, or ``path`` is a directory
     :raises ImageInUseError: another process uses what is at ``path``
     """
 
-    def __init__(self, path: str, sync: bool = True, rehearse: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        sync: bool = True,
+        rehearse: bool = False,
+        cache: CacheMode = WRITEBACK,
+        hints: FileHints = NO_HINTS,
+    ) -> None:
         self.path = path
+        self._cache = cache._replace(no_flush=cache.no_flush or not sync)
+        self._hints = hints
         self.storage: Storage
         self._rehearse = rehearse
         self._sync = sync
@@ -58,7 +72,7 @@ class NewFile:
         self._directory = os.path.dirname(self._target)
 
         existing = self._open_existing()
-        if existing is not None and (existing.is_device or self._has_no_name()):
+        if existing is not None and (existing.is_device or _names_a_descriptor(path)):
             self._in_place = True
             self._fd = os.dup(existing.fd)
             self.storage = ScratchFile(existing) if rehearse else existing
@@ -85,7 +99,7 @@ class NewFile:
         if stat.S_ISDIR(status.st_mode):
             raise self._cannot_create(OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
         try:
-            existing = LocalFile.open(self.path, writable=True)
+            existing = LocalFile.open(self.path, True, self._cache)
         except StorageError as error:
             if error.errno is None:
                 raise
@@ -97,23 +111,20 @@ class NewFile:
             raise
         return existing
 
-    def _has_no_name(self) -> bool:
-        return self._target.startswith("/proc/") or not os.path.exists(self._target)
-
     def _open_nameless(self) -> LocalFile:
+        flags = open_flags(self._cache) | os.O_RDWR
         try:
             try:
-                fd = os.open(self._directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, _NEW_FILE_MODE)
+                fd = os.open(self._directory, os.O_TMPFILE | flags, _NEW_FILE_MODE)
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
                     raise
                 self._temporary = self._hidden_name()
-                fd = os.open(
-                    self._temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, _NEW_FILE_MODE
-                )
+                fd = os.open(self._temporary, os.O_CREAT | os.O_EXCL | flags, _NEW_FILE_MODE)
         except OSError as error:
             raise self._cannot_create(error) from error
-        storage = LocalFile(fd, self.path, writable=True, cache=WRITEBACK if self._sync else UNSAFE)
+        self._hints.apply(fd)
+        storage = local_file(fd, self.path, True, self._cache)
         if self._replaced is not None:
             _copy_ownership(self._replaced.fd, fd)
         return storage
@@ -195,6 +206,19 @@ class NewFile:
     ) -> None:
         if not self._committed:
             self._close()
+
+
+def _names_a_descriptor(path: str) -> bool:
+    """Whether a name stands for an open descriptor (``/dev/fd/3``, ``/dev/stdout``): then it is that file which is
+    meant, and not whatever else may take its name."""
+    for _link in range(_MAX_LINKS):
+        directory = os.path.realpath(os.path.dirname(path))
+        if directory.startswith("/proc/") and directory.endswith("/fd"):
+            return True
+        if not os.path.islink(path):
+            return False
+        path = os.path.join(directory, os.readlink(path))
+    return False
 
 
 def sync_directory(directory: str) -> None:

@@ -132,6 +132,8 @@ def validate(options: dict[str, Any]) -> _Choice:
 
 def _check_exclusions(choice: _Choice, width: int) -> None:
     newer = "(use version=v3 or greater)"
+    if choice.backing_fmt and not choice.backing_file:
+        raise OptionError("Backing format cannot be used without backing file")
     if choice.extended_l2:
         if choice.version < 3:
             raise OptionError("Extended L2 entries are only supported with compatibility level 1.1 and above " + newer)

@@ -8,7 +8,7 @@ from ...limits import MAX_IMAGE_BYTES
 from ...option_text import parse_size_option
 from ...sizes import round_up
 from ..base import Format
-from ..options import SIZE, STR, CreateOption
+from ..options import SIZE, CreateOption
 from .image import RawImage
 
 TYPE_CHECKING = False
@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 
     from ...storage.base import Storage
     from ..base import Image
-    from ..opening import Children, NewFiles
+    from ..new_files import NewFiles
+    from ..opening import Children
 
-OPTIONS = (
-    CreateOption("size", SIZE, "Virtual disk size"),
-    CreateOption("preallocation", STR, "Preallocation mode (allowed values: off, falloc, full)"),
-)
+OPTIONS = (CreateOption("size", SIZE, "Virtual disk size"),)
 
 
 def open_image(storage: Storage, filename: str, node: dict[str, Any], children: Children) -> Image:
@@ -39,7 +37,9 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
     size = round_up(options["size"], 512)
     mode = options.get("preallocation") or "off"
     if mode not in ("off", "falloc", "full"):
-        raise OptionError("Parameter 'preallocation' does not accept value '%s'" % mode)
+        if mode == "metadata":
+            raise OptionError("Unsupported preallocation mode: metadata", format="raw")
+        raise OptionError("invalid parameter value: %s" % mode, format="raw")
     storage = files.main
     if size > MAX_IMAGE_BYTES:
         raise ImageError("The image size is too large for file format 'raw'", format="raw")

@@ -1,0 +1,199 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""What several commands have in common: options, sizes, lists of format options, and how images are opened."""
+from __future__ import annotations
+
+from ..errors import OptionError
+from ..formats.opening import Opener
+from ..option_text import split_option_list
+from ..policy import FOLLOW, ReferencePolicy
+from ..references import parse_option_string
+from ..sizes import SizeRangeError, SizeSyntaxError, parse_size
+from ..storage.cache import WRITEBACK, cache_mode
+from .options import Option, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..crypto.objects import ObjectStore
+    from ..formats.opening import Reference
+    from ..storage.cache import CacheMode
+    from .console import Console
+    from .options import Arguments
+
+MAX_INT64 = (1 << 63) - 1
+
+
+# Sizes and numbers
+
+
+def size_argument(what: str, minimum: int = 0, maximum: int = MAX_INT64) -> Callable[[str], int]:
+    """A converter for sizes in bytes.
+
+    :param what: how messages call the value
+    """
+
+    def convert(text: str) -> int:
+        try:
+            value = parse_size(text)
+        except SizeSyntaxError as error:
+            raise UsageError(
+                "Invalid %s specified. You may use k, M, G, T, P or E suffixes for\n"
+                "kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes." % what
+            ) from error
+        except SizeRangeError:
+            value = -1
+        if not minimum <= value <= maximum:
+            raise UsageError("Invalid %s specified. Must be between %d and %d." % (what, minimum, maximum))
+        return value
+
+    return convert
+
+
+def _output(text: str) -> str:
+    if text not in ("human", "json"):
+        raise UsageError("--output must be used with human or json as argument.")
+    return text
+
+
+def _object(text: str) -> Any:
+    from ..crypto.objects import parse_object
+
+    return parse_object(text)
+
+
+# Options
+
+FORMAT = Option("format", "f", ("format",), "FMT", "format of the image; without it, it is detected")
+IMAGE_OPTS = Option(
+    "image_opts", "", ("image-opts",), "", "FILENAME is a complete specification of the image\nand not a file name"
+)
+OBJECT = Option(
+    "objects",
+    "",
+    ("object",),
+    "OBJDEF",
+    "define an object, for instance\nsecret,id=ID,file=PATH for a password",
+    _object,
+    True,
+)
+QUIET = Option("quiet", "q", ("quiet",), "", "print errors only")
+PROGRESS = Option("progress", "p", ("progress",), "", "show progress")
+FORCE_SHARE = Option(
+    "force_share",
+    "U",
+    ("force-share",),
+    "",
+    "open the image even if others are writing to it\n(what is read may not fit together)",
+)
+OUTPUT = Option("output", "", ("output",), "human|json", "how to print the result", _output)
+#: Of an image that is written.
+CACHE = Option("cache", "t", ("cache",), "CACHE", "cache mode of the image (default: writeback)")
+#: Of an image that is read.
+SOURCE_CACHE = Option("source_cache", "T", ("cache",), "CACHE", "cache mode of the image (default: writeback)")
+FORMAT_OPTIONS = Option(
+    "options", "o", ("options",), "OPTIONS", "options of the format, as NAME=VALUE,…;\n-o help lists them", None, True
+)
+
+
+# How images are opened
+
+
+def check_format_and_image_opts(arguments: Arguments) -> None:
+    """``-f`` says nothing about a complete specification.
+
+    :raises UsageError: both were given
+    """
+    if arguments.image_opts and arguments.format is not None:
+        raise UsageError("--image-opts and --format are mutually exclusive")
+
+
+def one_filename(arguments: Arguments) -> str:
+    """The only operand.
+
+    :raises UsageError: there are none, or several
+    """
+    if len(arguments.operands) != 1:
+        raise UsageError("Expecting one image file name", True)
+    return arguments.operands[0]
+
+
+def cache_argument(
+    text: str | None, what: str = "Invalid cache option: %s", default: CacheMode = WRITEBACK
+) -> CacheMode:
+    """The cache mode of a ``-t`` or ``-T``.
+
+    :raises UsageError: there is no such mode
+    """
+    if text is None:
+        return default
+    try:
+        return cache_mode(text)
+    except OptionError as error:
+        raise UsageError(what % text) from error
+
+
+def object_store(arguments: Arguments) -> ObjectStore | None:
+    """The objects that were defined.
+
+    :raises OptionError: one of them is not valid
+    """
+    if not arguments.objects:
+        return None
+    from ..crypto.objects import ObjectStore
+
+    store = ObjectStore()
+    for definition in arguments.objects:
+        store.add(definition)
+    return store
+
+
+def opener_for(console: Console, arguments: Arguments, cache: CacheMode = WRITEBACK) -> Opener:
+    """What opens the images of a command: like qemu-img, it follows whatever an image names.
+
+    :raises OptionError: an object is not valid
+    """
+    return Opener(
+        ReferencePolicy(FOLLOW),
+        force_share=getattr(arguments, "force_share", False),
+        cache=cache,
+        secrets=object_store(arguments),
+        watcher=console,
+    )
+
+
+def reference_for(console: Console, text: str, image_opts: bool) -> Reference:
+    """What an operand names.
+
+    :raises OptionError: a specification contradicts itself
+    """
+    return parse_option_string(text, console.warning) if image_opts else text
+
+
+# -o
+
+
+def option_list(texts: tuple[str, ...]) -> str | None:
+    """All ``-o`` in one; ``None`` without any.
+
+    :raises UsageError: one of them is not a list
+    """
+    for text in texts:
+        trailing = len(text) - len(text.rstrip(","))
+        if not text or text.startswith(",") or trailing % 2:
+            raise UsageError("Invalid option list: %s" % text)
+    return ",".join(texts) if texts else None
+
+
+def wants_help(options: str | None) -> bool:
+    """Whether a list asks what the options are."""
+    return options is not None and any(name in ("help", "?") for name in options.split(","))
+
+
+def option_values(options: str | None) -> dict[str, str]:
+    """The texts of a list by name; of several, the last counts."""
+    values = dict(split_option_list(options or ""))
+    values.pop("id", None)
+    return values

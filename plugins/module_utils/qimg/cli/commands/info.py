@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""``info``: what an image says about itself."""
+from __future__ import annotations
+
+from ...operations.info import info, info_chain
+from .. import arguments as common
+from ..options import Command, Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..console import Console
+    from ..options import Arguments
+
+COMMAND = Command(
+    "info",
+    "Display information about image",
+    "FILENAME",
+    (
+        common.FORMAT,
+        common.OUTPUT,
+        Option("backing_chain", "b", ("backing-chain",), "", "tell about every image of the backing chain"),
+        common.FORCE_SHARE,
+        common.OBJECT,
+        common.IMAGE_OPTS,
+    ),
+)
+
+
+def run(console: Console, arguments: Arguments) -> int:
+    filename = common.one_filename(arguments)
+    common.check_format_and_image_opts(arguments)
+    opener = common.opener_for(console, arguments)
+    reference = common.reference_for(console, filename, arguments.image_opts)
+    if arguments.backing_chain:
+        chain = info_chain(reference, arguments.format, opener=opener)
+    else:
+        chain = [info(reference, arguments.format, opener=opener)]
+    if arguments.output == "json":
+        from ...qdict import pretty
+
+        documents = [node.document() for node in chain]
+        console.write(pretty(documents if arguments.backing_chain else documents[0]))
+    else:
+        from ..tables import info_text
+
+        console.write("\n".join(info_text(node) for node in chain))
+    return 0

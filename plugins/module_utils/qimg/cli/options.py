@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Reading command lines as GNU ``getopt_long`` does, from a table that also gives the help text.
+
+The standard library's ``getopt`` and ``argparse`` bring ``re`` and ``gettext`` with them, which takes longer to import
+than all of ``qimg info``; and neither says what is wrong in qemu-img's words.
+"""
+from __future__ import annotations
+
+import os
+from collections import namedtuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_HELP_COLUMN = 28
+
+
+class UsageError(Exception):
+    """The command line makes no sense.
+
+    :param points_to_help: whether the line that names ``--help`` follows
+    """
+
+    def __init__(self, message: str, points_to_help: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.points_to_help = points_to_help
+
+
+class HelpRequested(Exception):
+    """``--help`` was given."""
+
+
+class Option(
+    namedtuple("Option", ["name", "short", "long", "value", "help", "convert", "many"], defaults=(None, False))
+):
+    """One option of a command.
+
+    ``name``: the attribute of :class:`Arguments`; ``short``: its letter, or nothing; ``long``: its long names, the
+    first of which the help shows; ``value``: how the help calls its argument, nothing for a flag; ``convert``: makes a
+    value of the text; ``many``: every occurrence counts, the attribute is a tuple.
+    """
+
+    __slots__ = ()
+
+
+class Command(namedtuple("Command", ["name", "summary", "operands", "options", "epilog"], defaults=("",))):
+    """One command: ``summary`` in a few words, ``operands`` as the usage line shows them, and its options."""
+
+    __slots__ = ()
+
+
+class Arguments:
+    """What a command line says: an attribute per option, and ``operands``."""
+
+    operands: list[str]
+
+    def __init__(self, command: Command) -> None:
+        for option in command.options:
+            setattr(self, option.name, () if option.many else None if option.value else False)
+        self.operands = []
+
+    def __getattr__(self, name: str) -> Any:
+        # Only for type checkers: every attribute is set above.
+        raise AttributeError(name)
+
+
+def parse(command: Command, words: list[str]) -> Arguments:
+    """Read the words after the command's name.
+
+    Values are converted in their order, so that the first thing that is wrong is the one that is reported.
+
+    :raises UsageError: an unknown option, a missing or superfluous value
+    :raises HelpRequested: ``-h`` or ``--help``
+    """
+    arguments = Arguments(command)
+    for option, value in _options(command, words, arguments.operands):
+        if option.name == "help":
+            raise HelpRequested
+        converted = True if not option.value else value if option.convert is None else option.convert(value)
+        if option.many:
+            converted = (*getattr(arguments, option.name), converted)
+        setattr(arguments, option.name, converted)
+    return arguments
+
+
+HELP = Option("help", "h", ("help",), "", "display this help and exit")
+
+
+def _options(command: Command, words: list[str], operands: list[str]) -> Iterator[tuple[Option, str]]:
+    """The options in their order; everything else becomes an operand."""
+    options = (HELP, *command.options)
+    in_order = "POSIXLY_CORRECT" in os.environ
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            operands.extend(rest)
+        elif word.startswith("--"):
+            yield _long_option(options, word, rest)
+        elif word.startswith("-") and word != "-" and not _is_negative_number(word):
+            yield from _short_options(options, word, rest)
+        else:
+            operands.append(word)
+            if in_order:
+                operands.extend(rest)
+
+
+def _is_negative_number(word: str) -> bool:
+    """``-1M`` is never an option: no option is a digit."""
+    return word[1] in "0123456789."
+
+
+def _long_option(options: tuple[Option, ...], word: str, rest: Iterator[str]) -> tuple[Option, str]:
+    name, equals, value = word[2:].partition("=")
+    found = [option for option in options if name in option.long]
+    if not found:
+        found = [option for option in options if any(long.startswith(name) for long in option.long)]
+    if len(found) != 1 or (equals and not found[0].value):
+        raise UsageError("unrecognized option '%s'" % word, True)
+    if found[0].value and not equals:
+        value = _value(word, rest)
+    return found[0], value
+
+
+def _short_options(options: tuple[Option, ...], word: str, rest: Iterator[str]) -> Iterator[tuple[Option, str]]:
+    for position, letter in enumerate(word[1:], 2):
+        found = [option for option in options if option.short == letter]
+        if not found or letter == ":":
+            raise UsageError("unrecognized option '-%s'" % letter, True)
+        if found[0].value:
+            yield found[0], word[position:] or _value("-" + letter, rest)
+            return
+        yield found[0], ""
+
+
+def _value(word: str, rest: Iterator[str]) -> str:
+    for value in rest:
+        return value
+    raise UsageError("missing argument for option '%s'" % word, True)
+
+
+def command_help(program: str, command: Command) -> str:
+    """The text of ``COMMAND --help``."""
+    lines = ["%s.  Usage:" % command.summary, "", "  %s %s [OPTION]... %s" % (program, command.name, command.operands)]
+    lines += ["", "Options:"]
+    for option in (HELP, *command.options):
+        names = ["-" + option.short] if option.short else []
+        names.append("--" + option.long[0])
+        left = "  " + ", ".join(names) + (" " + option.value if option.value else "")
+        texts = option.help.split("\n")
+        if len(left) < _HELP_COLUMN:
+            left = left.ljust(_HELP_COLUMN) + texts.pop(0)
+        lines.append(left)
+        lines += [" " * _HELP_COLUMN + text for text in texts]
+    if command.epilog:
+        lines += ["", command.epilog]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,49 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a file system should know about a new image file.  File systems that do not care ignore it."""
+from __future__ import annotations
+
+import fcntl
+import struct
+from collections import namedtuple
+
+#: As QEMU: the smallest piece that XFS allocates for an image, against fragmentation.
+DEFAULT_EXTENT_SIZE = 1 << 20
+
+# <linux/fs.h>
+_FS_IOC_GETFLAGS = 0x80086601
+_FS_IOC_SETFLAGS = 0x40086602
+_FS_IOC_FSGETXATTR = 0x801C581F
+_FS_IOC_FSSETXATTR = 0x401C5820
+_FS_NOCOW_FL = 0x00800000
+_FS_XFLAG_EXTSIZE = 0x00000800
+#: struct fsxattr: fsx_xflags, fsx_extsize, fsx_nextents, fsx_projid, fsx_cowextsize, padding.
+_FSXATTR = struct.Struct("=IIIII8s")
+
+
+class FileHints(namedtuple("FileHints", ["nocow", "extent_size"], defaults=(False, DEFAULT_EXTENT_SIZE))):
+    """``nocow``: no copy-on-write (btrfs); ``extent_size``: bytes that are allocated together (XFS), 0: no matter."""
+
+    __slots__ = ()
+
+    def apply(self, fd: int) -> None:
+        """Tell the file system, as long as the file is empty."""
+        try:
+            if self.nocow:
+                flags = bytearray(struct.calcsize("l"))
+                fcntl.ioctl(fd, _FS_IOC_GETFLAGS, flags)
+                wanted = struct.unpack("l", flags)[0] | _FS_NOCOW_FL
+                fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", wanted))
+            if self.extent_size:
+                attributes = bytearray(_FSXATTR.size)
+                fcntl.ioctl(fd, _FS_IOC_FSGETXATTR, attributes)
+                xflags, _extsize, *rest = _FSXATTR.unpack(attributes)
+                fcntl.ioctl(
+                    fd, _FS_IOC_FSSETXATTR, _FSXATTR.pack(xflags | _FS_XFLAG_EXTSIZE, self.extent_size, *rest)
+                )
+        except OSError:
+            # They make later work faster; nothing depends on them.
+            return
+
+
+NO_HINTS = FileHints()
