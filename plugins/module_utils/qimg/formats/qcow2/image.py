@@ -42,7 +42,7 @@ from .layout import (
     corrupt,
 )
 from .metadata import Metadata
-from .reading import table_runs
+from .reading import TableReader
 from .snapshots import Snapshot
 from .table_runs import equal_run_end
 from .writing import Writer
@@ -169,10 +169,10 @@ class Qcow2Image(
     def runs(self, offset: int, length: int) -> Iterator[Run]:
         mapping = self.metadata.mapping
         span = self.metadata.geometry.l2_span
-        has_data_file = self.metadata.has_data_file
-        data_storage = self.data_storage
+        reader = TableReader(
+            self.metadata.geometry, self.data_storage, self.metadata.has_data_file, self.storage.name
+        )
         is_sparse = self._is_sparse
-        new = tuple.__new__
         end = offset + length
         while offset < end:
             l1_index = offset // span
@@ -188,15 +188,15 @@ class Qcow2Image(
                 continue
             base = l1_index * span
             stop = min(end, base + span)
-            for start, run_length, kind, host in table_runs(
-                table.entries, self.metadata.geometry, offset - base, stop - base, has_data_file, self.storage.name
-            ):
-                if host is None:
-                    yield new(Run, (base + start, run_length, kind, None, None))
-                elif is_sparse and kind == DATA:
-                    yield from self._sparse_runs(base + start, run_length, host)
-                else:
-                    yield new(Run, (base + start, run_length, kind, data_storage, host))
+            runs = reader.runs(table.entries, base, offset, stop)
+            if is_sparse:
+                for run in runs:
+                    if run.kind == DATA:
+                        yield from self._sparse_runs(run.start, run.length, run.offset)
+                    else:
+                        yield run
+            else:
+                yield from runs
             offset = stop
 
     def _sparse_runs(self, start: int, length: int, host: int) -> Iterator[Run]:
