@@ -6,7 +6,8 @@
 
     ImageError                     the root: catch this one
     ├── StorageError               the operating system refused (carries its errno)
-    │   └── ImageInUseError        another process holds a conflicting lock
+    │   ├── ImageInUseError        another process holds a conflicting lock
+    │   └── StorageLostError       a remote storage is gone for good
     ├── FormatError                the bytes are not what they should be
     │   ├── NotThisFormatError     the file is not an image of the wanted format
     │   ├── CorruptImageError      the image contradicts itself
@@ -92,6 +93,10 @@ class StorageError(ImageError):
 
 class ImageInUseError(StorageError):
     """Another process uses the image in a way that excludes ours (QEMU's own locks)."""
+
+
+class StorageLostError(StorageError):
+    """The connection to a remote storage is broken: nothing more can be read or written, whatever the offset."""
 
 
 class FormatError(ImageError):

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
     Buffer = Union[bytes, bytearray, memoryview]
 
+# What a storage knows about a run of bytes (see :meth:`Storage.extents`).
+HOLE = 0  #: reads as zeroes, no space behind it
+DATA = 1  #: bytes
+ALLOCATED_ZERO = 2  #: reads as zeroes, though there is space behind it
+UNALLOCATED = 3  #: no space behind it, but what it reads as is not known
+
 #: Preallocation modes of a file.
 OFF, FALLOC, FULL = "off", "falloc", "full"
 
@@ -34,6 +40,8 @@ class Storage(ABC):
     is_device: bool = False
     #: Offsets, lengths and buffers that the fastest path wants to be multiples of this many bytes.
     alignment: int = 1
+    #: Whether its size is somebody else's business (a device, an export): :meth:`truncate` cannot change it.
+    has_fixed_size: bool = False
 
     @property
     @abstractmethod
@@ -63,7 +71,10 @@ class Storage(ABC):
 
     @abstractmethod
     def truncate(self, size: int) -> None:
-        """Make the storage ``size`` bytes long; new bytes are zero."""
+        """Make the storage ``size`` bytes long; new bytes are zero.
+
+        One whose size is fixed must have at least as many, and stays as it is.
+        """
 
     @abstractmethod
     def lock(self, intent: LockIntent) -> None:
@@ -93,6 +104,13 @@ class Storage(ABC):
             self.write(offset, memoryview(ZEROS)[:piece])
             offset += piece
 
+    def zero_quickly(self, offset: int, length: int) -> bool:
+        """Make a range read as zeroes if that takes less time than writing it would.
+
+        :returns: ``False`` when it does not; then nothing is known about the range
+        """
+        return False
+
     def discard(self, offset: int, length: int) -> None:
         """Say that the content of a range no longer matters.  Doing nothing is right."""
 
@@ -101,10 +119,13 @@ class Storage(ABC):
         if mode != OFF:
             self.write_zeroes(offset, length, deallocate=False)
 
-    def extents(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
-        """``(start, length, is_data)`` runs that cover the range in order; ``False``: known to read as zeroes."""
+    def extents(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """``(start, length, kind)`` runs that cover the range in order; the kinds are constants of this module.
+
+        ``HOLE`` is the only kind that is false.
+        """
         if length:
-            yield offset, length, True
+            yield offset, length, DATA
 
     def copy_from(self, source: Storage, source_offset: int, offset: int, length: int) -> bool:
         """Copy a range of another storage inside the kernel.
