@@ -1,0 +1,138 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Opening exports."""
+from __future__ import annotations
+
+import threading
+from collections import namedtuple
+
+from ...errors import OptionError
+from ...option_text import parse_boolean
+from ...references import first_key
+from .address import take_address
+from .connection import Connection
+from .dialing import dial
+from .negotiation import negotiate
+from .storage import NbdStorage
+from .tls import DEFAULT_USERNAME, PskCredentials, TlsCredentials, X509Credentials
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from .address import NbdAddress
+
+
+class Timeouts(namedtuple("Timeouts", ["connect", "handshake", "silence"])):
+    """Seconds: for one attempt to reach the server, for the whole handshake, and without a sign of life while the
+    server owes an answer."""
+
+    __slots__ = ()
+
+
+#: A server may need long to flush what it holds; a host that is gone is noticed by the system's keepalive long before.
+DEFAULT_TIMEOUTS = Timeouts(30.0, 30.0, 3600.0)
+
+
+class NbdClient:
+    """Opens exports.  All who open the same export share a connection, and it is kept for whoever opens it next.
+
+    A server may serve one client only, or end with its first client, while an operation looks at an image, closes it
+    and opens it again to change it.
+
+    :param credentials: TLS credentials by the ids that nodes name
+    """
+
+    def __init__(
+        self, credentials: Mapping[str, object] | None = None, timeouts: Timeouts = DEFAULT_TIMEOUTS
+    ) -> None:
+        self._credentials = credentials or {}
+        self._timeouts = timeouts
+        self._guard = threading.Lock()
+        self._connections: dict[NbdAddress, Connection] = {}
+        #: How many storages use each connection.
+        self._users: dict[NbdAddress, int] = {}
+
+    def open(self, options: dict[str, Any], writable: bool) -> NbdStorage:
+        """Open an export.
+
+        :param options: of the node, ``driver`` aside
+        :raises OptionError: an option is missing, wrong or unknown
+        :raises StorageError: there is no such export, or it may not be written
+        """
+        options = dict(options)
+        address = take_address(options)
+        with self._guard:
+            connection = self._connected(address)
+            if options:
+                raise OptionError(
+                    "Block protocol 'nbd' doesn't support the option '%s'" % first_key(options), path=address.name
+                )
+            storage = NbdStorage(connection, address.name, writable, lambda: self._release(address, connection))
+            self._users[address] = self._users.get(address, 0) + 1
+            return storage
+
+    def _connected(self, address: NbdAddress) -> Connection:
+        connection = self._connections.get(address)
+        if connection is not None:
+            if connection.is_usable:
+                return connection
+            self._forget(address)
+        # A server with room for one client only must not wait for the end of a connection that nobody uses.
+        for other in list(self._connections):
+            if other.server == address.server and not self._users.get(other):
+                self._forget(other)
+        connection = self._connect(address)
+        self._connections[address] = connection
+        return connection
+
+    def _release(self, address: NbdAddress, connection: Connection) -> None:
+        """One storage less uses a connection."""
+        with self._guard:
+            if self._connections.get(address) is not connection:
+                return
+            self._users[address] -= 1
+            if not self._users[address] and not connection.is_usable:
+                self._forget(address)
+
+    def _forget(self, address: NbdAddress) -> None:
+        self._users.pop(address, None)
+        self._connections.pop(address).close()
+
+    def close(self) -> None:
+        """Let go of all connections; what is still open can no longer be used."""
+        with self._guard:
+            for address in list(self._connections):
+                self._forget(address)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _connect(self, address: NbdAddress) -> Connection:
+        credentials = self._credentials_of(address)
+        plain = dial(address, self._timeouts.connect)
+        try:
+            wire, export = negotiate(plain, address, credentials, self._timeouts.handshake)
+        except BaseException:
+            plain.close()
+            raise
+        return Connection(wire, export, address.name, self._timeouts.silence)
+
+    def _credentials_of(self, address: NbdAddress) -> TlsCredentials | None:
+        if address.tls_credentials is None:
+            return None if address.tls is None else _uri_credentials(dict(address.tls))
+        found = self._credentials.get(address.tls_credentials)
+        if found is None:
+            raise OptionError("No TLS credentials with id '%s'" % address.tls_credentials, path=address.name)
+        if not isinstance(found, TlsCredentials):
+            raise OptionError("Object with id '%s' is not TLS credentials" % address.tls_credentials, path=address.name)
+        return found
+
+
+def _uri_credentials(options: dict[str, str]) -> TlsCredentials:
+    """The credentials of an ``nbds://`` name."""
+    key_file = options.get("psk-file")
+    if key_file is not None:
+        return PskCredentials(key_file, options.get("username", DEFAULT_USERNAME))
+    return X509Credentials(options.get("dir"), parse_boolean("tls-verify-peer", options.get("verify-peer", True)))
