@@ -84,13 +84,13 @@ class RepairPlan(Plan):
 
 
 def plan_repair(
-    reference: Reference, repair: str, format: str | None = None, opener: Opener | None = None
+    reference: Reference, repair: str | None, format: str | None = None, opener: Opener | None = None
 ) -> RepairPlan:
     """Plan to repair an image; an empty plan if nothing would be changed.
 
     What the repair would do is found by doing it in memory.
 
-    :param repair: ``leaks`` or ``all``
+    :param repair: ``leaks``, ``all``, or ``None`` to repair nothing
     :raises UnsupportedOperationError: the format has no checks, or cannot be repaired
     :raises ImageError: the image cannot be opened, or is too broken to be checked
     """
@@ -100,7 +100,7 @@ def plan_repair(
         marks = _marks(_checkable(image, repair))
         path = image.filename
     left, marks_left = found, marks
-    if marks or not found.clean:
+    if repair is not None and (marks or not found.clean):
         with opener.variant(force_share=False).rehearsing().open(reference, format, CHECK, writable=True) as image:
             left = _check_image(image, repair, None)
             marks_left = _marks(_checkable(image, repair))

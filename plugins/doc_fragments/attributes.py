@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the modules can do."""
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # What is the same for all modules.
+    DOCUMENTATION = r"""
+options: {}
+attributes:
+  platform:
+    description: Target operating systems.
+    platforms: Linux
+    support: full
+  async:
+    description: Supports being used with the C(async) keyword.
+    support: partial
+    details:
+      - The facts in the result of M(ansible.builtin.async_status) take the place of those of all other images.
+        The other return values are not affected.
+  action_group:
+    description: Use C(group/qimg.disk.qimg) in C(module_defaults) to set defaults for all modules of this collection.
+    support: full
+    membership:
+      - qimg.disk.qimg
+      - qimg.disk.all
+"""
+
+    # For modules that change images.
+    CHANGES = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    support: full
+    details:
+      - The change is planned in the same way, and rehearsed in memory, so that its errors show too.
+        What depends on free space on the host is not foreseen.
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff
+      mode.
+    support: full
+  idempotent:
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+      - This assumes that the system controlled or queried by the module has not changed in a relevant way.
+    support: full
+"""
+
+    # For modules that only look.
+    READS = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    support: full
+    details:
+      - This action does not modify state.
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff
+      mode.
+    support: N/A
+    details:
+      - This action does not modify state.
+  idempotent:
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+      - This assumes that the system controlled or queried by the module has not changed in a relevant way.
+    support: full
+    details:
+      - This action does not modify state.
+"""

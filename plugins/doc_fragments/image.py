@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Options that the modules share."""
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # What an image may make a module open, and whose images it may look at.
+    DOCUMENTATION = r"""
+options:
+  reference_policy:
+    description:
+      - Which other files an image may make the module open.
+        An image can name a backing file or a data file, and whoever wrote the image chose these names.
+      - Files that you name yourself in an option are never asked about.
+      - V(same_directory) allows files in or below the directory of the image that names them, or one of
+        O(trusted_dirs), after symbolic links have been followed.
+      - V(follow) allows everything, as C(qemu-img) does.
+      - V(deny) allows nothing.
+    type: str
+    choices:
+      - follow
+      - same_directory
+      - deny
+    default: same_directory
+  trusted_dirs:
+    description:
+      - Further directories whose files may be opened under O(reference_policy=same_directory).
+    type: list
+    elements: path
+    default: []
+  force_share:
+    description:
+      - Look at images although a running virtual machine, or somebody else, is writing to them.
+      - What is read from such an image can be out of date or contradict itself.
+        The check of an image in use can find errors that are none.
+      - An image in use is never changed, whatever this says.
+        With it, a task that has nothing to change succeeds while a virtual machine is using the image.
+    type: bool
+    default: false
+"""
+
+    # What to find out about an image.
+    GATHER = r"""
+options:
+  gather:
+    description:
+      - What to find out about the image, for the return values of the same names and for
+        C(ansible_facts.qimg_images).
+      - V(info) reads the image's header, V(map) its tables, V(check) reads all of its metadata.
+      - The facts are not touched if this is empty.
+    type: list
+    elements: str
+    choices:
+      - info
+      - map
+      - check
+    default:
+      - info
+      - map
+      - check
+  map_limit:
+    description:
+      - The number of extents after which RV(map) is cut off.
+      - V(0) means no limit.
+    type: int
+    default: 1000
+"""
+
+    # The image that a module changes.
+    PATH = r"""
+options:
+  path:
+    description:
+      - The image.
+    type: path
+    required: true
+  format:
+    description:
+      - The format of the image, for instance V(qcow2) or V(raw).
+      - The default is to find out.
+        Say V(raw) for raw images, because the guest of such an image can write whatever it wants to its beginning.
+    type: str
+"""

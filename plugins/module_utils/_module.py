@@ -1,0 +1,223 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the modules share: a module is its documentation, its options, and a function that plans what it does."""
+from __future__ import annotations
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .qimg.errors import ImageError, ImageInUseError, OptionError, UnsupportedOperationError
+from .qimg.formats.opening import Opener
+from .qimg.operations.check import check
+from .qimg.operations.info import info
+from .qimg.operations.map import extent_document, map_image
+from .qimg.policy import MODES, SAME_DIRECTORY, ReferencePolicy
+from .qimg.references import protocol_of, resolve_reference
+from .qimg.sizes import parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .qimg.operations.plan import Plan
+
+    Documents = dict[str, Any]
+    Planner = Callable[["ImageModule", Opener], Plan]
+    Describer = Callable[["ImageModule", Plan, Any], Documents]
+    Look = Callable[["ReadingModule", Opener], Documents]
+
+FACT = "qimg_images"
+
+READING = {
+    "reference_policy": {"type": "str", "choices": list(MODES), "default": SAME_DIRECTORY},
+    "trusted_dirs": {"type": "list", "elements": "path", "default": []},
+    "force_share": {"type": "bool", "default": False},
+}
+GATHERING = {
+    "gather": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["info", "map", "check"],
+        "default": ["info", "map", "check"],
+    },
+    "map_limit": {"type": "int", "default": 1000},
+}
+IMAGE = {"path": {"type": "path", "required": True}, "format": {"type": "str"}}
+
+
+class ReadingModule(AnsibleModule):
+    """A module of this collection.
+
+    :param options: its own options; those of the fragment ``image`` are added
+    :param rules: what else AnsibleModule takes
+    """
+
+    def __init__(self, options: dict[str, Any], **rules: Any) -> None:
+        super().__init__(argument_spec={**READING, **options}, supports_check_mode=True, **rules)
+
+    def image_name(self) -> str:
+        """The image that is asked about."""
+        return absolute(self.params["path"])
+
+    def size(self, option: str) -> int | None:
+        """A size in bytes, from a number or a text such as ``10G``.
+
+        :raises OptionError: it is none
+        """
+        value = self.params[option]
+        if value is None:
+            return None
+        try:
+            if isinstance(value, (bool, float)):
+                raise OptionError("'%s' is not a size" % value)
+            return parse_size(str(value))
+        except OptionError as error:
+            raise OptionError(
+                "%s: %s" % (option, error.reason), remedy="give a number of bytes, or a text such as 512M or 10G"
+            ) from error
+
+    def opener(self, force_share: bool = False) -> Opener:
+        """Opens images as the user's options allow it, including those that he named himself."""
+        files = [absolute(name) for name in self.params.get("source") or []]
+        if self.params.get("base"):
+            files.append(absolute(self.params["base"]))
+        if self.params.get("backing_file"):
+            files.append(resolve_reference(self.image_name(), self.params["backing_file"]))
+        policy = ReferencePolicy(
+            self.params["reference_policy"], tuple(self.params["trusted_dirs"]), trusted_files=tuple(files)
+        )
+        return Opener(policy, force_share=force_share)
+
+    def report(self, look: Look) -> None:
+        """Exit with what ``look`` returns; nothing is changed."""
+        try:
+            result = look(self, self.opener(self.params["force_share"]))
+        except (ImageError, OSError) as error:
+            self.fail(error, {"changed": False})
+        self.exit_json(changed=False, **printable(result))
+
+    def fail(self, error: ImageError | OSError, result: Documents) -> None:
+        """Exit with an error in one sentence, its parts, and what was done before it."""
+        if isinstance(error, OSError):
+            self.fail_json(msg=printable(str(error)), **printable(result))
+        if error.path is None and isinstance(self.params["path"], str):
+            error.path = self.image_name()
+        if isinstance(error, ImageInUseError) and not self.params["force_share"]:
+            error.remedy = "%s; with force_share it can be looked at all the same" % error.remedy
+        self.fail_json(msg=printable(str(error)), **printable({**result, **error.details()}))
+
+
+class ImageModule(ReadingModule):
+    """A module that also says what it finds out about the image; see ``GATHER`` of the fragment ``image``."""
+
+    def __init__(self, options: dict[str, Any], **rules: Any) -> None:
+        super().__init__({**GATHERING, **options}, **rules)
+
+    def change(self, planner: Planner, describe: Describer | None = None) -> None:
+        """Have a change planned, make it (or rehearse it, in check mode), and exit.
+
+        :param planner: plans the change; gets the module and what to open images with
+        :param describe: further return values, from the module, the plan and what it returned; ``failure`` among them
+            is a sentence with which the task fails in spite of them
+        """
+        result: Documents = {"changed": False}
+        try:
+            plan = self._plan(planner)
+            outcome = plan.rehearse() if self.check_mode else plan.apply()
+            path = self.image_name()
+            result = {"changed": plan.changed, "path": path, "actions": plan.actions}
+            if self._diff:
+                result["diff"] = difference(plan)
+            described = describe(self, plan, outcome) if describe is not None else {}
+            failure = described.pop("failure", None)
+            result.update(described)
+            found = self.documents(path, self.params.get("format"), described) if is_there(path) else self.nothing()
+            result.update(found)
+            result.update(self.facts({path: result}))
+        except (ImageError, OSError) as error:
+            self.fail(error, result)
+        if failure is not None:
+            self.fail_json(msg=printable(failure), **printable(result))
+        self.exit_json(**printable(result))
+
+    def _plan(self, planner: Planner) -> Plan:
+        plan = planner(self, self.opener(self.params["force_share"]))
+        if plan.changed and self.params["force_share"]:
+            # Looking at an image in use was allowed, changing it is not.
+            plan = planner(self, self.opener())
+        return plan
+
+    def documents(self, path: str, format: str | None, known: Documents | None = None) -> Documents:
+        """What the user wants to know about an image.
+
+        :param known: what need not be found out again
+        """
+        gather = [name for name in self.params["gather"] if name not in (known or {})]
+        documents: Documents = {}
+        opener = self.opener(self.params["force_share"])
+        if "info" in gather:
+            documents["info"] = info(path, format, opener=opener).document()
+        if "map" in gather:
+            limit = self.params["map_limit"]
+            extents = map_image(path, format, limit=limit + 1 if limit else None, opener=opener)
+            documents["map_truncated"] = 0 < limit < len(extents)
+            documents["map"] = [extent_document(extent) for extent in extents[: limit or None]]
+        if "check" in gather:
+            try:
+                documents["check"] = check(path, format, opener=opener).document()
+            except UnsupportedOperationError:
+                documents["check"] = None
+        return documents
+
+    def nothing(self) -> Documents:
+        """The same about an image that is not there."""
+        return {name: False if name == "map_truncated" else None for name in _keys(self.params["gather"])}
+
+    def facts(self, images: dict[str, Documents]) -> Documents:
+        """The same documents as facts, by the images' paths; ``None`` for an image that is not there."""
+        wanted = self.params["gather"]
+        if not wanted:
+            return {}
+        facts: Documents = {}
+        for path, documents in images.items():
+            facts[path] = {name: documents[name] for name in _keys(wanted)} if is_there(path) else None
+        return {"ansible_facts": {FACT: facts}}
+
+
+def _keys(gather: list[str]) -> list[str]:
+    """The keys of what is gathered."""
+    return [*gather, "map_truncated"] if "map" in gather else gather
+
+
+def absolute(name: str) -> str:
+    """The name of an image as facts have it: paths are absolute, what begins with a protocol is as it is."""
+    return name if protocol_of(name) is not None else os.path.abspath(name)
+
+
+def is_there(name: str) -> bool:
+    """Whether there is anything of that name; of what is not a local file, only opening it tells."""
+    return protocol_of(name) is not None or os.path.exists(name)
+
+
+def difference(plan: Plan) -> Documents:
+    """What ``--diff`` shows."""
+    return {
+        "before_header": plan.path,
+        "after_header": plan.path,
+        "before": printable(plan.before),
+        "after": printable(plan.after),
+    }
+
+
+def printable(value: Any) -> Any:
+    """File names need not be text: what is not, Ansible could neither send nor show."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {printable(key): printable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [printable(item) for item in value]
+    return value

@@ -1,0 +1,163 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Merge an overlay into an image below it."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: qimg_commit
+short_description: Write what an overlay holds into its backing file
+version_added: 0.1.0
+description:
+  - Writes what an image (and those between) holds into an image of its backing chain, which grows if it has to.
+  - B(All other images that have this backing file read differently after that.)
+  - The image is emptied afterwards, unless it shall be kept. There is nothing to do if it holds nothing, or is kept and
+    all that it holds is in the backing file already.
+author:
+  - qimg contributors (!UNKNOWN)
+extends_documentation_fragment:
+  - qimg.disk.attributes
+  - qimg.disk.attributes.changes
+  - qimg.disk.image.path
+  - qimg.disk.image
+  - qimg.disk.image.gather
+options:
+  base:
+    description:
+      - The image of the backing chain to write into. The image O(path) is not emptied then.
+      - The default is the backing file of O(path).
+    type: path
+  keep:
+    description:
+      - Do not empty the image.
+    type: bool
+    default: false
+  rate_limit:
+    description:
+      - Copy so many bytes per second at the most, as a number or as a text such as V(50M).
+    type: raw
+seealso:
+  - module: qimg.disk.qimg_rebase
+"""
+
+EXAMPLES = r"""
+- name: Write the changes of a test back to the disk
+  qimg.disk.qimg_commit:
+    path: /var/lib/libvirt/images/web1-test.qcow2
+
+- name: Merge two layers into the golden image
+  qimg.disk.qimg_commit:
+    path: /srv/images/layer2.qcow2
+    base: /srv/images/golden.qcow2
+"""
+
+RETURN = r"""
+path:
+  description: The image, by its absolute path.
+  returned: always
+  type: str
+  sample: /var/lib/libvirt/images/web1.qcow2
+actions:
+  description: What was done, or in check mode would be done; one sentence each.
+  returned: always
+  type: list
+  elements: str
+  sample: ["write the content of '/srv/images/layer2.qcow2' into '/srv/images/golden.qcow2'"]
+info:
+  description:
+    - What the image says about itself, in the words of C(qemu-img info --output=json).
+    - In check mode this is the image as it is now. V(null) if there is none.
+  returned: O(gather) has V(info)
+  type: dict
+  sample:
+    children: []
+    virtual-size: 10737418240
+    filename: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
+    cluster-size: 65536
+    actual-size: 200704
+    dirty-flag: false
+map:
+  description:
+    - Which parts of the guest disk hold data and where, in the words of C(qemu-img map --output=json).
+    - It ends after O(map_limit) extents.
+  returned: O(gather) has V(map)
+  type: list
+  elements: dict
+  sample:
+    - start: 0
+      length: 10737418240
+      depth: 0
+      present: false
+      zero: true
+      data: false
+      compressed: false
+map_truncated:
+  description: Whether the image has more extents than RV(map).
+  returned: O(gather) has V(map)
+  type: bool
+  sample: false
+check:
+  description:
+    - What a check of the image's metadata finds, in the words of C(qemu-img check --output=json).
+    - V(null) if the format cannot be checked.
+  returned: O(gather) has V(check)
+  type: dict
+  sample:
+    filename: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
+    check-errors: 0
+    image-end-offset: 262144
+    total-clusters: 163840
+ansible_facts:
+  description: The same documents for every image of the host that was looked at, added to those of earlier tasks.
+  returned: O(gather) is not empty
+  type: dict
+  contains:
+    qimg_images:
+      description:
+        - The documents by the images' absolute paths; an image that is gone has none.
+        - Use them as C(ansible_facts.qimg_images[path].info).
+      returned: always
+      type: dict
+      sample:
+        /var/lib/libvirt/images/web1.qcow2:
+          info: {virtual-size: 10737418240, format: qcow2}
+          map: []
+          map_truncated: false
+          check: {check-errors: 0}
+"""
+
+from ansible_collections.qimg.disk.plugins.module_utils._module import IMAGE, ImageModule, absolute
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.commit import plan_commit
+
+
+def plan(module, opener):
+    options = module.params
+    base = options["base"]
+    return plan_commit(
+        module.image_name(),
+        options["format"],
+        None if base is None else absolute(base),
+        options["keep"],
+        module.size("rate_limit") or 0,
+        unless_same=True,
+        opener=opener,
+    )
+
+
+def main():
+    module = ImageModule(
+        {
+            **IMAGE,
+            "base": {"type": "path"},
+            "keep": {"type": "bool", "default": False},
+            "rate_limit": {"type": "raw"},
+        }
+    )
+    module.change(plan)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Copy a guest disk into an image of its own."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: qimg_convert
+short_description: Copy virtual disks from one image format to another
+version_added: 0.1.0
+description:
+  - Makes an image with the content of another image, or of several ones behind each other, or of a snapshot.
+  - What is zero or unused in the source takes no space in the new image.
+  - The new image appears under its name only when it is complete.
+  - An image that is there already is left alone by default, because after the first run it may be the disk of a virtual
+    machine. See O(replace).
+author:
+  - qimg contributors (!UNKNOWN)
+extends_documentation_fragment:
+  - qimg.disk.attributes
+  - qimg.disk.attributes.changes
+  - qimg.disk.image
+  - qimg.disk.image.gather
+options:
+  path:
+    description:
+      - The new image.
+    type: path
+    required: true
+    aliases:
+      - dest
+  format:
+    description:
+      - The format of the new image, for instance V(qcow2) or V(raw).
+    type: str
+    required: true
+  source:
+    description:
+      - The image to copy.
+      - If there are several, their guest disks are put one behind another.
+    type: list
+    elements: path
+    required: true
+    aliases:
+      - src
+  source_format:
+    description:
+      - The format of O(source).
+      - The default is to find out.
+        Say V(raw) for raw images, because the guest of such an image can write whatever it wants to its beginning.
+    type: str
+  snapshot:
+    description:
+      - Copy the guest disk as it was in this snapshot of O(source), named by its id or its name.
+    type: str
+  backing_file:
+    description:
+      - The image that the new one shall have as its backing file, by the name that it shall store.
+      - Only what the uppermost image of O(source) holds itself is copied then.
+        You have to know that O(backing_file) has the content of the rest.
+    type: str
+  backing_format:
+    description:
+      - The format of O(backing_file).
+    type: str
+  options:
+    description:
+      - Creation options of the format, as C(qemu-img convert -o) has them.
+      - Quote values of C(compat) such as V("0.10"), which are no numbers.
+    type: dict
+    default: {}
+  compress:
+    description:
+      - Store the data compressed.
+    type: bool
+    default: false
+  rate_limit:
+    description:
+      - Copy so many bytes per second at the most, as a number or as a text such as V(50M).
+    type: raw
+  replace:
+    description:
+      - What to do about an image that is there already.
+      - V(never) accepts every image in O(format); RV(matches_source) says whether it has the source's content.
+        A file that is no such image is an error.
+      - V(if_different) replaces it if its guest disk does not have the size and the content of the source.
+        They are compared up to the first difference, and not at all if neither side has been written to since they were
+        found to be the same. B(What a virtual machine has written to it since is lost.)
+      - V(always) replaces it in every run. B(All data in it is lost.)
+    type: str
+    choices:
+      - never
+      - if_different
+      - always
+    default: never
+notes:
+  - That neither side has been written to is known from the files' identities, lengths, and modification and status
+    change times, in nanoseconds, which are kept in C(/var/lib/qimg) (of a user who is not root, in
+    C($XDG_STATE_HOME/qimg)). New images get a modification time two seconds back, so that every later write shows.
+seealso:
+  - module: qimg.disk.qimg_create
+  - module: qimg.disk.qimg_compare
+"""
+
+EXAMPLES = r"""
+- name: Make a disk for a virtual machine from a cloud image, once
+  qimg.disk.qimg_convert:
+    source: /srv/images/debian-12.raw
+    source_format: raw
+    path: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
+
+- name: Keep a compressed copy of the golden image up to date
+  qimg.disk.qimg_convert:
+    source: /srv/images/golden.qcow2
+    path: /srv/export/golden.qcow2
+    format: qcow2
+    compress: true
+    replace: if_different
+    options:
+      cluster_size: 1M
+
+- name: Save the state of a disk at a snapshot
+  qimg.disk.qimg_convert:
+    source: /var/lib/libvirt/images/db.qcow2
+    snapshot: before-upgrade
+    path: /backup/db-before-upgrade.raw
+    format: raw
+"""
+
+RETURN = r"""
+path:
+  description: The image, by its absolute path.
+  returned: always
+  type: str
+  sample: /var/lib/libvirt/images/web1.qcow2
+actions:
+  description: What was done, or in check mode would be done; one sentence each.
+  returned: always
+  type: list
+  elements: str
+  sample: [convert '/srv/images/debian-12.raw' to a qcow2 image]
+matches_source:
+  description:
+    - Whether the image's guest disk has the size and the content of the source.
+    - V(null) if that could not be found out; RV(difference) says why.
+    - In check mode, this is about the image as it is now.
+  returned: always
+  type: bool
+  sample: true
+difference:
+  description: Why the image does not match the source, or why nobody knows.
+  returned: RV(matches_source) is not V(true)
+  type: str
+  sample: its content differs from the source's at offset 1048576
+info:
+  description:
+    - What the image says about itself, in the words of C(qemu-img info --output=json).
+    - In check mode this is the image as it is now. V(null) if there is none.
+  returned: O(gather) has V(info)
+  type: dict
+  sample:
+    children: []
+    virtual-size: 10737418240
+    filename: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
+    cluster-size: 65536
+    actual-size: 200704
+    dirty-flag: false
+map:
+  description:
+    - Which parts of the guest disk hold data and where, in the words of C(qemu-img map --output=json).
+    - It ends after O(map_limit) extents.
+  returned: O(gather) has V(map)
+  type: list
+  elements: dict
+  sample:
+    - start: 0
+      length: 10737418240
+      depth: 0
+      present: false
+      zero: true
+      data: false
+      compressed: false
+map_truncated:
+  description: Whether the image has more extents than RV(map).
+  returned: O(gather) has V(map)
+  type: bool
+  sample: false
+check:
+  description:
+    - What a check of the image's metadata finds, in the words of C(qemu-img check --output=json).
+    - V(null) if the format cannot be checked.
+  returned: O(gather) has V(check)
+  type: dict
+  sample:
+    filename: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
+    check-errors: 0
+    image-end-offset: 262144
+    total-clusters: 163840
+ansible_facts:
+  description: The same documents for every image of the host that was looked at, added to those of earlier tasks.
+  returned: O(gather) is not empty
+  type: dict
+  contains:
+    qimg_images:
+      description:
+        - The documents by the images' absolute paths; an image that is gone has none.
+        - Use them as C(ansible_facts.qimg_images[path].info).
+      returned: always
+      type: dict
+      sample:
+        /var/lib/libvirt/images/web1.qcow2:
+          info: {virtual-size: 10737418240, format: qcow2}
+          map: []
+          map_truncated: false
+          check: {check-errors: 0}
+"""
+
+from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule, absolute
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.convert import ConvertRequest, plan_convert
+
+
+def plan(module, opener):
+    options = module.params
+    request = ConvertRequest(
+        tuple(absolute(source) for source in options["source"]),
+        options["source_format"],
+        module.image_name(),
+        options["format"],
+        options["options"],
+        options["backing_file"],
+        options["backing_format"],
+        options["snapshot"],
+        options["compress"],
+        rate=module.size("rate_limit") or 0,
+    )
+    try:
+        return plan_convert(request, options["replace"], not module.check_mode, opener)
+    except MismatchError as error:
+        error.remedy = "remove it, or set replace to if_different or always"
+        raise
+
+
+def describe(module, plan, outcome):
+    described = {"matches_source": plan.matches}
+    if plan.difference is not None:
+        described["difference"] = plan.difference
+    return described
+
+
+def main():
+    module = ImageModule(
+        {
+            "path": {"type": "path", "required": True, "aliases": ["dest"]},
+            "format": {"type": "str", "required": True},
+            "source": {"type": "list", "elements": "path", "required": True, "aliases": ["src"]},
+            "source_format": {"type": "str"},
+            "snapshot": {"type": "str"},
+            "backing_file": {"type": "str"},
+            "backing_format": {"type": "str"},
+            "options": {"type": "dict", "default": {}},
+            "compress": {"type": "bool", "default": False},
+            "rate_limit": {"type": "raw"},
+            "replace": {"type": "str", "choices": ["never", "if_different", "always"], "default": "never"},
+        }
+    )
+    module.change(plan, describe)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Make a new image, or see that there is one."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: qimg_create
+short_description: Make virtual disk images
+version_added: 0.1.0
+description:
+  - Makes sure that there is an image of a format, a size, a backing file and options, or that there is none.
+  - An image appears under its name only when it is complete.
+  - A file that is there and is something else is an error, unless you say what to do with it (O(on_mismatch)).
+author:
+  - qimg contributors (!UNKNOWN)
+extends_documentation_fragment:
+  - qimg.disk.attributes
+  - qimg.disk.attributes.changes
+  - qimg.disk.image.path
+  - qimg.disk.image
+  - qimg.disk.image.gather
+options:
+  state:
+    description:
+      - V(present) makes the image if there is none.
+      - V(absent) removes the file. What it refers to (a backing file, a data file) stays.
+    type: str
+    choices:
+      - present
+      - absent
+    default: present
+  format:
+    description:
+      - The format of the image, for instance V(qcow2) or V(raw).
+      - Required for O(state=present).
+    type: str
+  size:
+    description:
+      - The size of the guest disk, as a number of bytes or as a text such as V(512M) or V(10G).
+      - The default is that of O(backing_file).
+        The size of an image that is there already is only looked at if this is given.
+    type: raw
+  size_policy:
+    description:
+      - Whether an image that is there already may be larger than O(size), because it has grown since.
+    type: str
+    choices:
+      - exact
+      - at_least
+    default: exact
+  backing_file:
+    description:
+      - The image that answers for what the new one does not hold, by the name that the new image shall store.
+      - A relative name is relative to the directory of the new image.
+    type: str
+  backing_format:
+    description:
+      - The format of O(backing_file).
+    type: str
+  options:
+    description:
+      - Creation options of the format, as C(qemu-img create -o) has them.
+      - Quote values of C(compat) such as V("0.10"), which are no numbers.
+      - Of an image that is there already, the options given here are compared with what it has, except for
+        C(preallocation), which cannot be seen.
+    type: dict
+    default: {}
+  on_mismatch:
+    description:
+      - What to do if what is there is not what was asked for.
+      - V(fail) fails and says what differs.
+      - V(recreate) replaces it by a new image. B(All data in it is lost.)
+      - V(ignore) leaves it as it is.
+    type: str
+    choices:
+      - fail
+      - recreate
+      - ignore
+    default: fail
+seealso:
+  - module: qimg.disk.qimg_convert
+  - module: qimg.disk.qimg_resize
+"""
+
+EXAMPLES = r"""
+- name: Make an empty disk of 10 GiB
+  qimg.disk.qimg_create:
+    path: /var/lib/libvirt/images/data.qcow2
+    format: qcow2
+    size: 10G
+
+- name: Make a disk on top of a golden image
+  qimg.disk.qimg_create:
+    path: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
+    backing_file: golden.qcow2
+    backing_format: qcow2
+
+- name: See that there is a disk of at least 20 GiB, though a virtual machine may be using it
+  qimg.disk.qimg_create:
+    path: /var/lib/libvirt/images/db.qcow2
+    format: qcow2
+    size: 20G
+    size_policy: at_least
+    force_share: true
+    options:
+      cluster_size: 1M
+      preallocation: metadata
+
+- name: Remove a disk
+  qimg.disk.qimg_create:
+    path: /var/lib/libvirt/images/data.qcow2
+    state: absent
+"""
+
+RETURN = r"""
+path:
+  description: The image, by its absolute path.
+  returned: always
+  type: str
+  sample: /var/lib/libvirt/images/web1.qcow2
+actions:
+  description: What was done, or in check mode would be done; one sentence each.
+  returned: always
+  type: list
+  elements: str
+  sample: [create a qcow2 image of 10737418240 bytes]
+differences:
+  description: In what the file that was there is not what was asked for; one clause each.
+  returned: O(state=present)
+  type: list
+  elements: str
+  sample: ["its size is 10737418240 bytes, not 21474836480"]
+info:
+  description:
+    - What the image says about itself, in the words of C(qemu-img info --output=json).
+    - In check mode this is the image as it is now. V(null) if there is none.
+  returned: O(gather) has V(info)
+  type: dict
+  sample:
+    children: []
+    virtual-size: 10737418240
+    filename: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
+    cluster-size: 65536
+    actual-size: 200704
+    dirty-flag: false
+map:
+  description:
+    - Which parts of the guest disk hold data and where, in the words of C(qemu-img map --output=json).
+    - It ends after O(map_limit) extents.
+  returned: O(gather) has V(map)
+  type: list
+  elements: dict
+  sample:
+    - start: 0
+      length: 10737418240
+      depth: 0
+      present: false
+      zero: true
+      data: false
+      compressed: false
+map_truncated:
+  description: Whether the image has more extents than RV(map).
+  returned: O(gather) has V(map)
+  type: bool
+  sample: false
+check:
+  description:
+    - What a check of the image's metadata finds, in the words of C(qemu-img check --output=json).
+    - V(null) if the format cannot be checked.
+  returned: O(gather) has V(check)
+  type: dict
+  sample:
+    filename: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
+    check-errors: 0
+    image-end-offset: 262144
+    total-clusters: 163840
+ansible_facts:
+  description: The same documents for every image of the host that was looked at, added to those of earlier tasks.
+  returned: O(gather) is not empty
+  type: dict
+  contains:
+    qimg_images:
+      description:
+        - The documents by the images' absolute paths; an image that is gone has none.
+        - Use them as C(ansible_facts.qimg_images[path].info).
+      returned: always
+      type: dict
+      sample:
+        /var/lib/libvirt/images/web1.qcow2:
+          info: {virtual-size: 10737418240, format: qcow2}
+          map: []
+          map_truncated: false
+          check: {check-errors: 0}
+"""
+
+from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.create import plan_create, plan_remove
+
+
+def plan(module, opener):
+    options = module.params
+    if options["state"] == "absent":
+        return plan_remove(module.image_name())
+    try:
+        return plan_create(
+            module.image_name(),
+            options["format"],
+            module.size("size"),
+            options["options"],
+            options["backing_file"],
+            options["backing_format"],
+            existing=options["on_mismatch"],
+            size_policy=options["size_policy"],
+            opener=opener,
+        )
+    except MismatchError as error:
+        error.remedy = "change it with the module for that, or set on_mismatch"
+        raise
+
+
+def describe(module, plan, outcome):
+    return {"differences": plan.differences} if hasattr(plan, "differences") else {}
+
+
+def main():
+    module = ImageModule(
+        {
+            "path": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "format": {"type": "str"},
+            "size": {"type": "raw"},
+            "size_policy": {"type": "str", "choices": ["exact", "at_least"], "default": "exact"},
+            "backing_file": {"type": "str"},
+            "backing_format": {"type": "str"},
+            "options": {"type": "dict", "default": {}},
+            "on_mismatch": {"type": "str", "choices": ["fail", "recreate", "ignore"], "default": "fail"},
+        },
+        required_if=[("state", "present", ["format"])],
+    )
+    module.change(plan, describe)
+
+
+if __name__ == "__main__":
+    main()
