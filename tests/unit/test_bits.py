@@ -62,12 +62,6 @@ def test_scaled_bits_mark_exactly_the_granules_that_are_touched(first: int, bits
     assert found == expected
 
 
-def test_scaling_one_bit_to_the_finest_granules_stays_within_reasonable_memory() -> None:
-    pieces = list(scaled(8, b"\x01", -22))
-    assert [(first, len(piece)) for first, piece in pieces] == [(8 << 22, 8 << 22 >> 3)]
-    assert pieces[0][1] == b"\xff" * (1 << 19) + bytes((1 << 22) - (1 << 19))
-
-
 @given(st.lists(BITS, min_size=1, max_size=4), st.integers(0, 40))
 def test_byte_ranges_join_across_pieces_and_end_with_the_disk(strings: list[bytes], cut: int) -> None:
     granularity = 512

@@ -13,9 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Finer strings are made in pieces of about this many bytes.
-_PIECE_BYTES = 1 << 20
-
 #: byte -> 4 bits, each the disjunction of two neighbours: as the lower half of a byte, and as the upper half.
 _HALVED_LOW = bytes(
     sum(((byte >> 2 * bit & 3) != 0) << bit for bit in range(4)) for byte in range(256)
@@ -55,14 +52,9 @@ def _coarser(first: int, bits: bytes, shift: int) -> Iterator[tuple[int, bytes]]
 
 
 def _finer(first: int, bits: bytes, shift: int) -> Iterator[tuple[int, bytes]]:
-    step = max(1, _PIECE_BYTES >> shift)
-    for position in range(0, len(bits), step):
-        piece = bits[position : position + step]
-        if not any(piece):
-            continue
-        for _ in range(shift):
-            doubled = bytearray(2 * len(piece))
-            doubled[::2] = piece.translate(_DOUBLED_LOW)
-            doubled[1::2] = piece.translate(_DOUBLED_HIGH)
-            piece = bytes(doubled)
-        yield first + position * 8 << shift, piece
+    for _ in range(shift):
+        doubled = bytearray(2 * len(bits))
+        doubled[::2] = bits.translate(_DOUBLED_LOW)
+        doubled[1::2] = bits.translate(_DOUBLED_HIGH)
+        bits = bytes(doubled)
+    yield first << shift, bits

@@ -9,6 +9,7 @@ from ...errors import FormatError, OptionError
 from ...intervals import IntervalSet
 from ...limits import MIB
 from ..base import BitmapInfo
+from ..bits import set_runs
 from .bitmap_bits import BitmapBits, entries_for
 from .layout import Geometry, corrupt
 
@@ -35,6 +36,8 @@ _MAX_DATA_BYTES = 512 * MIB
 _MEMORY_BYTES = 16 * MIB
 #: What was written is remembered in units of 1 MiB, in case the bits do not reach the disk.
 _RECORD_BITS = 20
+#: Bits that become more bits than this (as a power of two) are set run by run, not as strings.
+_MAX_DOUBLINGS = 5
 
 #: The default granularity is the cluster size within these bounds.
 _DEFAULT_GRANULARITY_RANGE = (4096, 65536)
@@ -283,6 +286,10 @@ class BitmapDirectory:
 
         shift = target.granularity_bits - (granularity.bit_length() - 1)
         for offset, bits in pieces:
+            if shift < -_MAX_DOUBLINGS or bits.count(255) == len(bits):
+                for start, end in set_runs(offset // granularity, bits):
+                    target.mark(start * granularity, (end - start) * granularity)
+                continue
             for first, piece in scaled(offset // granularity, bits, shift):
                 target.bits.merge(first, piece)
 
