@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from . import qdict
+from . import nbd_names, qdict
 from .errors import OptionError, UnsupportedOperationError
 from .option_text import split_with_forms
 
@@ -42,6 +42,8 @@ def parse_reference(name: str) -> Node:
         return {"file": {"driver": "file", "filename": name}}
     if protocol == "file":
         return {"file": {"driver": "file", "filename": name[len("file:") :]}}
+    if protocol in nbd_names.PROTOCOLS:
+        return {"file": nbd_names.parse_nbd_name(name)}
     raise OptionError("Unknown protocol '%s'" % protocol, path=name)
 
 
@@ -136,8 +138,8 @@ def flatten(node: Node, prefix: str = "") -> Node:
 
 
 def plain_name(reference: str | Node) -> str | None:
-    """How an image is called that is named by a plain path; ``None`` for ``json:`` and nodes."""
-    if not isinstance(reference, str) or reference.startswith("json:"):
+    """How an image is called that is named by a plain path; ``None`` for ``json:``, URIs and nodes."""
+    if not isinstance(reference, str) or protocol_of(reference) in ("json", *nbd_names.PROTOCOLS):
         return None
     if protocol_of(reference) != "file":
         return reference
@@ -175,8 +177,16 @@ def display_name(node: Node) -> str:
         name = child.get("filename")
         if name is not None and child.get("driver", "file") in _PLAIN:
             return str(name)
+        if child.get("driver") == "nbd":
+            name = nbd_names.display_name(child)
+            if name is not None:
+                return name
     if child is None and node.get("driver") in _PLAIN and "filename" in node:
         return str(node["filename"])
+    if child is None and node.get("driver") == "nbd":
+        name = nbd_names.display_name(node)
+        if name is not None:
+            return name
     return "json:" + qdict.compact(_essential(node))
 
 
@@ -184,6 +194,9 @@ def _essential(node: Node) -> Node:
     """The parts of a node that its ``json:`` form shows."""
     essential: Node = {}
     child = node.get("file")
+    if child is None and node.get("driver") == "nbd":
+        flat = flatten({name: node[name] for name in nbd_names.DECISIVE if name in node})
+        return {name: str(value) for name, value in flat.items()}
     if child is None:
         essential.update(driver=node.get("driver", "file"), filename=node.get("filename", ""))
         return essential
@@ -213,6 +226,12 @@ def resolve_reference(referrer: str, name: str) -> str:
             "Cannot use relative backing file names for '%s'" % referrer,
             path=referrer,
             remedy="name the image by its plain path",
+        )
+    if protocol_of(referrer) in nbd_names.PROTOCOLS:
+        raise UnsupportedOperationError(
+            "Cannot generate a base directory for NBD nodes",
+            path=referrer,
+            remedy="have the image name its files by absolute paths or URIs",
         )
     if protocol_of(referrer) == "file":
         referrer = referrer[len("file:") :]

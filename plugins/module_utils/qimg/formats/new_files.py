@@ -3,44 +3,55 @@
 """The files of an image that is being made."""
 from __future__ import annotations
 
-from ..errors import OptionError
+import os
+
 from ..references import local_path, parse_target, resolve_reference
 from ..storage.cache import WRITEBACK, CacheMode
 from ..storage.hints import NO_HINTS, FileHints
-from ..storage.replace import NewFile
+from ..storage.replace import ExistingTarget, NewFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
+    from ..references import Node
     from ..storage.base import Storage
+
+    OpenStorage = Callable[[Node, bool, CacheMode], Storage]
 
 
 class NewFiles:
     """The files of an image that is being made: all of them get their names at the end, the main one last.
 
+    What is not a local file (an export of a server) has to be there already, and is written in place.
+
     :param path: the image's own name
+    :param open_storage: opens what is not a local file, for writing
     :param sync: whether the content must be on the medium before the names are taken
     :param rehearse: only find out whether it would work; see :class:`~qimg.storage.replace.NewFile`
     :param cache: how what is written reaches the medium
     :param hints: what the file system should know about the main file
-    :raises OptionError: the name is not that of a local file
+    :raises OptionError: an unknown protocol
+    :raises StorageError: the target cannot be written
     """
 
     def __init__(
         self,
         path: str,
+        open_storage: OpenStorage,
         sync: bool = True,
         rehearse: bool = False,
         cache: CacheMode = WRITEBACK,
         hints: FileHints = NO_HINTS,
     ) -> None:
+        self._open_storage = open_storage
         self._sync = sync
         self._rehearse = rehearse
         self._cache = cache
         self._path = path
-        self._main = NewFile(_local_target(path, "new image"), sync, rehearse, cache, hints)
-        self._others: list[NewFile] = []
+        self._main = self._target(path, hints)
+        self._others: list[NewFile | ExistingTarget] = []
 
     @property
     def main(self) -> Storage:
@@ -49,12 +60,19 @@ class NewFiles:
 
     def add(self, name: str, role: str) -> Storage:
         """A further file, named as the image will name it."""
-        path = resolve_reference(self._path, name)
-        other = NewFile(_local_target(path, role), self._sync, self._rehearse, self._cache)
+        other = self._target(resolve_reference(self._path, name), NO_HINTS)
         self._others.append(other)
         return other.storage
 
-    def backdate(self) -> int:
+    def _target(self, name: str, hints: FileHints) -> NewFile | ExistingTarget:
+        node = parse_target(name)
+        path = local_path({"file": node})
+        if path is not None:
+            return NewFile(path, self._sync, self._rehearse, self._cache, hints)
+        cache = self._cache._replace(no_flush=self._cache.no_flush or not self._sync)
+        return ExistingTarget(name, node["driver"], lambda: self._open_storage(node, True, cache))
+
+    def backdate(self) -> int | None:
         """See :meth:`~qimg.storage.replace.NewFile.backdate`."""
         return self._main.backdate()
 
@@ -80,8 +98,10 @@ class NewFiles:
             file.__exit__(exception_type, exception, traceback)
 
 
-def _local_target(name: str, role: str) -> str:
+def target_exists(name: str) -> bool:
+    """Whether there is something where a new image is to be.
+
+    :raises OptionError: an unknown protocol
+    """
     path = local_path({"file": parse_target(name)})
-    if path is None:
-        raise OptionError("A %s must be a local file, not '%s'" % (role, name), path=name)
-    return path
+    return path is None or os.path.exists(path)

@@ -3,7 +3,7 @@
 """Opening images: storage, format, backing chain."""
 from __future__ import annotations
 
-from ..errors import ImageError, LimitError, OptionError, UnsupportedOperationError
+from ..errors import ImageError, LimitError, OptionError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..option_text import parse_boolean
 from ..policy import DEFAULT_POLICY, ReferencePolicy
@@ -20,8 +20,7 @@ from ..references import (
 from ..storage import locks
 from ..storage.cache import WRITEBACK, CacheMode
 from ..storage.hints import NO_HINTS, FileHints
-from ..storage.local import LocalFile
-from ..storage.protocols import PROTOCOLS, open_storage
+from ..storage.protocols import PROTOCOLS, Connections, open_storage
 from ..storage.scratch import ScratchFile
 from . import get_format
 from .nested import ImageStorage
@@ -93,6 +92,7 @@ class Opener:
         self.watcher = watcher or Watcher()
         #: Whether nothing that this opens for writing is really changed.
         self.rehearses = False
+        self._connections = Connections()
         self._chain: list[tuple[int, int]] = []
 
     def variant(self, **changes: Any) -> Opener:
@@ -111,7 +111,7 @@ class Opener:
 
     def new_files(self, path: str, sync: bool = True, hints: FileHints = NO_HINTS) -> NewFiles:
         """The files of a new image; see :class:`~qimg.formats.new_files.NewFiles`."""
-        return NewFiles(path, sync, self.rehearses, self.cache, hints)
+        return NewFiles(path, self.open_storage, sync, self.rehearses, self.cache, hints)
 
     def open_storage(self, node: Node, writable: bool, cache: CacheMode) -> Storage:
         """Open what a protocol node describes; it is not locked yet.
@@ -119,13 +119,9 @@ class Opener:
         :raises OptionError: an unknown option
         :raises StorageError: it cannot be opened
         """
-        storage = open_storage(node, writable, cache)
-        if not writable or not self.rehearses:
-            return storage
-        if not isinstance(storage, LocalFile):
-            storage.close()
-            raise UnsupportedOperationError("What would happen to '%s' cannot be foreseen" % storage.name)
-        return ScratchFile(storage)
+        find_credentials = self.secrets.tls_credentials if self.secrets is not None else None
+        storage = open_storage(node, writable, cache, self._connections, find_credentials)
+        return ScratchFile(storage) if writable and self.rehearses else storage
 
     def open(
         self,

@@ -12,7 +12,8 @@ import os
 import secrets
 import stat
 
-from ..errors import StorageError
+from ..errors import ImageError, StorageError
+from ..limits import SECTOR
 from .cache import WRITEBACK, CacheMode
 from .hints import NO_HINTS, FileHints
 from .local import LocalFile, local_file, open_flags
@@ -21,6 +22,7 @@ from .scratch import ScratchFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from .base import Storage
@@ -76,7 +78,7 @@ class NewFile:
             self._in_place = True
             self._fd = os.dup(existing.fd)
             self.storage = ScratchFile(existing) if rehearse else existing
-            self.storage.truncate(0)
+            _empty(self.storage)
         else:
             self._replaced = existing
             try:
@@ -206,6 +208,56 @@ class NewFile:
     ) -> None:
         if not self._committed:
             self._close()
+
+
+class ExistingTarget:
+    """A storage that is there already and has no name that it could take at the end, such as an export of a server.
+
+    It has the interface of :class:`NewFile`, but is written in place: whoever fails half way leaves half of an image.
+
+    :param name: what the user called it
+    :param protocol: its driver
+    :param open_storage: opens it for writing
+    :raises StorageError: it cannot be opened
+    """
+
+    def __init__(self, name: str, protocol: str, open_storage: Callable[[], Storage]) -> None:
+        try:
+            self.storage = open_storage()
+        except ImageError as error:
+            error.reason = (
+                "Protocol driver '%s' does not support creating new images, so an existing image must be selected as "
+                "the target; however, opening the given target as an existing image failed: %s"
+                % (protocol, error.reason)
+            )
+            error.path = name
+            raise
+        try:
+            _empty(self.storage)
+        except BaseException:
+            self.storage.close()
+            raise
+
+    def backdate(self) -> int | None:
+        """It has no modification time."""
+        return None
+
+    def commit(self) -> None:
+        """Nothing: whoever closed the image has flushed it."""
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.storage.close()
+
+
+def _empty(storage: Storage) -> None:
+    """Have nothing be found where a new image is to be: of what cannot be made shorter, the first sector is cleared."""
+    storage.truncate(0)
+    storage.write_zeroes(0, min(SECTOR, storage.size))
 
 
 def _names_a_descriptor(path: str) -> bool:
