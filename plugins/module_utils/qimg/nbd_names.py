@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PROTOCOLS = ("nbd", "nbd+tcp", "nbd+unix", "nbds", "nbds+unix")
 #: Assigned by IANA.
 DEFAULT_PORT = "10809"
+#: Options of a node that decide what the guest reads, and so belong to its name.
+DECISIVE = ("driver", "server", "path", "host", "port", "export", "tls-creds", "tls-hostname", "tls")
 #: Longest string that the protocol knows, export names included, in bytes.
 MAX_STRING = 4096
 

@@ -9,8 +9,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..storage.nbd.tls import TlsCredentials
+
 _BASE64_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\n"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TLS_KINDS = ("tls-creds-anon", "tls-creds-psk", "tls-creds-x509")
 _KEY_BYTES = 32
 _IV_BYTES = 16
 
@@ -68,18 +71,18 @@ class ObjectStore:
     """The objects of one command, by their ids."""
 
     def __init__(self) -> None:
-        self._secrets: dict[str, bytes] = {}
+        self._objects: dict[str, bytes | TlsCredentials] = {}
 
     def add(self, properties: dict[str, Any]) -> None:
         """Define an object.
 
         :param properties: as :func:`parse_object` gives them; ``qom-type`` is its type
         :raises OptionError: the type is not known, a property is missing, superfluous or wrong
-        :raises StorageError: a secret's file cannot be read
+        :raises StorageError: a file of the object cannot be read
         """
         rest = dict(properties)
         kind = rest.pop("qom-type")
-        if kind != "secret":
+        if kind not in ("secret", *_TLS_KINDS):
             raise OptionError("Parameter 'qom-type' does not accept value '%s'" % kind)
         if "id" not in rest:
             raise OptionError("Parameter 'id' is missing")
@@ -89,19 +92,39 @@ class ObjectStore:
                 "Parameter 'id' expects an identifier",
                 hint="Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.",
             )
-        secret = self._make_secret(rest)
-        if name in self._secrets:
+        if kind == "secret":
+            made: bytes | TlsCredentials = self._make_secret(rest)
+        else:
+            from ..storage.nbd.tls import make_credentials
+
+            made = make_credentials(kind, rest, self.password)
+        if name in self._objects:
             raise OptionError("attempt to add duplicate property '%s' to object (type 'container')" % name)
-        self._secrets[name] = secret
+        self._objects[name] = made
 
     def secret(self, name: str) -> bytes:
         """The bytes of a secret.
 
         :raises OptionError: there is none of that id
         """
-        if name not in self._secrets:
+        found = self._objects.get(name)
+        if found is None:
             raise OptionError("No secret with id '%s'" % name)
-        return self._secrets[name]
+        if not isinstance(found, bytes):
+            raise OptionError("Object with id '%s' is not a secret" % name)
+        return found
+
+    def tls_credentials(self, name: str) -> TlsCredentials:
+        """The TLS credentials with an id.
+
+        :raises OptionError: there are none
+        """
+        found = self._objects.get(name)
+        if found is None:
+            raise OptionError("No TLS credentials with id '%s'" % name)
+        if isinstance(found, bytes):
+            raise OptionError("Object with id '%s' is not TLS credentials" % name)
+        return found
 
     def password(self, name: str) -> bytes:
         """A secret that is typed by people, and so must be text.

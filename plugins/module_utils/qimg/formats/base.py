@@ -25,6 +25,7 @@ COMPRESSED = 4  #: bytes that only :meth:`Image.read_into` can produce
 ENCODED = 5  #: not compressed, but not plain either (encrypted): only :meth:`Image.read_into` can produce them
 ABSENT_ALLOCATED = 6  #: as ``ABSENT``, though space at ``offset`` is reserved (extended L2 entries)
 DATA_ZERO = 7  #: plain bytes at ``offset`` of ``storage``, known to be zeroes
+UNALLOCATED = 8  #: no space behind it, though it may read as anything: only :meth:`Image.read_into` tells
 
 
 class Run(namedtuple("Run", ["start", "length", "kind", "storage", "offset"])):
@@ -103,7 +104,7 @@ class Image(ABC):
                 storage.read_into(host, piece)
             elif kind == ABSENT or kind == ABSENT_ALLOCATED:
                 self.read_backing_into(start, piece)
-            elif kind == COMPRESSED or kind == ENCODED:
+            elif kind == COMPRESSED or kind == ENCODED or kind == UNALLOCATED:
                 self.encoded_reader(start, length)(piece)
             else:
                 piece[:] = bytes(length)
@@ -126,7 +127,7 @@ class Image(ABC):
             view[inside:] = bytes(len(view) - inside)
 
     def encoded_reader(self, offset: int, length: int) -> Callable[[Buffer], None]:
-        """A function that fills a buffer from a run that is ``COMPRESSED`` or ``ENCODED``.
+        """A function that fills a buffer from a run that is ``COMPRESSED``, ``ENCODED`` or ``UNALLOCATED``.
 
         The function may be called in another thread; it looks at no metadata that can change.
         """
@@ -183,6 +184,13 @@ class Image(ABC):
         :param deallocate: whether the space behind it may be given back
         """
         raise self.unsupported("writing")
+
+    def zero_quickly(self) -> bool:
+        """Make the whole guest disk read as zeroes if that takes less time than writing it would.
+
+        :returns: ``False`` when it does not; then nothing is known about the guest disk
+        """
+        return False
 
     def discard(self, offset: int, length: int) -> None:
         """Say that the content of a guest range no longer matters; doing nothing is right."""

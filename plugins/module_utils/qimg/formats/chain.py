@@ -3,7 +3,18 @@
 """A guest disk as its whole backing chain has it."""
 from __future__ import annotations
 
-from .base import ABSENT, ABSENT_ALLOCATED, COMPRESSED, DATA, DATA_ZERO, ENCODED, ZERO_ALLOCATED, Extent, Image
+from .base import (
+    ABSENT,
+    ABSENT_ALLOCATED,
+    COMPRESSED,
+    DATA,
+    DATA_ZERO,
+    ENCODED,
+    UNALLOCATED,
+    ZERO_ALLOCATED,
+    Extent,
+    Image,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +55,8 @@ def _extents(image: Image, offset: int, length: int, depth: int, layers_below: i
             yield new(Extent, (start, run_length, True, True, True, False, depth, storage, host))
         elif kind == ZERO_ALLOCATED:
             yield new(Extent, (start, run_length, False, True, True, False, depth, storage, host))
+        elif kind == UNALLOCATED:
+            yield new(Extent, (start, run_length, False, False, False, False, depth, None, None))
         else:
             yield new(Extent, (start, run_length, False, True, True, False, depth, None, None))
 

@@ -20,6 +20,7 @@ HOLE = 0  #: reads as zeroes, no space behind it
 DATA = 1  #: bytes
 ALLOCATED_ZERO = 2  #: reads as zeroes, though there is space behind it
 UNALLOCATED = 3  #: no space behind it, but what it reads as is not known
+NOWHERE = 4  #: reads as zeroes, and there is not even an offset to write to
 
 #: Preallocation modes of a file.
 OFF, FALLOC, FULL = "off", "falloc", "full"
@@ -36,12 +37,14 @@ class Storage(ABC):
     name: str
     #: Whether it was opened for writing.
     writable: bool
-    #: Whether it is a block device, whose length is what it is.
+    #: Whether it is a block device, of this machine or of a server, whose length is what it is.
     is_device: bool = False
+    #: The driver that QEMU has for its kind.
+    protocol: str = "file"
+    #: How messages call several of its kind.
+    plural: str = "files"
     #: Offsets, lengths and buffers that the fastest path wants to be multiples of this many bytes.
     alignment: int = 1
-    #: Whether its size is somebody else's business (a device, an export): :meth:`truncate` cannot change it.
-    has_fixed_size: bool = False
 
     @property
     @abstractmethod
@@ -71,10 +74,7 @@ class Storage(ABC):
 
     @abstractmethod
     def truncate(self, size: int) -> None:
-        """Make the storage ``size`` bytes long; new bytes are zero.
-
-        One whose size is fixed must have at least as many, and stays as it is.
-        """
+        """Make the storage ``size`` bytes long; new bytes are zero.  A device must be that long, and may be longer."""
 
     @abstractmethod
     def lock(self, intent: LockIntent) -> None:

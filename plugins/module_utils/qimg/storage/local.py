@@ -46,6 +46,8 @@ class LocalFile(Storage):
         self._lock = ImageLock(fd, name) if locking else None
         mode = os.fstat(fd).st_mode
         self.is_device = not stat.S_ISREG(mode)
+        if self.is_device:
+            self.protocol, self.plural = "host_device", "device files"
 
     @staticmethod
     def open(path: str, writable: bool = False, cache: CacheMode = WRITEBACK, locking: bool = True) -> LocalFile:
@@ -145,7 +147,7 @@ class LocalFile(Storage):
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:
-            raise self._failed(error, "Could not resize file") from error
+            raise StorageError.from_os_error(error, self.name, "Could not resize file") from error
 
     def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
         if length <= 0:

@@ -14,20 +14,49 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .base import Storage
+    from .nbd.client import FindCredentials, NbdClient
 
 #: Drivers that are places for bytes, not formats.
-PROTOCOLS = ("file", "host_device")
+PROTOCOLS = ("file", "host_device", "nbd")
 
 
-def open_storage(node: dict[str, Any], writable: bool, cache: CacheMode) -> Storage:
+class Connections:
+    """The connections to servers, for all that one operation opens."""
+
+    def __init__(self) -> None:
+        self._nbd: NbdClient | None = None
+
+    def open_nbd(
+        self, options: dict[str, Any], writable: bool, cache: CacheMode, find_credentials: FindCredentials | None
+    ) -> Storage:
+        """Open an export; see :meth:`~qimg.storage.nbd.client.NbdClient.open`."""
+        if self._nbd is None:
+            # Few operations need it, and it needs the socket module.
+            from .nbd.client import NbdClient
+
+            self._nbd = NbdClient()
+        return self._nbd.open(options, writable, cache, find_credentials)
+
+
+def open_storage(
+    node: dict[str, Any],
+    writable: bool,
+    cache: CacheMode,
+    connections: Connections,
+    find_credentials: FindCredentials | None = None,
+) -> Storage:
     """Open what a protocol node describes.
 
     :param node: ``driver`` and the protocol's options
+    :param connections: what to share with other storages
+    :param find_credentials: gives the TLS credentials with an id
     :raises OptionError: an option that the protocol does not have
     :raises StorageError: it cannot be opened
     """
     options = dict(node)
     driver = options.pop("driver", "file")
+    if driver == "nbd":
+        return connections.open_nbd(options, writable, cache, find_credentials)
     return _open_file(driver, options, writable, cache)
 
 

@@ -36,6 +36,9 @@ class ScratchFile(Storage):
         self._mutex = threading.Lock()
         self.name = file.name
         self.writable = True
+        self.is_device = file.is_device
+        self.protocol = file.protocol
+        self.plural = file.plural
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -121,9 +124,9 @@ class ScratchFile(Storage):
             self.write_zeroes(offset, length)
 
     def truncate(self, size: int) -> None:
-        if self._disposable or self._file.is_device:
+        if self._disposable or self.is_device:
             self._file.truncate(size)
-        if self._file.is_device:
+        if self.is_device:
             return
         with self._mutex:
             self._clear(min(size, self._size), max(size, self._size))

@@ -8,16 +8,27 @@ import errno
 from ...errors import OptionError, StorageError, UnsupportedOperationError
 from ...limits import SECTOR
 from ...sizes import round_up
+from ...storage import base
 from ...storage.base import Storage
-from ..base import DATA, ZERO_ALLOCATED, Image, Resizable, Run
+from ..base import DATA, DATA_ZERO, UNALLOCATED, ZERO, ZERO_ALLOCATED, Image, Resizable, Run
 from ..probing import PROBE_BYTES, probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ...storage.base import Buffer
     from ...storage.locks import LockIntent
+
+
+#: What the storage says of a run -> what the image says.
+_KINDS = {
+    base.HOLE: ZERO_ALLOCATED,
+    base.DATA: DATA,
+    base.ALLOCATED_ZERO: DATA_ZERO,
+    base.UNALLOCATED: UNALLOCATED,
+    base.NOWHERE: ZERO,
+}
 
 
 class RawImage(Image, Resizable):
@@ -61,17 +72,23 @@ class RawImage(Image, Resizable):
 
     def runs(self, offset: int, length: int) -> Iterator[Run]:
         shift = self._offset
-        for start, piece, is_data in self.storage.extents(offset + shift, length):
-            yield Run(start - shift, piece, DATA if is_data else ZERO_ALLOCATED, self.storage, start)
+        for start, piece, kind in self.storage.extents(offset + shift, length):
+            yield Run(start - shift, piece, _KINDS[kind], self.storage, start)
 
     def read_into(self, offset: int, buffer: Buffer) -> None:
         self.storage.read_into(offset + self._offset, buffer)
+
+    def encoded_reader(self, offset: int, length: int) -> Callable[[Buffer], None]:
+        return lambda buffer: self.read_into(offset, buffer)
 
     def place(self, offset: int, length: int) -> list[tuple[Storage, int, int]]:
         return [(self.storage, offset + self._offset, length)]
 
     def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
         self.storage.write_zeroes(offset + self._offset, length, deallocate)
+
+    def zero_quickly(self) -> bool:
+        return self.storage.zero_quickly(self._offset, self.size)
 
     def discard(self, offset: int, length: int) -> None:
         self.storage.discard(offset + self._offset, length)
@@ -91,6 +108,8 @@ class RawImage(Image, Resizable):
         end = size + self._offset
         if preallocation == "metadata":
             raise UnsupportedOperationError("Unsupported preallocation mode: metadata", path=self.filename)
+        if self.storage.is_device and end != old:
+            raise StorageError("Cannot resize %s" % self.storage.plural, path=self.filename)
         try:
             if end > old and preallocation != "off":
                 self.storage.preallocate(old, end - old, preallocation)
@@ -113,6 +132,13 @@ class ProbedStorage(Storage):
         self._storage = storage
         self.name = storage.name
         self.writable = storage.writable
+        self.is_device = storage.is_device
+        self.protocol = storage.protocol
+        self.plural = storage.plural
+
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        return self._storage.identity
 
     def write(self, offset: int, data: Buffer) -> None:
         if offset < PROBE_BYTES:
@@ -149,7 +175,10 @@ class ProbedStorage(Storage):
     def preallocate(self, offset: int, length: int, mode: str) -> None:
         self._storage.preallocate(offset, length, mode)
 
-    def extents(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
+    def zero_quickly(self, offset: int, length: int) -> bool:
+        return self._storage.zero_quickly(offset, length)
+
+    def extents(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
         return self._storage.extents(offset, length)
 
     @property

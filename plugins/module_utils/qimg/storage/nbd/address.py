@@ -8,6 +8,7 @@ from collections import namedtuple
 from ... import nbd_names
 from ...errors import OptionError
 from ...option_text import parse_boolean, parse_number
+from ...references import display_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def take_address(options: dict[str, Any]) -> NbdAddress:
     :param options: those of the node, ``driver`` aside
     :raises OptionError: in QEMU's words
     """
-    name = nbd_names.display_name(options)
+    name = display_name({"driver": "nbd", **options})
     server = _take_server(options)
     export = options.pop("export", None)
     export = "" if export is None else str(export)
@@ -62,7 +63,7 @@ def take_address(options: dict[str, Any]) -> NbdAddress:
             remedy="leave it out: a connection that is lost ends the operation, and nothing is repeated unseen",
         )
     return NbdAddress(
-        name if name is not None else "%s:%s" % (server["type"], ":".join(list(server.values())[1:])),
+        name,
         tuple(server.items()),
         export,
         _text(options.pop("tls-creds", None)),

@@ -9,19 +9,24 @@ from collections import namedtuple
 from ...errors import OptionError
 from ...option_text import parse_boolean
 from ...references import first_key
+from ..cache import WRITEBACK
 from .address import take_address
 from .connection import Connection
 from .dialing import dial
 from .negotiation import negotiate
 from .storage import NbdStorage
-from .tls import DEFAULT_USERNAME, PskCredentials, TlsCredentials, X509Credentials
+from .tls import DEFAULT_USERNAME, PskCredentials, X509Credentials
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
     from typing import Any
 
+    from ..cache import CacheMode
     from .address import NbdAddress
+    from .tls import TlsCredentials
+
+    FindCredentials = Callable[[str], TlsCredentials]
 
 
 class Timeouts(namedtuple("Timeouts", ["connect", "handshake", "silence"])):
@@ -41,39 +46,45 @@ class NbdClient:
     A server may serve one client only, or end with its first client, while an operation looks at an image, closes it
     and opens it again to change it.
 
-    :param credentials: TLS credentials by the ids that nodes name
     """
 
-    def __init__(
-        self, credentials: Mapping[str, object] | None = None, timeouts: Timeouts = DEFAULT_TIMEOUTS
-    ) -> None:
-        self._credentials = credentials or {}
+    def __init__(self, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> None:
         self._timeouts = timeouts
         self._guard = threading.Lock()
         self._connections: dict[NbdAddress, Connection] = {}
         #: How many storages use each connection.
         self._users: dict[NbdAddress, int] = {}
 
-    def open(self, options: dict[str, Any], writable: bool) -> NbdStorage:
+    def open(
+        self,
+        options: dict[str, Any],
+        writable: bool,
+        cache: CacheMode = WRITEBACK,
+        find_credentials: FindCredentials | None = None,
+    ) -> NbdStorage:
         """Open an export.
 
         :param options: of the node, ``driver`` aside
+        :param cache: how writes reach the server's medium
+        :param find_credentials: gives the TLS credentials with an id
         :raises OptionError: an option is missing, wrong or unknown
         :raises StorageError: there is no such export, or it may not be written
         """
         options = dict(options)
         address = take_address(options)
         with self._guard:
-            connection = self._connected(address)
+            connection = self._connected(address, find_credentials)
             if options:
                 raise OptionError(
                     "Block protocol 'nbd' doesn't support the option '%s'" % first_key(options), path=address.name
                 )
-            storage = NbdStorage(connection, address.name, writable, lambda: self._release(address, connection))
+            storage = NbdStorage(
+                connection, address.name, writable, cache, lambda: self._release(address, connection)
+            )
             self._users[address] = self._users.get(address, 0) + 1
             return storage
 
-    def _connected(self, address: NbdAddress) -> Connection:
+    def _connected(self, address: NbdAddress, find_credentials: FindCredentials | None) -> Connection:
         connection = self._connections.get(address)
         if connection is not None:
             if connection.is_usable:
@@ -83,7 +94,7 @@ class NbdClient:
         for other in list(self._connections):
             if other.server == address.server and not self._users.get(other):
                 self._forget(other)
-        connection = self._connect(address)
+        connection = self._connect(address, _credentials(address, find_credentials))
         self._connections[address] = connection
         return connection
 
@@ -109,8 +120,7 @@ class NbdClient:
     def __del__(self) -> None:
         self.close()
 
-    def _connect(self, address: NbdAddress) -> Connection:
-        credentials = self._credentials_of(address)
+    def _connect(self, address: NbdAddress, credentials: TlsCredentials | None) -> Connection:
         plain = dial(address, self._timeouts.connect)
         try:
             wire, export = negotiate(plain, address, credentials, self._timeouts.handshake)
@@ -119,19 +129,16 @@ class NbdClient:
             raise
         return Connection(wire, export, address.name, self._timeouts.silence)
 
-    def _credentials_of(self, address: NbdAddress) -> TlsCredentials | None:
-        if address.tls_credentials is None:
-            return None if address.tls is None else _uri_credentials(dict(address.tls))
-        found = self._credentials.get(address.tls_credentials)
-        if found is None:
+
+def _credentials(address: NbdAddress, find_credentials: FindCredentials | None) -> TlsCredentials | None:
+    """The credentials that an address asks for; ``None``: no TLS."""
+    if address.tls_credentials is not None:
+        if find_credentials is None:
             raise OptionError("No TLS credentials with id '%s'" % address.tls_credentials, path=address.name)
-        if not isinstance(found, TlsCredentials):
-            raise OptionError("Object with id '%s' is not TLS credentials" % address.tls_credentials, path=address.name)
-        return found
-
-
-def _uri_credentials(options: dict[str, str]) -> TlsCredentials:
-    """The credentials of an ``nbds://`` name."""
+        return find_credentials(address.tls_credentials)
+    if address.tls is None:
+        return None
+    options = dict(address.tls)
     key_file = options.get("psk-file")
     if key_file is not None:
         return PskCredentials(key_file, options.get("username", DEFAULT_USERNAME))

@@ -7,7 +7,7 @@ import errno
 import threading
 
 from ...errors import StorageError
-from ..base import ALLOCATED_ZERO, DATA, HOLE, UNALLOCATED, Storage
+from ..base import ALLOCATED_ZERO, DATA, HOLE, NOWHERE, UNALLOCATED, Storage
 from ..zeros import is_zero
 from . import layout
 from .connection import Connection, Request
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..base import Buffer
+    from ..cache import CacheMode
     from ..locks import LockIntent
 
 #: Data move in requests of this length at most, several at a time, so that server, network and we all have work.
@@ -37,14 +38,17 @@ class NbdStorage(Storage):
     """An export of an NBD server.  Its size is fixed, and the server does the locking.
 
     :param connection: may be shared with other storages of the same export
+    :param cache: how writes reach the server's medium
     :param release: called when the storage is closed and has no more use for the connection
     :raises StorageError: it shall be written, and the server exports it for reading only
     """
 
-    has_fixed_size = True
+    is_device = True
+    protocol = "nbd"
+    plural = "NBD nodes"
 
     def __init__(
-        self, connection: Connection, name: str, writable: bool, release: Callable[[], None]
+        self, connection: Connection, name: str, writable: bool, cache: CacheMode, release: Callable[[], None]
     ) -> None:
         self.name = name
         self.writable = writable
@@ -63,9 +67,12 @@ class NbdStorage(Storage):
         self.alignment = export.minimum
         self._flags = flags
         self._has_status = export.context_id is not None
-        # Without a way to flush, each write has to last by itself.
-        needs_fua = flags & layout.NBD_FLAG_SEND_FUA and not flags & layout.NBD_FLAG_SEND_FLUSH
-        self._write_flags = layout.NBD_CMD_FLAG_FUA if needs_fua else 0
+        # Without a way to flush, each write has to last by itself, and the other way round.
+        can_flush, can_last = flags & layout.NBD_FLAG_SEND_FLUSH, flags & layout.NBD_FLAG_SEND_FUA
+        each_lasts = can_last and (cache.writethrough or not can_flush) and not cache.no_flush
+        self._write_flags = layout.NBD_CMD_FLAG_FUA if each_lasts else 0
+        self._flushes = bool(can_flush) and not cache.no_flush
+        self._flushes_each = self._flushes and cache.writethrough and not each_lasts
         self._piece = _whole_blocks(min(_PIECE, export.maximum), export.preferred, export.minimum)
         self._zero_piece = _whole_blocks(min(_LONG_PIECE, export.maximum), export.preferred, export.minimum)
         #: Held while blocks are read, changed and written back for the sake of a part of them.
@@ -140,9 +147,7 @@ class NbdStorage(Storage):
         if not self._is_aligned(offset, len(view)):
             self._write_parts(offset, view)
         elif len(view):
-            self._server.perform(
-                "Could not write", self._requests(layout.NBD_CMD_WRITE, offset, view, self._write_flags)
-            )
+            self._change("Could not write", self._requests(layout.NBD_CMD_WRITE, offset, view, self._write_flags))
 
     def _write_parts(self, offset: int, view: memoryview) -> None:
         """Write whole blocks as they are; complete those at the ends with what they hold now."""
@@ -178,11 +183,15 @@ class NbdStorage(Storage):
             super().write_zeroes(offset, length, deallocate)
             return
         flags = self._write_flags | (0 if deallocate else layout.NBD_CMD_FLAG_NO_HOLE)
-        self._server.perform(
-            "Could not write", self._long_requests(layout.NBD_CMD_WRITE_ZEROES, first, last, self._zero_piece, flags)
-        )
+        requests = self._long_requests(layout.NBD_CMD_WRITE_ZEROES, first, last, self._zero_piece, flags)
+        self._change("Could not write", requests)
         super().write_zeroes(offset, first - offset, deallocate)
         super().write_zeroes(last, end - last, deallocate)
+
+    def _change(self, what: str, requests: Iterator[Request]) -> None:
+        self._server.perform(what, requests)
+        if self._flushes_each:
+            self.flush()
 
     def _long_requests(self, command: int, start: int, end: int, piece: int, flags: int = 0) -> Iterator[Request]:
         while start < end:
@@ -197,7 +206,7 @@ class NbdStorage(Storage):
         # For this one request the largest block does not count.
         requests = self._long_requests(layout.NBD_CMD_WRITE_ZEROES, offset, offset + length, _LONG_PIECE, flags)
         try:
-            self._server.perform("Could not write", requests)
+            self._change("Could not write", requests)
         except StorageError as error:
             if error.errno in (errno.ENOTSUP, errno.EINVAL):
                 return False
@@ -211,13 +220,13 @@ class NbdStorage(Storage):
             self._server.perform("Could not discard", requests)
 
     def flush(self) -> None:
-        if self._flags & layout.NBD_FLAG_SEND_FLUSH:
+        if self._flushes:
             self._server.perform("Could not flush", (Request(layout.NBD_CMD_FLUSH),))
 
     def truncate(self, size: int) -> None:
         if size > self._size:
             raise StorageError(
-                "Cannot grow NBD nodes", path=self.name, remedy="use an export of at least %d bytes" % size
+                "Cannot grow %s" % self.plural, path=self.name, remedy="use an export of at least %d bytes" % size
             )
 
     # What is where
@@ -236,7 +245,7 @@ class NbdStorage(Storage):
                     offset += size
         if max(offset, inside) < end:
             start = max(offset, inside)
-            yield start, end - start, HOLE
+            yield start, end - start, NOWHERE
 
     def _status(self, offset: int, end: int) -> Iterator[tuple[int, int]]:
         """Lengths and flags of the blocks from an offset on, as far as the server says."""
