@@ -6,9 +6,8 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import subprocess
 import tempfile
-
-from support import oracle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ _SET_META_CONTEXT, _GO, _STRUCTURED_REPLY = 10, 7, 8
 _ACK, _INFO, _META_CONTEXT = 1, 3, 4
 _BLOCK_STATUS = 7
 _PIECE = 1 << 31
+#: The descriptor by which a passed socket is known.
+_FIRST_PASSED = 3
 
 
 class _Client:
@@ -84,19 +85,38 @@ def oracle_ranges(path: Any, names: list[str]) -> dict[str, list[tuple[int, int]
         return {}
     with tempfile.TemporaryDirectory() as directory:
         address = os.path.join(directory, "nbd")
-        words = [word for name in names for word in ("--bitmap", name)]
-        # Not persistent: it ends when we hang up.
-        answer = oracle.run("qemu-nbd", "--fork", "--read-only", "-f", "qcow2", "-k", address, *words, str(path))
-        assert answer.code == 0, answer.stderr
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen(1)
+            server = _serve(listener, path, names)
         client = _Client(address)
         try:
             size, numbers = client.negotiate(["qemu:dirty-bitmap:%s" % name for name in names])
-            ranges: dict[str, list[tuple[int, int]]] = {}
-            for number, context in numbers.items():
-                ranges[context[len("qemu:dirty-bitmap:") :]] = _ranges(client, size, number)
-            return ranges
+            return {
+                context[len("qemu:dirty-bitmap:") :]: _ranges(client, size, number)
+                for number, context in numbers.items()
+            }
         finally:
+            # It ends when we hang up; only then are its locks gone.
             client.close()
+            _, complaint = server.communicate(timeout=30)
+            assert server.returncode == 0, complaint.decode()
+
+
+def _serve(listener: socket.socket, path: Any, names: list[str]) -> subprocess.Popen[bytes]:
+    """Start qemu-nbd on a socket that listens already, so that nobody has to wait for it (socket activation)."""
+
+    def hand_over() -> None:
+        os.dup2(listener.fileno(), _FIRST_PASSED)
+        os.set_inheritable(_FIRST_PASSED, True)
+
+    words = ["--read-only", "-f", "qcow2", *(word for name in names for word in ("--bitmap", name)), str(path)]
+    return subprocess.Popen(
+        ["sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec qemu-nbd "$@"', "qemu-nbd", *words],
+        preexec_fn=hand_over,  # noqa: PLW1509 (no threads run here)
+        pass_fds=(_FIRST_PASSED,),
+        stderr=subprocess.PIPE,
+    )
 
 
 def _ranges(client: _Client, size: int, number: int) -> list[tuple[int, int]]:
