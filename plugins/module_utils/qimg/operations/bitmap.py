@@ -65,7 +65,8 @@ def plan_bitmap(
 
     :param source: the image whose bitmaps are merged; ``None``: the same image
     """
-    return _plan(shown_reference(reference), reference, name, actions, {}, {}, format, source, source_format, opener or Opener())
+    path = shown_reference(reference)
+    return _plan(path, reference, name, actions, {}, {}, format, source, source_format, opener or Opener())
 
 
 def _plan(
@@ -133,13 +134,17 @@ def merge_bitmap(image: Image, name: str, other: Image, source: str) -> None:
         raise _not_found(image, name)
     found = find_bitmap(other, source)
     pieces = _holder(other, source).dirty_pieces(source)
-    _check_sizes(image, other)
+    check_sizes(image, other)
     if other is image and source == name:
         pieces = iter(())
     image.merge_into_bitmap(name, found.granularity, pieces)
 
 
-def _check_sizes(image: Image, other: Image) -> None:
+def check_sizes(image: Image, other: Image) -> None:
+    """Bits of ``other`` can be merged into a bitmap of ``image`` only if both are of one size.
+
+    :raises OptionError: they are not
+    """
     if other.size != image.size:
         raise OptionError(
             "Bitmaps are of different sizes (destination size is %d, source size is %d) and can't be merged"
@@ -323,7 +328,7 @@ def plan_merged(
             missing = [each for each in sources if _mark(marked, found.granularity, image, each)]
         else:
             with opener.open(source, source_format, READ, backing=False) as other:
-                _check_sizes(image, other)
+                check_sizes(image, other)
                 missing = [each for each in sources if _mark(marked, found.granularity, other, each)]
         after = {**before, "dirty_bytes": _dirty_bytes(marked, found.granularity, image.size)}
     actions = [BitmapAction(MERGE, None, each) for each in missing]

@@ -436,9 +436,9 @@ def parse_extension(extension: bytes, geometry: Geometry, path: str) -> tuple[in
     if reserved:
         raise corrupt(path, "bitmaps_ext: Reserved field is not zero")
     if count > MAX_BITMAPS:
-        raise corrupt(path, "bitmaps_ext: image has %d bitmaps, exceeding the QEMU supported maximum of 65535" % count)
+        raise corrupt(path, "bitmaps_ext: Image has %d bitmaps, exceeding the QEMU supported maximum of 65535" % count)
     if count == 0:
-        raise corrupt(path, "bitmaps_ext: found bitmaps extension with zero bitmaps")
+        raise corrupt(path, "found bitmaps extension with zero bitmaps")
     if offset % geometry.cluster_size:
         raise corrupt(path, "bitmaps_ext: invalid bitmap directory offset")
     if length > _MAX_DIRECTORY_BYTES:
