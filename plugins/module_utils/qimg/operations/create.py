@@ -9,6 +9,7 @@ import stat
 
 from ..errors import ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
 from ..formats import get_format, is_driver
+from ..formats.new_files import target_exists
 from ..formats.opening import INFO, Opener
 from ..formats.options import check_values, with_file_options
 from ..references import parse_target, resolve_reference
@@ -184,7 +185,7 @@ def plan_create(
     before: dict[str, Any] = {}
     differences: list[str] = []
     actions = ["create a %s image of %d bytes" % (format, resolved["size"])]
-    is_new = not os.path.exists(path)
+    is_new = not target_exists(path)
     if not is_new and existing != OVERWRITE:
         asked = {*explicit, "size"} if size is not None else set(explicit)
         wanted = {name: resolved[name] for name in resolved if name in asked}
@@ -211,7 +212,7 @@ def plan_create(
         with opener.new_files(path, sync, file_hints(resolved)) as files:
             with row.create(files, path, resolved, None):
                 pass
-            if is_new and existing != OVERWRITE and os.path.exists(path):
+            if is_new and existing != OVERWRITE and target_exists(path):
                 raise MismatchError("Somebody else has made it meanwhile", path=path, remedy="look at it and try again")
             files.commit()
 
@@ -225,7 +226,7 @@ def plan_create(
 def _keep_data_file(path: str, resolved: dict[str, Any]) -> None:
     """A data file is made together with its image; what is there already may be somebody's data."""
     data_file = resolved.get("data_file")
-    if data_file and os.path.exists(resolve_reference(path, data_file)):
+    if data_file and target_exists(resolve_reference(path, data_file)):
         raise MismatchError(
             "Its data file '%s' is there already, and would be overwritten" % data_file,
             path=path,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..errors import ImageError
+from ..errors import ImageError, LimitError
 from ..formats.base import HasSnapshots
 from ..formats.nested import ImageStorage
 from ..formats.opening import INFO, Opener
@@ -124,7 +124,7 @@ def info_chain(
     wanted: Reference | None = reference
     while wanted is not None:
         with opener.open(wanted, format, INFO, backing=False) as image:
-            identity = image.storage.identity if isinstance(image.storage, LocalFile) else None
+            identity = image.storage.identity
             if identity is not None:
                 if identity in seen:
                     raise ImageError(
@@ -133,6 +133,10 @@ def info_chain(
                 seen.add(identity)
             found = image_info(image)
         chain.append(found)
+        if len(chain) > opener.limits.max_chain:
+            raise LimitError(
+                "The backing chain has more than %d images" % opener.limits.max_chain, path=chain[0].filename
+            )
         below: str | None = found.full_backing_filename
         if below is None and found.backing_filename:
             raise ImageError(
@@ -174,10 +178,9 @@ def storage_info(storage: Storage) -> ImageInfo:
 
 def file_info(storage: Storage) -> ImageInfo:
     """What a file, or another place for bytes, says about itself."""
-    is_device = isinstance(storage, LocalFile) and storage.is_device
     return ImageInfo(
         shown_path(storage.name),
-        "host_device" if is_device else "file",
+        storage.protocol,
         round_up(storage.size, 512),
         storage.allocated_size,
         None,
@@ -187,6 +190,6 @@ def file_info(storage: Storage) -> ImageInfo:
         None,
         None,
         [],
-        {},
+        {} if isinstance(storage, LocalFile) else None,
         [],
     )
