@@ -3,12 +3,12 @@
 """Copying guest disks into new images, or into existing ones."""
 from __future__ import annotations
 
-import os
 from collections import namedtuple
 
 from ..errors import ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
 from ..formats.base import Compressing, HasSnapshots
 from ..formats.chain import chain_extents
+from ..formats.new_files import target_exists
 from ..formats.opening import INFO, SOURCE, WRITE, Opener
 from ..formats.options import check_values
 from ..limits import SECTOR
@@ -115,7 +115,7 @@ def plan_convert(
                 _remember(request, sources, target)
 
     after = {"format": request.format, "sources": list(request.sources)}
-    exists = os.path.exists(request.target) and not request.into_existing
+    exists = target_exists(request.target) and not request.into_existing
     if replace == ALWAYS or not exists:
         _try_sources(request, opener)
         action = "convert %s to a %s image" % (_shown(request), request.format)

@@ -12,7 +12,7 @@ from ..formats import get_format, is_driver
 from ..formats.new_files import target_exists
 from ..formats.opening import INFO, Opener
 from ..formats.options import check_values, with_file_options
-from ..references import parse_target, resolve_reference
+from ..references import local_path, parse_target, resolve_reference
 from ..sizes import round_up
 from ..storage.hints import DEFAULT_EXTENT_SIZE, FileHints
 from ..storage.local import LocalFile
@@ -290,6 +290,12 @@ def plan_remove(path: str) -> Plan:
     :raises ImageError: it is not a file, or somebody is using it
     """
     opener = Opener()
+    local = local_path({"file": parse_target(path)})
+    if local is None:
+        raise StorageError(
+            "Only image files can be removed, not '%s'" % path, path=path, remedy="remove it where it is served"
+        )
+    path = local
     try:
         status = os.lstat(path)
     except FileNotFoundError:
