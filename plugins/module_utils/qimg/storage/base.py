@@ -137,7 +137,7 @@ class Storage(ABC):
 
     @property
     def identity(self) -> tuple[int, int] | None:
-        """Device and inode of a file: the same for all its names; ``None`` for what is not a local file."""
+        """Two numbers that are the same for all names of one thing (device and inode of a file); ``None``: unknown."""
         return None
 
     @property

@@ -40,6 +40,10 @@ class Timeouts(namedtuple("Timeouts", ["connect", "handshake", "silence"])):
 DEFAULT_TIMEOUTS = Timeouts(30.0, 30.0, 3600.0)
 
 
+#: A number for every export that this process has opened.
+_NUMBERS: dict[NbdAddress, int] = {}
+
+
 class NbdClient:
     """Opens exports.  All who open the same export share a connection, and it is kept for whoever opens it next.
 
@@ -79,7 +83,7 @@ class NbdClient:
                     "Block protocol 'nbd' doesn't support the option '%s'" % first_key(options), path=address.name
                 )
             storage = NbdStorage(
-                connection, address.name, writable, cache, lambda: self._release(address, connection)
+                connection, address.name, _number(address), writable, cache, lambda: self._release(address, connection)
             )
             self._users[address] = self._users.get(address, 0) + 1
             return storage
@@ -128,6 +132,10 @@ class NbdClient:
             plain.close()
             raise
         return Connection(wire, export, address.name, self._timeouts.silence)
+
+
+def _number(address: NbdAddress) -> int:
+    return _NUMBERS.setdefault(address, len(_NUMBERS))
 
 
 def _credentials(address: NbdAddress, find_credentials: FindCredentials | None) -> TlsCredentials | None:

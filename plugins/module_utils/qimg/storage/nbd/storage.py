@@ -38,6 +38,7 @@ class NbdStorage(Storage):
     """An export of an NBD server.  Its size is fixed, and the server does the locking.
 
     :param connection: may be shared with other storages of the same export
+    :param number: the same for all storages of the same export
     :param cache: how writes reach the server's medium
     :param release: called when the storage is closed and has no more use for the connection
     :raises StorageError: it shall be written, and the server exports it for reading only
@@ -48,9 +49,16 @@ class NbdStorage(Storage):
     plural = "NBD nodes"
 
     def __init__(
-        self, connection: Connection, name: str, writable: bool, cache: CacheMode, release: Callable[[], None]
+        self,
+        connection: Connection,
+        name: str,
+        number: int,
+        writable: bool,
+        cache: CacheMode,
+        release: Callable[[], None],
     ) -> None:
         self.name = name
+        self._number = number
         self.writable = writable
         self._connection: Connection | None = connection
         self._release = release
@@ -81,6 +89,10 @@ class NbdStorage(Storage):
     @property
     def size(self) -> int:
         return self._size
+
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        return (-1, self._number)
 
     @property
     def reads_zero_when_new(self) -> bool:
