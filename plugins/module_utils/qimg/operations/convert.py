@@ -268,7 +268,7 @@ def _convert(request: ConvertRequest, opener: Opener, progress: Progress) -> int
             source.abandon()
 
 
-def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> int:
+def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> int | None:
     total = sum(round_up(source.size, SECTOR) for source in sources)
     options = resolve_options(
         request.target,

@@ -43,8 +43,9 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
     storage = files.main
     if size > MAX_IMAGE_BYTES:
         raise ImageError("The image size is too large for file format 'raw'", format="raw")
-    if storage.reads_zero_when_new:
-        storage.preallocate(0, size, mode)
+    if storage.is_device and mode != "off":
+        raise StorageError("Unsupported preallocation mode '%s'" % mode, path=storage.name)
+    storage.preallocate(0, size, mode)
     try:
         storage.truncate(size)
     except StorageError as error:

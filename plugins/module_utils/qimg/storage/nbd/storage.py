@@ -7,6 +7,8 @@ import errno
 import threading
 
 from ...errors import StorageError
+from ...limits import SECTOR
+from ...sizes import round_up
 from ..base import ALLOCATED_ZERO, DATA, HOLE, NOWHERE, UNALLOCATED, Storage
 from ..zeros import is_zero
 from . import layout
@@ -151,8 +153,8 @@ class NbdStorage(Storage):
     def write(self, offset: int, data: Buffer) -> None:
         view = memoryview(data)
         if offset + len(view) > self._size:
+            self._check_room(offset, len(view))
             inside = max(0, self._size - offset)
-            # A raw image ends with a whole sector, though the export may not.
             if not is_zero(view[inside:]):
                 raise self._full(offset)
             view = view[:inside]
@@ -183,6 +185,7 @@ class NbdStorage(Storage):
             self.write(start, block)
 
     def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
+        self._check_room(offset, length)
         length = min(length, self._size - offset)
         if length <= 0:
             return
@@ -283,6 +286,11 @@ class NbdStorage(Storage):
 
     def _rounded_down(self, offset: int) -> int:
         return offset if offset == self._size else offset // self.alignment * self.alignment
+
+    def _check_room(self, offset: int, length: int) -> None:
+        """Refuse what lies beyond the end; but a raw image ends with a whole sector, though the export may not."""
+        if offset + length > round_up(self._size, SECTOR):
+            raise self._full(offset)
 
     def _full(self, offset: int) -> StorageError:
         failure = StorageError.from_os_error(
