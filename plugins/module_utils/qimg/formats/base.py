@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
+    from ..references import Node
     from ..storage.base import Buffer, Storage
 
 # What one image says about a run of guest bytes (its backing chain aside).
@@ -61,6 +62,8 @@ class Image(ABC):
     format: str
     #: The name by which it was opened, as messages and ``info`` show it.
     filename: str
+    #: All that it was opened by, options included; opening this opens the same again.
+    node: Node
     #: Where its bytes lie.
     storage: Storage
     #: Guest bytes.

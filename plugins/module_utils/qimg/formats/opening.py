@@ -203,6 +203,7 @@ class Opener:
             rest = {key: value for key, value in node.items() if key not in ("driver", "file")}
             children = Children(self, rest, filename, purpose, backing, probed, cache)
             image: Image = row.open(storage, filename, rest, children)
+            image.node = dict(node, driver=driver)
             if protocol is not None:
                 image.format = protocol
             if rest:

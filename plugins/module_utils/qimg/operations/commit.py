@@ -46,10 +46,14 @@ def plan_commit(
         layers = top.layers()
         depth = _find_base(layers, base)
         target = layers[depth]
-        if not isinstance(target.storage, LocalFile):
-            raise UnsupportedOperationError("Only local images can be committed into", path=target.filename)
         identity = target.storage.identity
+        if identity is None:
+            raise UnsupportedOperationError(
+                "What lies beneath it is itself an image, and cannot be committed into", path=target.filename
+            )
         base_name, base_format = target.filename, target.format
+        # The name of an export does not say how to talk to its server.
+        base_reference = base_name if isinstance(target.storage, LocalFile) else target.node
         grows = target.size < top.size
         size = top.size
         empties = not keep and base is None and isinstance(top, Emptyable)
@@ -58,7 +62,7 @@ def plan_commit(
         return Plan(path, [], {"base": base_name}, {"base": base_name}, nothing, opener)
 
     def run(opener: Opener, progress: Progress) -> None:
-        with opener.open(base_name, base_format, RESIZE if grows else WRITE) as written:
+        with opener.open(base_reference, base_format, RESIZE if grows else WRITE) as written:
             top = opener.variant(reuse={identity: written}).open(reference, format, WRITE)
             try:
                 if grows:

@@ -10,7 +10,6 @@ from ..formats.chain import chain_extents
 from ..formats.opening import INFO, READ, WRITE, Opener
 from ..limits import MIB, SECTOR
 from ..references import resolve_reference
-from ..storage.local import LocalFile
 from .copying import Copier, copy_options
 from .pieces import ABSENT as SKIP
 from .pieces import DATA, ZERO, SourceRun
@@ -146,10 +145,10 @@ def _copy_differences(image: Image, new: Image | None, compress: bool, progress:
 
 def _layers_above(old: Image | None, new: Image | None) -> int | None:
     """If the new backing file is in the old chain: how many layers lie above it."""
-    if new is None or not isinstance(new.storage, LocalFile):
+    if new is None or new.storage.identity is None:
         return None
     for index, layer in enumerate(old.layers() if old is not None else []):
-        if isinstance(layer.storage, LocalFile) and layer.storage.identity == new.storage.identity:
+        if layer.storage.identity == new.storage.identity:
             return index
     return None
 
