@@ -188,10 +188,10 @@ class Image(ABC):
         """
         raise self.unsupported("writing")
 
-    def zero_quickly(self) -> bool:
-        """Make the whole guest disk read as zeroes if that takes less time than writing it would.
+    def zero_quickly(self, offset: int, length: int) -> bool:
+        """Make a guest range read as zeroes if that takes less time than writing it would.
 
-        :returns: ``False`` when it does not; then nothing is known about the guest disk
+        :returns: ``False`` when it does not; then nothing is known about the range
         """
         return False
 

@@ -87,8 +87,8 @@ class RawImage(Image, Resizable):
     def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
         self.storage.write_zeroes(offset + self._offset, length, deallocate)
 
-    def zero_quickly(self) -> bool:
-        return self.storage.zero_quickly(self._offset, self.size)
+    def zero_quickly(self, offset: int, length: int) -> bool:
+        return self.storage.zero_quickly(offset + self._offset, length)
 
     def discard(self, offset: int, length: int) -> None:
         self.storage.discard(offset + self._offset, length)
