@@ -57,6 +57,8 @@ class ImageError(Exception):
         self.remedy = remedy
         #: How the user named the image that was being opened, if the error says why it cannot be.
         self.while_opening: str | None = None
+        #: The format of the new image that was being made at ``path``, if the error says why it cannot be.
+        self.while_creating: str | None = None
 
     def __str__(self) -> str:
         text = self.reason

@@ -41,7 +41,7 @@ def parse_reference(name: str) -> Node:
     if protocol is None:
         return {"file": {"driver": "file", "filename": name}}
     if protocol == "file":
-        return {"file": {"driver": "file", "filename": name[len("file:") :]}}
+        return {"file": {"driver": "file", "filename": _path_after_prefix(name)}}
     if protocol in nbd_names.PROTOCOLS:
         return {"file": nbd_names.parse_nbd_name(name)}
     raise OptionError("Unknown protocol '%s'" % protocol, path=name)
@@ -143,11 +143,12 @@ def plain_name(reference: str | Node) -> str | None:
         return None
     if protocol_of(reference) != "file":
         return reference
-    return shown_path(reference[len("file:") :])
+    return _path_after_prefix(reference)
 
 
-def shown_path(path: str) -> str:
-    """The path of a local file, so that it is one: with a colon, it could be taken for a protocol's name."""
+def _path_after_prefix(name: str) -> str:
+    """The path in ``file:path``: with a colon in it, it must not be taken for a protocol's name."""
+    path = name[len("file:") :]
     return path if protocol_of(path) is None else "./" + path
 
 

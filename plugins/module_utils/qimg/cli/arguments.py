@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
 """What several commands have in common: options, sizes, lists of format options, and how images are opened."""
+
 from __future__ import annotations
 
 from ..errors import OptionError
-from ..formats.opening import Opener
+from ..formats.opening import WRITE, Opener, Watcher
 from ..option_text import split_option_list
 from ..policy import FOLLOW, ReferencePolicy
 from ..references import parse_option_string
@@ -162,6 +163,20 @@ def opener_for(console: Console, arguments: Arguments, cache: CacheMode = WRITEB
         secrets=object_store(arguments),
         watcher=console,
     )
+
+
+def try_to_write(
+    opener: Opener, reference: Reference, format: str | None, purpose: str = WRITE, backing: bool = True
+) -> Opener:
+    """Open an image for writing before anything else is looked at, as qemu-img does, and close it again.
+
+    Planning needs only to read; but who cannot write the image should hear that first, and nothing else.
+
+    :returns: an opener for what follows, which does not tell the same warnings again
+    :raises ImageError: the image cannot be opened so
+    """
+    opener.open(reference, format, purpose, backing).abandon()
+    return opener.variant(watcher=Watcher())
 
 
 def reference_for(console: Console, text: str, image_opts: bool) -> Reference:

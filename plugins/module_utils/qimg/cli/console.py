@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
 """The only place that prints."""
+
 from __future__ import annotations
 
 import errno

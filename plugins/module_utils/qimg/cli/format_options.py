@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
 """What is printed of creation options: their help, and the ``Formatting`` line."""
+
 from __future__ import annotations
 
 from ..formats.options import BOOL, TYPE_TEXT, with_file_options

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
 """Finding the command, and turning errors into messages and exit codes."""
+
 from __future__ import annotations
 
 import os

@@ -5,6 +5,7 @@
 The standard library's ``getopt`` and ``argparse`` bring ``re`` and ``gettext`` with them, which takes longer to import
 than all of ``qimg info``; and neither says what is wrong in qemu-img's words.
 """
+
 from __future__ import annotations
 
 import os

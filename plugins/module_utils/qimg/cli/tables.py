@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
 """The human texts: what ``info`` says of a node, and the table of snapshots."""
+
 from __future__ import annotations
 
 from ..qdict import in_order

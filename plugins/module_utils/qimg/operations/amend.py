@@ -8,6 +8,7 @@ from ..formats import get_format
 from ..formats.base import Amendable
 from ..formats.opening import READ, WRITE, Opener
 from ..formats.options import check_values
+from .create import creatable
 from .plan import Plan
 
 TYPE_CHECKING = False
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..formats.base import Image
     from ..formats.opening import Reference
+    from ..formats.options import CreateOption
     from .plan import Progress
 
 _VERSION_ALIASES = {"v2": "0.10", "v3": "1.1"}
@@ -49,13 +51,28 @@ def plan_amend(
     return Plan(path, actions, current, {**current, **changes}, run, opener)
 
 
+def amendable_options(format: str) -> tuple[CreateOption, ...]:
+    """The options of a format that can be changed in place.
+
+    :raises OptionError: there is no such format
+    :raises UnsupportedOperationError: none can
+    """
+    row = creatable(format, "")
+    options = tuple(option for option in row.options if option.amendable)
+    if not options:
+        raise _cannot_amend(format, None)
+    return options
+
+
+def _cannot_amend(format: str, path: str | None) -> UnsupportedOperationError:
+    return UnsupportedOperationError(
+        "Format driver '%s' does not support option amendment" % format, path=path, format=format
+    )
+
+
 def _amendable(image: Image) -> Any:
     if not isinstance(image, Amendable):
-        raise UnsupportedOperationError(
-            "Format driver '%s' does not support option amendment" % image.format,
-            path=image.filename,
-            format=image.format,
-        )
+        raise _cannot_amend(image.format, image.filename)
     return image
 
 

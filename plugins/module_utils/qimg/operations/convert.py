@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..errors import ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
-from ..formats.base import Compressing, HasSnapshots
+from ..formats.base import Compressing
 from ..formats.chain import chain_extents
 from ..formats.new_files import target_exists
 from ..formats.opening import INFO, SOURCE, WRITE, Opener
@@ -14,21 +14,24 @@ from ..formats.options import check_values
 from ..limits import SECTOR
 from ..references import resolve_reference
 from ..sizes import round_up
+from ..storage.cache import WRITEBACK
 from ..storage.zeros import DEFAULT_GRAIN
 from . import conversion_record
+from .bitmap_copying import bitmaps_to_copy, check_target, copy_bitmaps
 from .compare import compare_joined
 from .copying import Copier, CopyOptions, copy_options
-from .create import creatable, resolve_options
+from .create import check_backing_format, creatable, file_hints, resolve_options
 from .pieces import ABSENT, ZERO, SourceRun, source_runs
 from .plan import Plan, nothing
-from .snapshot import find_snapshot
+from .snapshot import show_snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ..formats.base import Image
+    from ..formats.base import Format, Image
+    from ..formats.new_files import NewFiles
     from .conversion_record import Side
     from .plan import Progress
 
@@ -58,19 +61,45 @@ class ConvertRequest(
             "rate",
             "salvage",
             "sync",
+            "cache",
+            "threads",
+            "bitmaps",
+            "skip_broken_bitmaps",
         ],
-        defaults=(None, "raw", None, None, None, None, False, False, DEFAULT_GRAIN, False, False, 0, None, True),
+        defaults=(
+            None,
+            "raw",
+            None,
+            None,
+            None,
+            None,
+            False,
+            False,
+            DEFAULT_GRAIN,
+            False,
+            False,
+            0,
+            None,
+            True,
+            WRITEBACK,
+            None,
+            False,
+            None,
+        ),
     )
 ):
     """What to convert, and how.
 
     ``sources``: names of the source images, which are put behind each other; ``source_format``: their format, ``None``
-    to find out; ``target``, ``format``, ``options``, ``backing_file``, ``backing_format``: the new image;
-    ``snapshot``: id or name of a source's snapshot to read; ``compress``: store compressed clusters; ``offload``: have
-    the kernel copy without looking for zeroes; ``sparse_grain``: zero runs of so many bytes are not stored, 0: store
-    everything; ``into_existing``: write into the image at ``target`` instead of making one; ``target_is_zero``: it
-    reads as zeroes; ``rate``: bytes per second at the most; ``salvage``: called with offset and error of what cannot
-    be read, which becomes zeroes; ``sync``: have it on the medium before it takes its name.
+    to find out; ``target``, ``format``, ``options``, ``backing_file``, ``backing_format``: the new image; ``snapshot``:
+    id or name of a source's snapshot to read, or a pair of an id and a name (either may be ``None``) which both must be
+    so; ``compress``: store compressed clusters; ``offload``: have the kernel copy without looking for zeroes;
+    ``sparse_grain``: zero runs of so many bytes are not stored, 0: store everything; ``into_existing``: write into the
+    image at ``target`` instead of making one; ``target_is_zero``: it reads as zeroes; ``rate``: bytes per second at the
+    most; ``salvage``: called with offset and error of what cannot be read, which becomes zeroes; ``sync``: have it on
+    the medium before it takes its name; ``cache``: how what is written to the target reaches its medium; ``threads``:
+    how many copy at the most; ``bitmaps``: take the dirty bitmaps of the source along; ``skip_broken_bitmaps``: called
+    with the name of each inconsistent one, which is then left out (``None``: it is an error).
     """
 
     __slots__ = ()
@@ -115,7 +144,7 @@ def plan_convert(
                 _remember(request, sources, target)
 
     after = {"format": request.format, "sources": list(request.sources)}
-    exists = target_exists(request.target) and not request.into_existing
+    exists = not request.into_existing and target_exists(request.target)
     if replace == ALWAYS or not exists:
         _try_sources(request, opener)
         action = "convert %s to a %s image" % (_shown(request), request.format)
@@ -224,7 +253,8 @@ def _try_sources(request: ConvertRequest, opener: Opener) -> None:
     for source in request.sources:
         with _open_source(request, source, opener):
             pass
-    creatable(request.format, request.target)
+    if not request.into_existing:
+        creatable(request.format, request.target)
 
 
 def _open_source(request: ConvertRequest, name: str, opener: Opener) -> Image:
@@ -232,25 +262,11 @@ def _open_source(request: ConvertRequest, name: str, opener: Opener) -> Image:
     image = opener.open(name, request.source_format, SOURCE)
     if request.snapshot is not None:
         try:
-            _show_snapshot(image, request.snapshot)
+            show_snapshot(image, request.snapshot)
         except BaseException:
             image.abandon()
             raise
     return image
-
-
-def _show_snapshot(image: Image, wanted: str) -> None:
-    snapshot = None
-    if isinstance(image, HasSnapshots):
-        snapshot = find_snapshot(image.snapshots, wanted)
-        if snapshot is not None:
-            image.view_snapshot(snapshot)
-            return
-    raise OptionError(
-        "Failed to load snapshot: Can't find snapshot",
-        path=image.filename,
-        remedy="list the snapshots of the image to see which there are",
-    )
 
 
 def _convert(request: ConvertRequest, opener: Opener, progress: Progress) -> int | None:
@@ -270,6 +286,7 @@ def _convert(request: ConvertRequest, opener: Opener, progress: Progress) -> int
 
 def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> int | None:
     total = sum(round_up(source.size, SECTOR) for source in sources)
+    _check_backing_format(request)
     options = resolve_options(
         request.target,
         request.format,
@@ -277,25 +294,73 @@ def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, pro
         dict(request.options or {}),
         request.backing_file,
         request.backing_format,
-        True,
+        False,
         opener,
     )
     if options["size"] < total:
         raise _too_small(request)
+    if request.compress and options.get("preallocation", "off") != "off":
+        raise OptionError("Compression and preallocation not supported at the same time", path=request.target)
     row = creatable(request.format, request.target)
-    with opener.new_files(request.target, request.sync) as files:
-        backing = None
-        if options.get("backing_file"):
-            resolved = resolve_reference(request.target, options["backing_file"])
-            backing = opener.open(resolved, options.get("backing_fmt"))
-        with row.create(files, request.target, options, backing) as target:
+    with _new_files(request, options, opener) as files:
+        backing = _open_backing(request, options, opener)
+        with _create(request, row, files, options, backing) as target:
             _check_compression(request, target)
             target_is_zero = target.reads_zero_when_new and not _preallocated(options)
-            if not opener.rehearses:
-                _copy(request, sources, target, target_is_zero, progress)
+            _copy(request, sources, target, target_is_zero, opener.rehearses, progress)
         backdated = files.backdate()
         files.commit()
     return backdated
+
+
+def _check_backing_format(request: ConvertRequest) -> None:
+    given = request.options or {}
+    named = request.backing_file or given.get("backing_file")
+    options = creatable(request.format, request.target).options
+    supported = any(option.name == "backing_file" for option in options)
+    if named and supported and not (request.backing_format or given.get("backing_fmt")):
+        raise OptionError(
+            "Use of backing file requires explicit backing format",
+            path=request.target,
+            remedy="say which format the backing file has",
+        )
+
+
+def _new_files(request: ConvertRequest, options: dict[str, Any], opener: Opener) -> NewFiles:
+    try:
+        check_backing_format(request.target, options)
+        return opener.variant(cache=request.cache).new_files(request.target, request.sync, file_hints(options))
+    except ImageError as error:
+        error.while_creating = request.format
+        raise
+
+
+def _create(
+    request: ConvertRequest, row: Format, files: NewFiles, options: dict[str, Any], backing: Image | None
+) -> Image:
+    try:
+        image: Image = row.create(files, request.target, options, backing)
+    except BaseException as error:
+        if backing is not None:
+            backing.abandon()
+        if isinstance(error, ImageError):
+            error.while_creating = request.format
+        raise
+    return image
+
+
+def _open_backing(request: ConvertRequest, options: dict[str, Any], opener: Opener) -> Image | None:
+    """The backing file of the new image, which completes what is written only in part."""
+    if not options.get("backing_file"):
+        return None
+    resolved = resolve_reference(request.target, options["backing_file"])
+    try:
+        return opener.open(resolved, options.get("backing_fmt"))
+    except ImageError as error:
+        error.reason = "Could not open backing file: %s" % error.reason
+        error.while_opening = request.target
+        error.path = request.target
+        raise
 
 
 def _too_small(request: ConvertRequest) -> OptionError:
@@ -308,6 +373,7 @@ def _preallocated(options: dict[str, Any]) -> bool:
 
 
 def _fill_existing(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> None:
+    opener = opener.variant(cache=request.cache, force_share=False)
     with opener.open(request.target, request.format, WRITE) as target:
         if target.size < sum(source.size for source in sources):
             raise _too_small(request)
@@ -316,8 +382,7 @@ def _fill_existing(request: ConvertRequest, sources: list[Image], opener: Opener
                 "Cannot use --target-is-zero when the destination image has a backing file", path=request.target
             )
         _check_compression(request, target)
-        if not opener.rehearses:
-            _copy(request, sources, target, request.target_is_zero, progress)
+        _copy(request, sources, target, request.target_is_zero, opener.rehearses, progress)
 
 
 def _check_compression(request: ConvertRequest, target: Image) -> None:
@@ -328,11 +393,28 @@ def _check_compression(request: ConvertRequest, target: Image) -> None:
 
 
 def _copy(
+    request: ConvertRequest,
+    sources: list[Image],
+    target: Image,
+    target_is_zero: bool,
+    rehearses: bool,
+    progress: Progress,
+) -> None:
+    bitmaps = bitmaps_to_copy(sources, request.skip_broken_bitmaps) if request.bitmaps else []
+    if request.bitmaps:
+        check_target(sources[0], target, bitmaps)
+    if not rehearses:
+        _copy_data(request, sources, target, target_is_zero, progress)
+    if bitmaps:
+        copy_bitmaps(sources[0], target, bitmaps)
+
+
+def _copy_data(
     request: ConvertRequest, sources: list[Image], target: Image, target_is_zero: bool, progress: Progress
 ) -> None:
     total = max(1, sum(source.size for source in sources))
     options: CopyOptions = copy_options(
-        request.sparse_grain, request.compress, request.offload, request.rate, request.salvage
+        request.sparse_grain, request.compress, request.offload, request.rate, request.salvage, request.threads
     )
     copier = Copier(target, target_is_zero, options, lambda done: progress(min(1.0, done / total)))
     copier.run(_all_runs(request, sources, target))

@@ -58,15 +58,28 @@ def copy_options(
     offload: bool = False,
     rate: int = 0,
     salvage: Callable[[int, StorageError], None] | None = None,
+    threads: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> CopyOptions:
-    """The usual options, with as many threads as the machine has use for."""
-    threads = max(2, min(limits.threads, os.cpu_count() or 1))
+    """The usual options.
+
+    :param threads: how many copy at once; ``None``: as many as the machine has use for
+    """
+    if threads is None:
+        threads = max(2, min(limits.threads, os.cpu_count() or 1))
     return CopyOptions(sparse_grain, compress, offload, rate, salvage, threads, limits.buffer_bytes)
 
 
 class _Stopped(Exception):
     """Another thread has failed."""
+
+
+class _ReadFailed(Exception):
+    """The source could not be read."""
+
+    def __init__(self, error: StorageError) -> None:
+        super().__init__()
+        self.error = error
 
 
 class Copier:
@@ -154,6 +167,14 @@ class Copier:
                 self._turn.notify_all()
 
     def _move(self, piece: Piece, buffer: memoryview) -> None:
+        try:
+            self._load_and_store(piece, buffer)
+        except _ReadFailed as failure:
+            raise failure.error from None
+        except StorageError as error:
+            raise _at(error, "writing", piece.start) from error
+
+    def _load_and_store(self, piece: Piece, buffer: memoryview) -> None:
         view = buffer[: piece.length]
         only = piece.parts[0] if len(piece.parts) == 1 else None
         if self._options.offload and only is not None and only.storage is not None:
@@ -195,9 +216,9 @@ class Copier:
                     run.storage.read_into(run.offset, part)
                 else:
                     part[:] = bytes(run.length)
-            except StorageError:
+            except StorageError as error:
                 if self._options.salvage is None:
-                    raise
+                    raise _ReadFailed(_at(error, "reading", run.start)) from error
                 self._salvage(run, part)
 
     def _salvage(self, run: SourceRun, part: memoryview) -> None:
@@ -263,7 +284,10 @@ class Copier:
             if not in_kernel:
                 part = view[position : position + length]
                 if not loaded and only is not None:
-                    only.storage.read_into(only.offset + skip + position, part)
+                    try:
+                        only.storage.read_into(only.offset + skip + position, part)
+                    except StorageError as error:
+                        raise _ReadFailed(_at(error, "reading", only.start + skip + position)) from error
                 storage.write(host, part)
             position += length
 
@@ -303,6 +327,14 @@ class Copier:
             wait = self._done / self._options.rate - (time.monotonic() - self._started)
             if wait > 0:
                 time.sleep(wait)
+
+
+def _at(error: StorageError, what: str, offset: int) -> StorageError:
+    """The same error, saying at which guest offset it happened."""
+    words = os.strerror(error.errno) if error.errno else error.reason
+    error.reason = "error while %s at byte %d: %s" % (what, offset, words)
+    error.offset = offset
+    return error
 
 
 def _reader(run: SourceRun) -> Callable[[memoryview], None] | None:

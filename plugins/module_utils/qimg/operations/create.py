@@ -148,6 +148,16 @@ def creatable(format: str, path: str) -> Format:
     return row
 
 
+def check_backing_format(path: str, options: dict[str, Any]) -> None:
+    """The last question before an image is made.
+
+    :raises OptionError: nobody knows the format of the backing file
+    """
+    backing_format = options.get("backing_fmt")
+    if backing_format is not None and not is_driver(backing_format):
+        raise OptionError("Parameter 'backing-fmt' does not accept value '%s'" % backing_format, path=path)
+
+
 def file_hints(options: dict[str, Any]) -> FileHints:
     """What the creation options say to the file system."""
     hint = options.get("extent_size_hint")
@@ -206,9 +216,7 @@ def plan_create(
 
     def run(opener: Opener, _progress: Progress) -> None:
         row = creatable(format, path)
-        backing_format = resolved.get("backing_fmt")
-        if backing_format is not None and not is_driver(backing_format):
-            raise OptionError("Parameter 'backing-fmt' does not accept value '%s'" % backing_format, path=path)
+        check_backing_format(path, resolved)
         with opener.new_files(path, sync, file_hints(resolved)) as files:
             with row.create(files, path, resolved, None):
                 pass

@@ -9,7 +9,6 @@ from ..errors import ImageError, LimitError
 from ..formats.base import HasSnapshots
 from ..formats.nested import ImageStorage
 from ..formats.opening import INFO, Opener
-from ..references import shown_path
 from ..sizes import round_up
 from ..storage.local import LocalFile
 from ..storage.protocols import PROTOCOLS
@@ -179,7 +178,7 @@ def storage_info(storage: Storage) -> ImageInfo:
 def file_info(storage: Storage) -> ImageInfo:
     """What a file, or another place for bytes, says about itself."""
     return ImageInfo(
-        shown_path(storage.name),
+        storage.name,
         storage.protocol,
         round_up(storage.size, 512),
         storage.allocated_size,

@@ -3,13 +3,14 @@
 """Giving an overlay another backing file."""
 from __future__ import annotations
 
-from ..errors import ImageError, OptionError, UnsupportedOperationError
+from ..errors import ImageError, OptionError, StorageError, UnsupportedOperationError
 from ..formats import get_format
 from ..formats.base import ABSENT, ABSENT_ALLOCATED, Compressing, Rebasable
 from ..formats.chain import chain_extents
 from ..formats.opening import INFO, READ, WRITE, Opener
 from ..limits import MIB, SECTOR
 from ..references import resolve_reference
+from ..storage.cache import WRITEBACK, CacheMode
 from .copying import Copier, copy_options
 from .pieces import ABSENT as SKIP
 from .pieces import DATA, ZERO, SourceRun
@@ -36,6 +37,7 @@ def plan_rebase(
     unsafe: bool = False,
     compress: bool = False,
     opener: Opener | None = None,
+    backing_cache: CacheMode = WRITEBACK,
 ) -> Plan:
     """Plan to change the backing file.
 
@@ -45,6 +47,7 @@ def plan_rebase(
     :param backing_format: its format; needed with a name
     :param unsafe: do not look at the old and the new backing file
     :param compress: store what has to be copied compressed
+    :param backing_cache: how the new backing file is read
     :raises OptionError: the format is missing or unknown
     :raises ImageError: one of the images cannot be opened
     """
@@ -54,7 +57,12 @@ def plan_rebase(
     with opener.open(reference, format, INFO, backing=False) as image:
         path = image.filename
         before = {"backing_file": image.backing_file, "backing_format": image.backing_format}
-        _check(image, wanted_file, wanted_format, compress)
+        _check_format(image, wanted_format, compress)
+        if not unsafe and image.backing_file != wanted_file:
+            new = _open_new(image, wanted_file, wanted_format, opener)
+            if new is not None:
+                new.abandon()
+        _check_change(image, wanted_file, wanted_format)
     after = {"backing_file": wanted_file, "backing_format": wanted_format}
     if before == after:
         return Plan(path, [], before, after, nothing, opener)
@@ -65,7 +73,7 @@ def plan_rebase(
                 _rebasable(image, wanted_file).change_backing(wanted_file, wanted_format)
             return
         with opener.open(reference, format, WRITE) as image:
-            new = _open_new(image, wanted_file, wanted_format, opener)
+            new = _open_new(image, wanted_file, wanted_format, opener.variant(cache=backing_cache))
             try:
                 if not opener.rehearses:
                     _copy_differences(image, new, compress, progress)
@@ -86,9 +94,7 @@ def _shown(state: dict[str, Any]) -> str:
     return "'%s' (%s)" % (state["backing_file"], state["backing_format"] or "format not stored")
 
 
-def _check(image: Image, backing_file: str | None, backing_format: str | None, compress: bool) -> None:
-    if compress and not isinstance(image, Compressing):
-        raise OptionError("Compression not supported for this file format", path=image.filename)
+def _check_change(image: Image, backing_file: str | None, backing_format: str | None) -> None:
     _rebasable(image, backing_file)
     if backing_file and backing_format is None:
         raise OptionError(
@@ -96,6 +102,11 @@ def _check(image: Image, backing_file: str | None, backing_format: str | None, c
             path=image.filename,
             remedy="say which format the new backing file has",
         )
+
+
+def _check_format(image: Image, backing_format: str | None, compress: bool) -> None:
+    if compress and not isinstance(image, Compressing):
+        raise OptionError("Compression not supported for this file format", path=image.filename)
     if backing_format is not None:
         try:
             get_format(backing_format)
@@ -122,8 +133,9 @@ def _open_new(
         return None
     target = resolve_reference(image.filename, backing_file)
     try:
-        return Opener(opener.policy, opener.limits).open(target, backing_format, READ)
+        return opener.variant(reuse={}).open(target, backing_format, READ)
     except ImageError as error:
+        error.while_opening = None
         error.reason = "Could not open new backing file '%s': %s" % (backing_file, error.reason)
         error.path = image.filename
         raise
@@ -211,8 +223,8 @@ def _differences(old: Image | None, new: Image | None, start: int, end: int, uni
         if _both_zero(old, new, position, stop):
             position = stop
             continue
-        ours = _read(old, position, stop - position)
-        theirs = _read(new, position, stop - position)
+        ours = _read(old, position, stop - position, "old")
+        theirs = _read(new, position, stop - position, "new")
         if ours != theirs:
             unit_start = position
             while unit_start < stop:
@@ -258,8 +270,15 @@ def _both_zero(old: Image | None, new: Image | None, start: int, end: int) -> bo
     return True
 
 
-def _read(image: Image | None, start: int, length: int) -> bytes:
+def _read(image: Image | None, start: int, length: int, which: str) -> bytes:
     """Guest bytes, zeroes behind the end."""
     inside = max(0, min(length, image.size - start)) if image is not None else 0
-    data = image.read(start, inside) if image is not None and inside else b""
+    if image is None or not inside:
+        return bytes(length)
+    try:
+        data = image.read(start, inside)
+    except StorageError as error:
+        error.reason = "error while reading from %s backing file" % which
+        error.offset = start
+        raise
     return data + bytes(length - inside)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ..formats.opening import Reference
     from .plan import Progress
 
-_SHRINK_WARNING = (
-    "warning: Shrinking an image will delete all data beyond the shrunken image's end. Before performing such an "
+SHRINK_WARNING = (
+    "Shrinking an image will delete all data beyond the shrunken image's end. Before performing such an "
     "operation, make sure there is no important data there."
 )
 
@@ -45,28 +45,29 @@ def plan_resize(
     """
     opener = opener or Opener()
     with opener.open(reference, format, READ, backing=False) as image:
-        path, current = image.filename, image.size
-        if not isinstance(image, Resizable):
-            raise UnsupportedOperationError(
-                "Image format driver does not support resize", path=path, format=image.format
-            )
+        path, current, image_format = image.filename, image.size, image.format
+        resizable = isinstance(image, Resizable)
     total = size if not relative else current + relative * size
     if total <= 0:
         raise OptionError("New image size must be positive", path=path)
     before, after = {"size": current}, {"size": total}
     if (grow_only and current >= total) or current == total:
         return Plan(path, [], before, before, nothing, opener)
+    if total <= current and preallocation != "off":
+        raise OptionError("Preallocation can only be used for growing images", path=path)
     if total < current:
         if not shrink:
             raise ShrinkRefusedError(
                 "Use the --shrink option to perform a shrink operation.",
                 path=path,
-                hint=_SHRINK_WARNING,
+                hint=SHRINK_WARNING,
                 remedy="the disk has %d bytes, and what lies behind byte %d would be lost; allow shrinking if that is "
                 "meant" % (current, total),
             )
-        if preallocation != "off":
-            raise OptionError("Preallocation can only be used for growing images", path=path)
+    if not resizable:
+        raise UnsupportedOperationError(
+            "Image format driver does not support resize", path=path, format=image_format
+        )
 
     def run(opener: Opener, _progress: Progress) -> None:
         with opener.open(reference, format, RESIZE) as image:

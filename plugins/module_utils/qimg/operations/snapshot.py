@@ -41,6 +41,16 @@ def find_by_id(snapshots: list[SnapshotInfo], id: str) -> SnapshotInfo | None:
     return next((snapshot for snapshot in snapshots if snapshot.id == id), None)
 
 
+def find_exact(
+    snapshots: list[SnapshotInfo], id: str | None = None, name: str | None = None
+) -> SnapshotInfo | None:
+    """The first snapshot of this id, of this name, or of both."""
+    for snapshot in snapshots:
+        if id in (None, snapshot.id) and name in (None, snapshot.name):
+            return snapshot
+    return None
+
+
 def find_by_name(snapshots: list[SnapshotInfo], name: str) -> SnapshotInfo | None:
     """The first snapshot with this name."""
     return next((snapshot for snapshot in snapshots if snapshot.name == name), None)
@@ -58,6 +68,28 @@ def find_by_unique_name(snapshots: list[SnapshotInfo], name: str) -> SnapshotInf
             remedy="say which by its id: %s" % ", ".join(snapshot.id for snapshot in found),
         )
     return found[0] if found else None
+
+
+def show_snapshot(image: Image, wanted: str | tuple[str | None, str | None]) -> None:
+    """Have an image that is only read show a snapshot.
+
+    :param wanted: its id or else its name, or a pair of an id and a name (either may be ``None``) which both must be so
+    :raises OptionError: there is no such snapshot
+    """
+    snapshot = None
+    if isinstance(image, HasSnapshots):
+        if isinstance(wanted, str):
+            snapshot = find_snapshot(image.snapshots, wanted)
+        else:
+            snapshot = find_exact(image.snapshots, *wanted)
+        if snapshot is not None:
+            image.view_snapshot(snapshot)
+            return
+    raise OptionError(
+        "Failed to load snapshot: Can't find snapshot",
+        path=image.filename,
+        remedy="list the snapshots of the image to see which there are",
+    )
 
 
 def plan_create(

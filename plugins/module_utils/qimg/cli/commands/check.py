@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
 """``check``: look for errors in an image's metadata, and repair them."""
+
 from __future__ import annotations
 
 from ...errors import UnsupportedOperationError

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
 """``create``: make a new image."""
+
 from __future__ import annotations
 
 from ...errors import ImageError

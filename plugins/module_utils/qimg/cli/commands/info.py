@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
 """``info``: what an image says about itself."""
+
 from __future__ import annotations
 
 from ...operations.info import info, info_chain

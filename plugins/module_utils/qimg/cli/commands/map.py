@@ -4,11 +4,11 @@
 
 The text is built and written piece by piece: a map can have millions of lines.
 """
+
 from __future__ import annotations
 
 from ...formats.opening import READ
 from ...operations.map import extents_of
-from ...references import shown_path
 from .. import arguments as common
 from ..options import Command, Option
 
@@ -28,18 +28,26 @@ COMMAND = Command(
         common.FORMAT,
         common.OUTPUT,
         Option(
-            "start", "s", ("start-offset",), "OFFSET", "first guest byte to tell about",
+            "start",
+            "s",
+            ("start-offset",),
+            "OFFSET",
+            "first guest byte to tell about",
             common.size_argument("start offset"),
         ),
         Option(
-            "length", "l", ("max-length",), "LENGTH", "how many guest bytes to tell about",
+            "length",
+            "l",
+            ("max-length",),
+            "LENGTH",
+            "how many guest bytes to tell about",
             common.size_argument("max length"),
         ),
         common.FORCE_SHARE,
         common.OBJECT,
         common.IMAGE_OPTS,
     ),
-)  # fmt: skip
+)
 
 _BOOL = ("false", "true")
 #: So many lines are joined before they are written.
@@ -60,9 +68,7 @@ def run(console: Console, arguments: Arguments) -> int:
 
 
 def _write_json(console: Console, extents: Iterator[Extent]) -> None:
-    template = (
-        '{ "start": %d, "length": %d, "depth": %d, "present": %s, "zero": %s, "data": %s, "compressed": %s'
-    )
+    template = '{ "start": %d, "length": %d, "depth": %d, "present": %s, "zero": %s, "data": %s, "compressed": %s'
     with_offset = template + ', "offset": %d}'
     without_offset = template + "}"
     true_or_false = _BOOL
@@ -70,9 +76,14 @@ def _write_json(console: Console, extents: Iterator[Extent]) -> None:
     separator = "["
     for start, length, data, zero, present, compressed, depth, _storage, offset in extents:
         values = (
-            start, length, depth,
-            true_or_false[present], true_or_false[zero], true_or_false[data], true_or_false[compressed],
-        )  # fmt: skip
+            start,
+            length,
+            depth,
+            true_or_false[present],
+            true_or_false[zero],
+            true_or_false[data],
+            true_or_false[compressed],
+        )
         lines.append(without_offset % values if offset is None else with_offset % (*values, offset))
         if len(lines) == _LINES:
             console.write(separator + ",\n".join(lines))
@@ -93,7 +104,7 @@ def _write_table(console: Console, extents: Iterator[Extent]) -> int:
             console.write("".join(lines))
             console.error("File contains external, encrypted or compressed clusters.")
             return 1
-        columns = (_hex(extent.start), _hex(extent.length), _hex(extent.offset), shown_path(extent.storage.name))
+        columns = (_hex(extent.start), _hex(extent.length), _hex(extent.offset), extent.storage.name)
         lines.append("%-16s%-16s%-16s%s\n" % columns)
         if len(lines) == _LINES:
             console.write("".join(lines))

@@ -27,7 +27,7 @@ def check_size(metadata: Metadata, size: int) -> None:
         raise OptionError("The new size must be a multiple of 512", path=metadata.storage.name, format="qcow2")
     if size > MAX_IMAGE_BYTES or metadata.geometry.l1_entries(size) * 8 > MAX_L1_BYTES:
         raise ImageError(
-            "Image size is too large for file format 'qcow2'",
+            "Failed to grow the L1 table: File too large",
             path=metadata.storage.name,
             format="qcow2",
             remedy="use a larger cluster size",

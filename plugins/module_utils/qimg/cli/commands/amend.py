@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""``amend``: change options of an image."""
+
+from __future__ import annotations
+
+from ...operations.amend import amendable_options, plan_amend
+from .. import arguments as common
+from ..format_options import help_lines
+from ..options import Command, Option, UsageError
+from ..progress import ProgressMeter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..console import Console
+    from ..options import Arguments
+
+#: Percent between two lines of ``-p``.
+_PROGRESS_STEP = 1.0
+
+COMMAND = Command(
+    "amend",
+    "Change format options of an image",
+    "FILENAME",
+    (
+        common.FORMAT,
+        common.FORMAT_OPTIONS,
+        common.CACHE,
+        Option("force", "", ("force",), "", "allow unsafe changes (of encrypted images)"),
+        common.PROGRESS,
+        common.QUIET,
+        common.OBJECT,
+        common.IMAGE_OPTS,
+    ),
+)
+
+
+def run(console: Console, arguments: Arguments) -> int:
+    options = common.option_list(arguments.options)
+    if options is None:
+        raise UsageError("Must specify options (-o)", True)
+    if arguments.format is not None and common.wants_help(options):
+        return _print_help(console, arguments.format)
+    filename = common.one_filename(arguments)
+    common.check_format_and_image_opts(arguments)
+    cache = common.cache_argument(arguments.cache)
+    opener = common.opener_for(console, arguments, cache)
+    reference = common.reference_for(console, filename, arguments.image_opts)
+    if common.wants_help(options):
+        with opener.open(reference, arguments.format, "info", backing=False) as image:
+            return _print_help(console, image.format)
+    opener = common.try_to_write(opener, reference, arguments.format)
+    with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
+        plan_amend(reference, common.option_values(options), arguments.format, opener=opener).apply(progress)
+        progress(1.0)
+    return 0
+
+
+def _print_help(console: Console, format_name: str) -> int:
+    console.write("Amend options for '%s':\n%s" % (format_name, help_lines(amendable_options(format_name))))
+    return 0

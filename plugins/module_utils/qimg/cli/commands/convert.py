@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""``convert``: copy a guest disk into a new image."""
+
+from __future__ import annotations
+
+from ...errors import ImageError
+from ...operations.convert import ConvertRequest, plan_convert
+from ...storage.cache import UNSAFE
+from ...storage.zeros import DEFAULT_GRAIN
+from .. import arguments as common
+from ..format_options import print_help
+from ..options import Command, Option, UsageError
+from ..progress import ProgressMeter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ...errors import StorageError
+    from ..console import Console
+    from ..options import Arguments
+
+_MAX_THREADS = 16
+_MAX_SPARSE_GRAIN = 16 << 20
+#: Percent between two lines of ``-p``.
+_PROGRESS_STEP = 1.0
+
+
+def _sparse_grain(text: str) -> int:
+    value = common.size_argument("buffer size for sparse output")(text)
+    if value % 512 or value > _MAX_SPARSE_GRAIN:
+        raise UsageError(
+            "Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to %d. Select 0 to "
+            "disable sparse detection (fully allocates output)." % _MAX_SPARSE_GRAIN
+        )
+    return value
+
+
+def _snapshot(text: str) -> str | tuple[str | None, str | None]:
+    """An id or a name, or ``snapshot.id=…,snapshot.name=…``."""
+    if not text.startswith("snapshot."):
+        return text
+    values = common.option_values(text)
+    for name in values:
+        if name not in ("snapshot.id", "snapshot.name"):
+            raise UsageError("Invalid parameter '%s'\nFailed in parsing snapshot param '%s'" % (name, text))
+    return values.get("snapshot.id"), values.get("snapshot.name")
+
+
+COMMAND = Command(
+    "convert",
+    "Copy images into a new image",
+    "FILENAME [FILENAME2 ...] OUTPUT_FILENAME",
+    (
+        Option("format", "f", ("source-format",), "FMT", "format of the source; without it, it is detected"),
+        Option(
+            "image_opts", "", ("image-opts", "source-image-opts"), "", "sources are complete specifications of images"
+        ),
+        Option("snapshot", "l", ("source-snapshot",), "SNAPSHOT", "read this snapshot of the source", _snapshot),
+        Option("source_cache", "T", ("source-cache",), "CACHE", "cache mode of the source (default: writeback)"),
+        Option("target_format", "O", ("target-format",), "FMT", "format of the new image (default: raw)"),
+        Option(
+            "target_image_opts", "", ("target-image-opts",), "", "the target is a complete specification (needs -n)"
+        ),
+        Option(
+            "options", "o", ("target-options",), "OPTIONS", "options of the new image; -o help lists them", None, True
+        ),
+        Option("cache", "t", ("target-cache",), "CACHE", "cache mode of the target (default: unsafe)"),
+        Option("backing", "B", ("backing",), "BACKING", "put the new image on top of this one"),
+        Option("backing_format", "F", ("backing-format",), "FMT", "format of the backing image"),
+        Option("compress", "c", ("compress",), "", "compress the new image"),
+        Option("no_create", "n", ("no-create",), "", "write into the image that is there"),
+        Option("target_is_zero", "", ("target-is-zero",), "", "the target reads as zeroes already (needs -n)"),
+        Option(
+            "sparse_grain",
+            "S",
+            ("sparse-size",),
+            "SIZE",
+            "so many zero bytes are not stored;\n0: store everything",
+            _sparse_grain,
+        ),
+        Option("rate", "r", ("rate",), "RATE", "bytes per second at the most", common.size_argument("rate limit")),
+        Option(
+            "threads",
+            "m",
+            ("parallel",),
+            "NUMBER",
+            "how many copy at once",
+            common.size_argument("number of coroutines", 1, _MAX_THREADS),
+        ),
+        Option("out_of_order", "W", ("oob-writes",), "", "accepted; the target is always written from its start on"),
+        Option("offload", "C", ("copy-range-offloading",), "", "have the kernel copy, without looking for zeroes"),
+        Option("salvage", "", ("salvage",), "", "what cannot be read becomes zeroes"),
+        Option("bitmaps", "", ("bitmaps",), "", "also copy the source's persistent bitmaps"),
+        Option("skip_broken", "", ("skip-broken-bitmaps",), "", "leave out bitmaps that are inconsistent"),
+        common.PROGRESS,
+        common.QUIET,
+        common.FORCE_SHARE,
+        common.OBJECT,
+    ),
+)
+
+
+def run(console: Console, arguments: Arguments) -> int:
+    target_format = arguments.target_format or "raw"
+    options = common.option_list(arguments.options)
+    if common.wants_help(options):
+        return print_help(console, target_format, arguments.operands[-1] if len(arguments.operands) > 1 else None)
+    _check(arguments)
+    source_cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
+    cache = common.cache_argument(arguments.cache, default=UNSAFE)
+    *sources, target = arguments.operands
+    values = _options(options)
+    opener = common.opener_for(console, arguments, source_cache)
+    request = ConvertRequest(
+        tuple(common.reference_for(console, source, arguments.image_opts) for source in sources),
+        arguments.format,
+        common.reference_for(console, target, arguments.target_image_opts),
+        None if arguments.target_image_opts else target_format,
+        values,
+        arguments.backing,
+        arguments.backing_format,
+        arguments.snapshot,
+        arguments.compress,
+        arguments.offload,
+        DEFAULT_GRAIN if arguments.sparse_grain is None else arguments.sparse_grain,
+        arguments.no_create,
+        arguments.target_is_zero,
+        arguments.rate or 0,
+        _salvage(console, arguments),
+        not cache.no_flush,
+        cache,
+        arguments.threads,
+    )
+    try:
+        plan = plan_convert(request, opener=opener)
+        with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
+            plan.apply(progress)
+    except ImageError as error:
+        prefix = ""
+        if error.while_creating is not None:
+            prefix = "%s: error while converting %s: " % (target, error.while_creating)
+        console.image_error(error, prefix)
+        return 1
+    return 0
+
+
+def _check(arguments: Arguments) -> None:
+    """Refuse what contradicts itself.
+
+    :raises UsageError: in qemu-img's words
+    """
+    several = len(arguments.operands) > 2
+    for wrong, message in (
+        (arguments.skip_broken and not arguments.bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps"),
+        (arguments.image_opts and arguments.format is not None, "--image-opts and --format are mutually exclusive"),
+        (
+            arguments.target_image_opts and arguments.target_format is not None,
+            "--image-opts and --format are mutually exclusive",
+        ),
+        (arguments.compress and arguments.offload, "Cannot enable copy offloading when -c is used"),
+        (
+            arguments.sparse_grain is not None and arguments.offload,
+            "Cannot enable copy offloading when -S is used",
+        ),
+        (arguments.offload and arguments.salvage, "Cannot use copy offloading in salvaging mode"),
+        (
+            arguments.target_image_opts and not arguments.no_create,
+            "--target-image-opts requires use of -n flag",
+        ),
+        (arguments.no_create and arguments.options, "-o has no effect when skipping image creation"),
+        (arguments.target_is_zero and not arguments.no_create, "--target-is-zero requires use of -n flag"),
+        (len(arguments.operands) < 2, "Must specify image file name"),
+        (
+            arguments.bitmaps and several,
+            "Copying bitmaps only possible with single source",
+        ),
+        (arguments.snapshot is not None and several, "No support for concatenating multiple snapshot"),
+        (
+            several
+            and (arguments.backing is not None or "backing_file" in _options(common.option_list(arguments.options))),
+            "Having a backing file for the target makes no sense when concatenating multiple input images",
+        ),
+    ):
+        if wrong:
+            raise UsageError(message)
+
+
+def _options(options: str | None) -> dict[str, Any]:
+    """The options of the new image; its size is always that of the sources."""
+    values: dict[str, Any] = common.option_values(options)
+    values.pop("size", None)
+    return values
+
+
+def _salvage(console: Console, arguments: Arguments) -> Callable[[int, StorageError], None] | None:
+    if not arguments.salvage:
+        return None
+
+    def warn(offset: int, error: StorageError) -> None:
+        import os
+
+        if not arguments.quiet:
+            words = os.strerror(error.errno) if error.errno else error.reason
+            console.warning("error while reading offset %d: %s" % (offset, words))
+
+    return warn

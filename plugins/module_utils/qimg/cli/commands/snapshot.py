@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""``snapshot``: list, take, delete internal snapshots, and revert to them."""
+
+from __future__ import annotations
+
+from ...errors import ImageError, UnsupportedOperationError
+from ...operations.snapshot import find_by_name, list_snapshots, plan_apply, plan_create, plan_delete
+from .. import arguments as common
+from ..options import Command, Option, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ...formats.opening import Opener, Reference
+    from ..console import Console
+    from ..options import Arguments
+
+#: Bytes of a name that are kept.
+_MAX_NAME = 255
+#: What qemu-img says where there can be no snapshots.
+_UNSUPPORTED = {
+    "create": "Operation not supported",
+    "apply": "Block driver does not support snapshots",
+    "delete": "snapshot not found",
+}
+
+COMMAND = Command(
+    "snapshot",
+    "List or manipulate internal snapshots",
+    "FILENAME",
+    (
+        common.FORMAT,
+        Option("list", "l", ("list",), "", "list the snapshots (what is done without any of these)", None, True),
+        Option("create", "c", ("create",), "SNAPSHOT", "take a snapshot", None, True),
+        Option("apply", "a", ("apply",), "SNAPSHOT", "revert to a snapshot", None, True),
+        Option("delete", "d", ("delete",), "SNAPSHOT", "delete a snapshot", None, True),
+        common.QUIET,
+        common.FORCE_SHARE,
+        common.OBJECT,
+        common.IMAGE_OPTS,
+    ),
+)
+
+
+def run(console: Console, arguments: Arguments) -> int:
+    actions = [
+        (action, name) for action in ("list", "create", "apply", "delete") for name in getattr(arguments, action)
+    ]
+    if len(actions) > 1:
+        raise UsageError("Cannot mix '-l', '-a', '-c', '-d'", True)
+    filename = common.one_filename(arguments)
+    common.check_format_and_image_opts(arguments)
+    opener = common.opener_for(console, arguments)
+    reference = common.reference_for(console, filename, arguments.image_opts)
+    action, name = actions[0] if actions else ("list", "")
+    if action == "list":
+        return _list(console, arguments, opener, reference)
+    opener = common.try_to_write(opener, reference, arguments.format)
+    try:
+        if action == "create":
+            plan_create(reference, _truncated(name), arguments.format, opener=opener).apply()
+        elif action == "apply":
+            plan_apply(reference, name, arguments.format, opener=opener).apply()
+        else:
+            plan = plan_delete(reference, name, arguments.format, find_by_name, opener)
+            if not plan.changed:
+                console.error("Could not delete snapshot '%s': snapshot not found" % name)
+                return 1
+            plan.apply()
+    except ImageError as error:
+        if error.while_opening is not None:
+            raise
+        if isinstance(error, UnsupportedOperationError):
+            error.reason = _UNSUPPORTED[action]
+        console.image_error(error, "Could not %s snapshot '%s': " % (action, name))
+        return 1
+    return 0
+
+
+def _list(console: Console, arguments: Arguments, opener: Opener, reference: Reference) -> int:
+    snapshots = list_snapshots(reference, arguments.format, opener)
+    if snapshots:
+        from ..tables import snapshot_rows
+
+        console.write("Snapshot list:\n")
+        for row in snapshot_rows(snapshots):
+            console.write(row + "\n")
+    return 0
+
+
+def _truncated(name: str) -> str:
+    import os
+
+    return os.fsdecode(os.fsencode(name)[:_MAX_NAME])
