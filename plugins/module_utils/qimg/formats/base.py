@@ -71,6 +71,8 @@ class Image(ABC):
     writable: bool
     #: Unit of allocation in bytes; ``None`` where the format has none.
     cluster_size: int | None = None
+    #: So many guest bytes, from a multiple of that on, QEMU looks up at once; ``None``: there is no such limit.
+    status_window: int | None = None
     #: The image that answers for absent runs, if it was opened.
     backing: Image | None = None
     #: How the image names its backing file, exactly as stored (``None``: it has none).
@@ -260,7 +262,18 @@ class Format(namedtuple("Format", ["name", "open", "create", "options", "passes_
     ``open(storage, node, children)`` gives an :class:`Image`; ``create(target, size, options)`` gives a writable,
     empty one, or is ``None`` for formats that are only read; ``options`` is a tuple of
     :class:`~qimg.formats.options.CreateOption`; ``passes_locks_through`` says that others may write while we read
-    (raw); ``measure`` computes sizes or is ``None``.
+    (raw); ``measure(options, size, source)`` gives the :class:`Measurement` of a new image of ``size`` guest bytes,
+    empty or with the content of the :class:`Image` ``source``, or is ``None``.
+    """
+
+    __slots__ = ()
+
+
+class Measurement(namedtuple("Measurement", ["required", "fully_allocated", "bitmaps"], defaults=(None,))):
+    """How many bytes a new image would take.
+
+    ``required``: with the content that it gets; ``fully_allocated``: when everything has been written to;
+    ``bitmaps``: dirty bitmaps in addition, ``None`` where there can be none.
     """
 
     __slots__ = ()

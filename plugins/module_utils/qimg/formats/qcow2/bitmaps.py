@@ -417,6 +417,11 @@ class BitmapDirectory:
         return bytes(packed)
 
 
+def directory_bytes(name: str) -> int:
+    """What the directory entry of a bitmap takes."""
+    return -(-(_ENTRY.size + len(_bytes(name))) // 8) * 8
+
+
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 

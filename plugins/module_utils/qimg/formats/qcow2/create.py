@@ -96,10 +96,7 @@ def validate(options: dict[str, Any]) -> _Choice:
     given = {option.name: option.default for option in OPTIONS}
     given.update(options)
     size = round_up(given["size"], 512)
-    cluster_size = given["cluster_size"]
-    bits = cluster_size.bit_length() - 1
-    if cluster_size & (cluster_size - 1) or not MIN_CLUSTER_BITS <= bits <= MAX_CLUSTER_BITS:
-        raise OptionError("Cluster size must be a power of two between 512 and 2048k")
+    bits = check_cluster_size(given["cluster_size"])
     compat = given["compat"] or "1.1"
     if compat not in VERSIONS:
         raise OptionError("Parameter 'version' does not accept value '%s'" % compat)
@@ -130,6 +127,29 @@ def validate(options: dict[str, Any]) -> _Choice:
     return choice
 
 
+def check_cluster_size(cluster_size: int) -> int:
+    """The power of two that a cluster size is.
+
+    :raises OptionError: it is none, or out of range
+    """
+    bits = cluster_size.bit_length() - 1
+    if cluster_size & (cluster_size - 1) or not MIN_CLUSTER_BITS <= bits <= MAX_CLUSTER_BITS:
+        raise OptionError("Cluster size must be a power of two between 512 and 2048k")
+    return bits
+
+
+def check_extended_l2(cluster_bits: int) -> None:
+    """Refuse clusters that are too small for subclusters.
+
+    :raises OptionError: they are
+    """
+    if cluster_bits < MIN_EXTENDED_L2_CLUSTER_BITS:
+        raise OptionError(
+            "Extended L2 entries are only supported with cluster sizes of at least %u bytes"
+            % (1 << MIN_EXTENDED_L2_CLUSTER_BITS)
+        )
+
+
 def _check_exclusions(choice: _Choice, width: int) -> None:
     newer = "(use version=v3 or greater)"
     if choice.backing_fmt and not choice.backing_file:
@@ -137,11 +157,7 @@ def _check_exclusions(choice: _Choice, width: int) -> None:
     if choice.extended_l2:
         if choice.version < 3:
             raise OptionError("Extended L2 entries are only supported with compatibility level 1.1 and above " + newer)
-        if choice.cluster_bits < MIN_EXTENDED_L2_CLUSTER_BITS:
-            raise OptionError(
-                "Extended L2 entries are only supported with cluster sizes of at least %u bytes"
-                % (1 << MIN_EXTENDED_L2_CLUSTER_BITS)
-            )
+        check_extended_l2(choice.cluster_bits)
     if choice.backing_file and choice.preallocation != "off" and not choice.extended_l2:
         raise OptionError("Backing file and preallocation can only be used at the same time if extended_l2 is enabled")
     if choice.lazy_refcounts and choice.version < 3:

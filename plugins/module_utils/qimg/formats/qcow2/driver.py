@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ...errors import CorruptImageError, FormatError, OptionError
-from ..base import Format
+from ..base import Format, Measurement
 from . import create
 from .image import Qcow2Image
 from .layout import CORRUPT, CRYPT_NONE, DIRTY
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from ...storage.base import Storage
     from ..base import Image
-    from ..opening import Children, NewFiles
+    from ..new_files import NewFiles
+    from ..opening import Children
 
 
 def open_image(storage: Storage, filename: str, node: dict[str, Any], children: Children) -> Image:
@@ -87,4 +88,11 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
     return create.create(files.main, filename, options, data_file, backing)
 
 
-FORMAT = Format("qcow2", open_image, create_image, create.OPTIONS, False, None)
+def measure(options: dict[str, Any], size: int, source: Image | None) -> Measurement:
+    """The size of a new file; see :func:`.measuring.measure`."""
+    from . import measuring
+
+    return measuring.measure(options, size, source)
+
+
+FORMAT = Format("qcow2", open_image, create_image, create.OPTIONS, False, measure)

@@ -7,7 +7,7 @@ from ...errors import ImageError, OptionError, StorageError
 from ...limits import MAX_IMAGE_BYTES
 from ...option_text import parse_size_option
 from ...sizes import round_up
-from ..base import Format
+from ..base import Format, Measurement
 from ..options import SIZE, CreateOption
 from .image import RawImage
 
@@ -55,4 +55,10 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
     return RawImage(storage, filename)
 
 
-FORMAT = Format("raw", open_image, create_image, OPTIONS, True, None)
+def measure(options: dict[str, Any], size: int, source: Image | None) -> Measurement:
+    """A raw image takes the bytes of the guest disk, whatever they are."""
+    rounded = round_up(size, 512)
+    return Measurement(rounded, rounded)
+
+
+FORMAT = Format("raw", open_image, create_image, OPTIONS, True, measure)

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""How large a new image would become."""
+from __future__ import annotations
+
+from ..errors import OptionError, UnsupportedOperationError
+from ..formats import get_format
+from ..formats.opening import READ, Opener
+from ..formats.options import check_values, with_file_options
+from .snapshot import show_snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..formats.base import Measurement
+    from ..formats.opening import Reference
+
+
+def measure_size(size: int, format: str = "raw", options: dict[str, Any] | None = None) -> Measurement:
+    """What an empty image of ``size`` guest bytes would take.
+
+    :param options: creation options of the format, by name
+    :raises UnsupportedOperationError: that cannot be said for images of this format
+    :raises OptionError: an option has an impossible value
+    """
+    return _measure(format, options, size, None)
+
+
+def measure_image(
+    reference: Reference,
+    format: str = "raw",
+    options: dict[str, Any] | None = None,
+    source_format: str | None = None,
+    snapshot: str | tuple[str | None, str | None] | None = None,
+    opener: Opener | None = None,
+) -> Measurement:
+    """What a conversion of an image would take.
+
+    :param format: of the new image
+    :param options: its creation options, by name
+    :param snapshot: the snapshot of the image that would be converted, as in a
+        :class:`~qimg.operations.convert.ConvertRequest`
+    :raises ImageError: the image cannot be read; otherwise as :func:`measure_size`
+    """
+    _row(format)
+    with (opener or Opener()).open(reference, source_format, READ) as image:
+        if snapshot is not None:
+            show_snapshot(image, snapshot)
+        return _measure(format, options, image.size, image)
+
+
+def _row(format: str) -> Any:
+    try:
+        row = get_format(format)
+    except OptionError as error:
+        raise OptionError("Unknown file format '%s'" % format, remedy=error.remedy) from error
+    if row.measure is None:
+        raise UnsupportedOperationError(
+            "Block driver '%s' does not support size measurement" % format, format=format
+        )
+    return row
+
+
+def _measure(format: str, options: dict[str, Any] | None, size: int, source: Any) -> Measurement:
+    row = _row(format)
+    # The size is known, whatever the options say.
+    values = check_values(with_file_options(row.options), options or {})
+    measurement: Measurement = row.measure(values, size, source)
+    return measurement
+
+
+def measurement_document(measurement: Measurement) -> dict[str, int]:
+    """The object that ``measure --output=json`` prints."""
+    document = {"required": measurement.required, "fully-allocated": measurement.fully_allocated}
+    if measurement.bitmaps is not None:
+        document["bitmaps"] = measurement.bitmaps
+    return document
