@@ -71,8 +71,6 @@ class Image(ABC):
     writable: bool
     #: Unit of allocation in bytes; ``None`` where the format has none.
     cluster_size: int | None = None
-    #: So many guest bytes, from a multiple of that on, QEMU looks up at once; ``None``: there is no such limit.
-    status_window: int | None = None
     #: The image that answers for absent runs, if it was opened.
     backing: Image | None = None
     #: How the image names its backing file, exactly as stored (``None``: it has none).
@@ -137,6 +135,10 @@ class Image(ABC):
         The function may be called in another thread; it looks at no metadata that can change.
         """
         raise NotImplementedError("%s has no encoded runs" % self.format)
+
+    def lookup_end(self, offset: int) -> int:
+        """Up to which guest offset QEMU looks at once when it asks for the status of what is at ``offset``."""
+        return self.size
 
     @property
     def allocated_size(self) -> int | None:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections import namedtuple
 
+from ..errors import StorageError
 from ..formats.base import Extent
 from ..formats.chain import chain_extents, merged
 from ..formats.opening import READ, Opener
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 CONTENT, SIZE, STATUS = "content", "size", "status"
 
 
-class CompareResult(namedtuple("CompareResult", ["identical", "sizes_differ", "reason", "offset"])):
+class CompareResult(namedtuple("CompareResult", ["identical", "sizes_differ", "reason", "offset", "common_size"])):
     """What a comparison found.
 
     ``sizes_differ`` alone does not make disks different: the longer one may end in zeroes.  ``reason`` is ``content``,
     ``size`` or ``status`` (the last two in strict mode only), or ``None``; ``offset`` is that of the first sector, or
-    extent, that differs.
+    extent, that differs; ``common_size`` is the size of the smaller one, in bytes.
     """
 
     __slots__ = ()
@@ -64,7 +65,7 @@ def compare(
     """
     opener = opener or Opener()
     with opener.open(first, first_format, READ) as one:
-        with Opener(opener.policy, opener.limits, opener.force_share).open(second, second_format, READ) as other:
+        with opener.open(second, second_format, READ) as other:
             return compare_images(one, other, strict, progress)
 
 
@@ -82,15 +83,16 @@ def compare_joined(parts: list[Image], other: Image) -> CompareResult:
 
 def _compare(one: _Disk, other: _Disk, strict: bool, progress: Callable[[float], None] | None) -> CompareResult:
     sizes_differ = one.size != other.size
+    common_size = min(one.size, other.size)
     if strict and sizes_differ:
-        return CompareResult(False, True, SIZE, None)
+        return CompareResult(False, True, SIZE, None, common_size)
     total = max(one.size, other.size, 1)
     for jobs_end, mismatch in _mismatches(one, other, strict):
         if mismatch is not None:
-            return CompareResult(False, sizes_differ, mismatch[0], mismatch[1])
+            return CompareResult(False, sizes_differ, mismatch[0], mismatch[1], common_size)
         if progress is not None:
             progress(min(1.0, jobs_end / total))
-    return CompareResult(True, sizes_differ, None, None)
+    return CompareResult(True, sizes_differ, None, None, common_size)
 
 
 class _Disk:
@@ -101,12 +103,16 @@ class _Disk:
         # A single disk has its own size; where another follows, a disk ends with a whole sector.
         self.size = sum(round_up(part.size, SECTOR) for part in parts[:-1]) + parts[-1].size
 
-    def cursors(self, total: int) -> Iterator[_Cursor]:
-        """All extents, and zeroes from the end up to ``total``."""
+    def cursors(self, total: int, strict: bool) -> Iterator[_Cursor]:
+        """All extents, and zeroes from the end up to ``total``.
+
+        :param strict: cut extents where QEMU begins a new look-up
+        """
         shift = 0
         for part in self.parts:
             layers = part.layers()
-            for extent in merged(chain_extents(part, 0, part.size)):
+            extents = merged(chain_extents(part, 0, part.size))
+            for extent in _windows(extents, layers) if strict else extents:
                 yield _Cursor(extent, layers, shift)
             shift += part.size
             if shift % SECTOR and part is not self.parts[-1]:
@@ -114,6 +120,21 @@ class _Disk:
                 shift = round_up(shift, SECTOR)
         if shift < total:
             yield _zeroes(shift, total)
+
+
+def _windows(extents: Iterator[Extent], layers: list[Image]) -> Iterator[Extent]:
+    """Extents that are not longer than what QEMU looks up at once in any layer that was asked."""
+    for extent in extents:
+        end = extent.start + extent.length
+        position = extent.start
+        while position < end:
+            stop = end
+            for layer in layers[: extent.depth + 1]:
+                if position < layer.size:
+                    stop = min(stop, layer.lookup_end(position))
+            offset = None if extent.offset is None else extent.offset + position - extent.start
+            yield extent._replace(start=position, length=stop - position, offset=offset)
+            position = stop
 
 
 def _zeroes(start: int, end: int) -> _Cursor:
@@ -144,7 +165,7 @@ def _jobs(
 
         return job
 
-    for start, length, left, right in _common_runs(one, other):
+    for start, length, left, right in _common_runs(one, other, strict):
         if strict and _status(left) != _status(right):
             yield lambda start=start: (start, (STATUS, start))  # type: ignore[misc]
             return
@@ -161,11 +182,26 @@ def _jobs(
 class _Side:
     """How to read one stretch of one disk in any thread."""
 
-    __slots__ = ("fill", "zero")
+    __slots__ = ("_read", "_name", "zero")
 
-    def __init__(self, zero: bool, fill: Callable[[memoryview], None] | None) -> None:
+    def __init__(self, zero: bool, read: Callable[[memoryview], None] | None, name: str) -> None:
         self.zero = zero
-        self.fill = fill
+        self._read = read
+        self._name = name
+
+    def fill(self, view: memoryview, start: int) -> None:
+        """Read it, unless it is known to be zero.
+
+        :raises StorageError: naming the image and the offset
+        """
+        if self._read is None:
+            return
+        try:
+            self._read(view)
+        except StorageError as error:
+            words = os.strerror(error.errno) if error.errno else error.reason
+            error.reason = "Error while reading offset %d of %s: %s" % (start, self._name, words)
+            raise
 
 
 class _Cursor:
@@ -200,22 +236,25 @@ class _Cursor:
         extent = self.extent
         start -= self.shift
         if extent.zero:
-            return _Side(True, None)
+            return _Side(True, None, "")
+        name = self.layers[0].filename
         if extent.storage is None:
-            return _Side(False, self.layers[extent.depth].encoded_reader(start, length))
+            return _Side(False, self.layers[extent.depth].encoded_reader(start, length), name)
         storage, offset = extent.storage, extent.offset + start - extent.start
-        return _Side(False, lambda view: storage.read_into(offset, view))
+        return _Side(False, lambda view: storage.read_into(offset, view), name)
 
 
 def _status(cursor: _Cursor) -> tuple[Any, ...]:
+    """What strict mode compares: QEMU's flags of a block's status, one of which says that the disk ends there."""
     extent = cursor.extent
-    return (extent.data, extent.zero, extent.present, extent.compressed, extent.offset is not None)
+    at_end = bool(cursor.layers) and extent.start + extent.length == cursor.layers[0].size
+    return (extent.data, extent.zero, extent.present, extent.compressed, extent.offset is not None, at_end)
 
 
-def _common_runs(one: _Disk, other: _Disk) -> Iterator[tuple[int, int, _Cursor, _Cursor]]:
+def _common_runs(one: _Disk, other: _Disk, strict: bool) -> Iterator[tuple[int, int, _Cursor, _Cursor]]:
     """Runs in which neither disk changes its extent; beyond its end a disk is zero."""
     total = max(one.size, other.size)
-    left, right = one.cursors(total), other.cursors(total)
+    left, right = one.cursors(total, strict), other.cursors(total, strict)
     first, second = next(left, None), next(right, None)
     position = 0
     while first is not None and second is not None:
@@ -232,8 +271,7 @@ def _common_runs(one: _Disk, other: _Disk) -> Iterator[tuple[int, int, _Cursor, 
 def _first_difference(left: _Side, right: _Side, start: int, first: memoryview, second: memoryview) -> int | None:
     """Guest offset of the first sector that differs."""
     for side, view in ((left, first), (right, second)):
-        if side.fill is not None:
-            side.fill(view)
+        side.fill(view, start)
     if left.zero or right.zero:
         view = second if left.zero else first
         if is_zero(view):

@@ -38,6 +38,7 @@ def plan_rebase(
     compress: bool = False,
     opener: Opener | None = None,
     backing_cache: CacheMode = WRITEBACK,
+    share_backing: bool = False,
 ) -> Plan:
     """Plan to change the backing file.
 
@@ -48,6 +49,7 @@ def plan_rebase(
     :param unsafe: do not look at the old and the new backing file
     :param compress: store what has to be copied compressed
     :param backing_cache: how the new backing file is read
+    :param share_backing: whether others may be writing to the new backing file
     :raises OptionError: the format is missing or unknown
     :raises ImageError: one of the images cannot be opened
     """
@@ -70,10 +72,11 @@ def plan_rebase(
     def run(opener: Opener, progress: Progress) -> None:
         if unsafe:
             with opener.open(reference, format, WRITE, backing=False) as image:
-                _rebasable(image, wanted_file).change_backing(wanted_file, wanted_format)
+                _change(image, wanted_file, wanted_format)
             return
         with opener.open(reference, format, WRITE) as image:
-            new = _open_new(image, wanted_file, wanted_format, opener.variant(cache=backing_cache))
+            backing_opener = opener.variant(cache=backing_cache, force_share=share_backing)
+            new = _open_new(image, wanted_file, wanted_format, backing_opener)
             try:
                 if not opener.rehearses:
                     _copy_differences(image, new, compress, progress)
@@ -81,11 +84,19 @@ def plan_rebase(
             finally:
                 if new is not None:
                     new.abandon()
-            _rebasable(image, wanted_file).change_backing(wanted_file, wanted_format)
+            _change(image, wanted_file, wanted_format)
 
     how = "" if unsafe else ", copying what differs"
     action = "change the backing file from %s to %s%s" % (_shown(before), _shown(after), how)
     return Plan(path, [action], before, after, run, opener)
+
+
+def _change(image: Image, backing_file: str | None, backing_format: str | None) -> None:
+    try:
+        _rebasable(image, backing_file).change_backing(backing_file, backing_format)
+    except OptionError as error:
+        error.reason = "Could not change the backing file to '%s': %s" % (backing_file or "", error.reason)
+        raise
 
 
 def _shown(state: dict[str, Any]) -> str:

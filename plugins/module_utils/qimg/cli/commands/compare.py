@@ -44,9 +44,9 @@ COMMAND = Command(
 def run(console: Console, arguments: Arguments) -> int:
     if len(arguments.operands) != 2:
         raise UsageError("Expecting two image file names", True)
-    if arguments.image_opts and (arguments.format is not None or arguments.second_format is not None):
-        raise UsageError("--image-opts and --format are mutually exclusive")
     try:
+        if arguments.image_opts and (arguments.format is not None or arguments.second_format is not None):
+            raise UsageError("--image-opts and --format are mutually exclusive")
         cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
         opener = common.opener_for(console, arguments, cache)
         first, second = (common.reference_for(console, name, arguments.image_opts) for name in arguments.operands)
@@ -73,7 +73,8 @@ def run(console: Console, arguments: Arguments) -> int:
 def _lines(result: CompareResult) -> list[str]:
     if result.reason == SIZE:
         return ["Strict mode: Image size mismatch!"]
-    lines = ["Warning: Image size mismatch!"] if result.sizes_differ else []
+    in_tail = result.offset is None or result.offset >= result.common_size
+    lines = ["Warning: Image size mismatch!"] if result.sizes_differ and in_tail else []
     if result.reason is None:
         lines.append("Images are identical.")
     elif result.reason == CONTENT:

@@ -48,7 +48,8 @@ def run(console: Console, arguments: Arguments) -> int:
     common.check_format_and_image_opts(arguments)
     cache = common.cache_argument(arguments.cache)
     source_cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
-    opener = common.opener_for(console, arguments, cache)
+    # Sharing is forced for the backing files only: the image itself is written.
+    opener = common.opener_for(console, arguments, cache).variant(force_share=False)
     reference = common.reference_for(console, arguments.operands[0], arguments.image_opts)
     opener = common.try_to_write(opener, reference, arguments.format, backing=not arguments.unsafe)
     with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
@@ -61,6 +62,7 @@ def run(console: Console, arguments: Arguments) -> int:
             arguments.compress,
             opener=opener,
             backing_cache=source_cache,
+            share_backing=arguments.force_share,
         )
         plan.apply(progress)
         progress(1.0)

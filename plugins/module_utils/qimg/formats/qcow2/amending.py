@@ -76,7 +76,7 @@ def amend(image: Qcow2Image, options: dict[str, Any]) -> None:
     if wanted_version > version:
         _upgrade(metadata)
     if "refcount_bits" in options:
-        _change_refcount_bits(metadata, options["refcount_bits"])
+        _change_refcount_bits(metadata, options["refcount_bits"], wanted_version)
     _change_data_file(metadata, options)
     if "lazy_refcounts" in options:
         _change_lazy_refcounts(metadata, options["lazy_refcounts"])
@@ -109,13 +109,13 @@ def _upgrade(metadata: Metadata) -> None:
         metadata.set_extension(EXT_FEATURE_NAMES, feature_name_table())
 
 
-def _change_refcount_bits(metadata: Metadata, bits: int) -> None:
+def _change_refcount_bits(metadata: Metadata, bits: int, wanted_version: int) -> None:
     if bits not in (1, 2, 4, 8, 16, 32, 64):
         raise _refuse(metadata, "Refcount width must be a power of two and may not exceed 64 bits")
     order = bits.bit_length() - 1
     if order == metadata.header.refcount_order:
         return
-    if metadata.header.version < 3:
+    if wanted_version < 3 and bits != 16:
         raise _refuse(
             metadata,
             "Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)",

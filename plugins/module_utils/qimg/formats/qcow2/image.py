@@ -39,6 +39,7 @@ from .layout import (
     MAX_BACKING_NAME,
     OFFSET_MASK,
     RAW_EXTERNAL_DATA,
+    STATUS_TABLE_BYTES,
     corrupt,
 )
 from .metadata import Metadata
@@ -231,6 +232,13 @@ class Qcow2Image(
     @property
     def write_unit(self) -> int:
         return self.metadata.geometry.subcluster_size
+
+    def lookup_end(self, offset: int) -> int:
+        geometry = self.metadata.geometry
+        span = geometry.l2_span
+        if self.metadata.mapping.table(offset // span) is not None:
+            span = min(span, STATUS_TABLE_BYTES // 8 // geometry.entry_words * geometry.cluster_size)
+        return min(self.size, int((offset // span + 1) * span))
 
     def encoded_reader(self, offset: int, length: int) -> Callable[[Buffer], None]:
         geometry = self.metadata.geometry
