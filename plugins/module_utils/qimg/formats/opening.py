@@ -21,10 +21,7 @@ from ..storage import locks
 from ..storage.cache import WRITEBACK, CacheMode
 from ..storage.hints import NO_HINTS, FileHints
 from ..storage.protocols import PROTOCOLS, Connections, open_storage
-from ..storage.scratch import ScratchFile
 from . import get_format
-from .nested import ImageStorage
-from .new_files import NewFiles
 from .probing import PROBE_BYTES, probe
 
 TYPE_CHECKING = False
@@ -35,6 +32,7 @@ if TYPE_CHECKING:
     from ..references import Node
     from ..storage.base import Storage
     from .base import Format, Image
+    from .new_files import NewFiles
 
     Reference = Union[str, Node]
 
@@ -111,6 +109,8 @@ class Opener:
 
     def new_files(self, path: str, sync: bool = True, hints: FileHints = NO_HINTS) -> NewFiles:
         """The files of a new image; see :class:`~qimg.formats.new_files.NewFiles`."""
+        from .new_files import NewFiles
+
         return NewFiles(path, self.open_storage, sync, self.rehearses, self.cache, hints)
 
     def open_storage(self, node: Node, writable: bool, cache: CacheMode) -> Storage:
@@ -121,7 +121,11 @@ class Opener:
         """
         find_credentials = self.secrets.tls_credentials if self.secrets is not None else None
         storage = open_storage(node, writable, cache, self._connections, find_credentials)
-        return ScratchFile(storage) if writable and self.rehearses else storage
+        if not writable or not self.rehearses:
+            return storage
+        from ..storage.scratch import ScratchFile
+
+        return ScratchFile(storage)
 
     def open(
         self,
@@ -258,6 +262,8 @@ class Opener:
         """Open what lies beneath a format: a protocol, or another format."""
         node = dict(node)
         if node.get("driver", "file") not in PROTOCOLS or "file" in node:
+            from .nested import ImageStorage
+
             return ImageStorage(self._open_node(node, None, purpose, True, writable, cache))
         cache, _force_share = self._take_common_options(node, writable, cache)
         return self.open_storage(node, writable, cache)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 
 from ..errors import ImageError, StorageError
@@ -18,7 +17,6 @@ from .cache import WRITEBACK, CacheMode
 from .hints import NO_HINTS, FileHints
 from .local import LocalFile, local_file, open_flags
 from .locks import CREATE
-from .scratch import ScratchFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +75,7 @@ class NewFile:
         if existing is not None and (existing.is_device or _names_a_descriptor(path)):
             self._in_place = True
             self._fd = os.dup(existing.fd)
-            self.storage = ScratchFile(existing) if rehearse else existing
+            self.storage = _scratch_file(existing) if rehearse else existing
             _empty(self.storage)
         else:
             self._replaced = existing
@@ -88,7 +86,7 @@ class NewFile:
                     existing.close()
                 raise
             self._fd = os.dup(nameless.fd)
-            self.storage = ScratchFile(nameless, disposable=True) if rehearse else nameless
+            self.storage = _scratch_file(nameless, disposable=True) if rehearse else nameless
 
     def _open_existing(self) -> LocalFile | None:
         """What is there now, locked against everybody who could be using it."""
@@ -132,7 +130,7 @@ class NewFile:
         return storage
 
     def _hidden_name(self) -> str:
-        name = ".%s.qimg-%s" % (os.path.basename(self._target)[:200], secrets.token_hex(4))
+        name = ".%s.qimg-%s" % (os.path.basename(self._target)[:200], os.urandom(4).hex())
         return os.path.join(self._directory, name)
 
     def backdate(self) -> int:
@@ -258,6 +256,13 @@ def _empty(storage: Storage) -> None:
     """Have nothing be found where a new image is to be: of what cannot be made shorter, the first sector is cleared."""
     storage.truncate(0)
     storage.write_zeroes(0, min(SECTOR, storage.size))
+
+
+def _scratch_file(file: LocalFile, disposable: bool = False) -> Storage:
+    """What takes the changes of a rehearsal, and is imported only for one."""
+    from .scratch import ScratchFile
+
+    return ScratchFile(file, disposable)
 
 
 def _names_a_descriptor(path: str) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from ...errors import CorruptImageError, FormatError, OptionError
 from ..base import Format, Measurement
-from . import create
 from .image import Qcow2Image
 from .layout import CORRUPT, CRYPT_NONE, DIRTY
 from .metadata import Metadata
+from .options import OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def _repair_dirty(image: Qcow2Image) -> None:
 
 def create_image(files: NewFiles, filename: str, options: dict[str, Any], backing: Image | None) -> Image:
     """An empty image, ready to be written to."""
+    from . import create
+
     choice = create.validate(options)
     data_file = files.add(choice.data_file, "data file") if choice.data_file else None
     return create.create(files.main, filename, options, data_file, backing)
@@ -95,4 +97,4 @@ def measure(options: dict[str, Any], size: int, source: Image | None) -> Measure
     return measuring.measure(options, size, source)
 
 
-FORMAT = Format("qcow2", open_image, create_image, create.OPTIONS, False, measure)
+FORMAT = Format("qcow2", open_image, create_image, OPTIONS, False, measure)

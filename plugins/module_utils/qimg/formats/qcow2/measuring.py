@@ -11,8 +11,9 @@ from ..chain import chain_extents
 from .amending import VERSIONS
 from .bitmap_bits import entries_for
 from .bitmaps import directory_bytes
-from .create import OPTIONS, check_cluster_size, check_extended_l2
+from .create import check_cluster_size, check_extended_l2
 from .layout import MAX_L1_BYTES, Geometry
+from .options import OPTIONS
 from .refcounts import metadata_clusters
 
 TYPE_CHECKING = False
