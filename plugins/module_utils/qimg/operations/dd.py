@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Copying a stretch of a guest disk, counted in blocks, into a new image."""
+from __future__ import annotations
+
+from collections import namedtuple
+
+from ..errors import ImageError, OptionError
+from ..formats.chain import chain_extents
+from ..formats.opening import READ, Opener, shown_reference
+from ..limits import SECTOR
+from ..sizes import round_up
+from .copying import Copier, copy_options
+from .create import creatable, resolve_options
+from .pieces import ABSENT, ZERO, SourceRun, source_runs
+from .plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..formats.base import Image
+    from .plan import Progress
+
+MAX_BLOCK_SIZE = (1 << 31) - 1
+
+
+class DdRequest(
+    namedtuple(
+        "DdRequest",
+        ["source", "target", "source_format", "format", "block_size", "count", "skip"],
+        defaults=(None, "raw", 512, None, 0),
+    )
+):
+    """What to copy.
+
+    ``source``, ``source_format``: the image to read, and its format, ``None`` to find out; ``target``, ``format``: the
+    new image; ``block_size``: bytes of a block; ``count``: how many blocks of the source matter, counted from its
+    beginning (those that are skipped included, as with qemu-img), ``None``: all; ``skip``: how many of them to leave
+    out at the beginning.
+    """
+
+    __slots__ = ()
+
+    def stretch(self, size: int) -> tuple[int, int]:
+        """The guest bytes ``[start, end)`` of a source of ``size`` bytes that are copied."""
+        end = size if self.count is None else min(size, self.count * self.block_size)
+        return min(end, self.skip * self.block_size), end
+
+
+class DdPlan(Plan):
+    """A plan that also says whether everything is skipped, and more than there is (``past_end``)."""
+
+    past_end = False
+
+
+def plan_dd(request: DdRequest, opener: Opener | None = None) -> DdPlan:
+    """Plan to copy blocks of a guest disk into a new image, zeroes included.
+
+    The new image takes its name only when it is complete; what has that name now is then replaced.
+
+    :raises OptionError: a number is out of range, or there is no such format
+    :raises ImageError: the source cannot be opened
+    """
+    opener = opener or Opener()
+    if not 1 <= request.block_size <= MAX_BLOCK_SIZE:
+        raise OptionError("Invalid bs specified. Must be between 1 and %d." % MAX_BLOCK_SIZE)
+    for name, value in (("count", request.count or 0), ("skip", request.skip)):
+        if value < 0:
+            raise OptionError("Invalid %s specified. It must not be negative." % name)
+    with opener.open(request.source, request.source_format, READ) as source:
+        start, end = request.stretch(source.size)
+        creatable(request.format, request.target)
+
+    def run(opener: Opener, progress: Progress) -> None:
+        with opener.open(request.source, request.source_format, READ) as source:
+            _copy(request, source, opener, progress)
+
+    action = "copy bytes %d to %d of '%s' into a new %s image" % (
+        start,
+        end,
+        shown_reference(request.source),
+        request.format,
+    )
+    plan = DdPlan(request.target, [action], {}, {"format": request.format, "size": end - start}, run, opener)
+    plan.past_end = request.skip * request.block_size > end
+    return plan
+
+
+def _copy(request: DdRequest, source: Image, opener: Opener, progress: Progress) -> None:
+    start, end = request.stretch(source.size)
+    options = resolve_options(request.target, request.format, end - start, {}, None, None, False, opener)
+    row = creatable(request.format, request.target)
+    try:
+        files = opener.new_files(request.target)
+    except ImageError as error:
+        error.while_creating = request.format
+        raise
+    with files:
+        with row.create(files, request.target, options, None) as target:
+            if end > start and not opener.rehearses:
+                _copy_data(source, start, end, target, progress)
+        files.commit()
+
+
+def _copy_data(source: Image, start: int, end: int, target: Image, progress: Progress) -> None:
+    """Write every byte, zeroes too."""
+
+    def runs() -> Iterator[SourceRun]:
+        for run in source_runs(source, chain_extents(source, start, end - start), -start):
+            yield run._replace(kind=ZERO) if run.kind == ABSENT else run
+        # Images end with a sector; what is behind the copied bytes in the last one reads as zeroes.
+        rest = -(end - start) % SECTOR
+        if rest:
+            yield SourceRun(end - start, rest, ZERO, None, None, None, 0)
+
+    total = round_up(end - start, SECTOR)
+    Copier(target, False, copy_options(sparse_grain=0), lambda done: progress(done / total)).run(runs())
