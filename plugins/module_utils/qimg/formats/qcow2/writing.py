@@ -45,6 +45,8 @@ class Writer:
         #: Where the next compressed cluster may continue, in bytes; 0: in a new host cluster.
         self._compressed_end = 0
         self._wrote_compressed = False
+        #: The file must reach so far: zeroes before it were left to be a hole.
+        self._file_end = 0
 
     @property
     def _data(self) -> Storage:
@@ -86,6 +88,8 @@ class Writer:
     def finish(self) -> None:
         """Before a commit: no more data goes where this transaction's went."""
         self._metadata.bitmaps.end_guard()
+        if self._data.size < self._file_end:
+            self._data.truncate(self._file_end)
         if self._wrote_compressed:
             storage = self._metadata.storage
             storage.truncate(-(-storage.size // 512) * 512)
@@ -176,6 +180,8 @@ class Writer:
         if not content:
             return
         if host >= self._data.size and self._data.reads_zero_when_new and is_zero(memoryview(content)):
+            if not self._metadata.has_data_file:
+                self._file_end = max(self._file_end, host + len(content))
             return
         self._data.write(host, content)
 
