@@ -24,8 +24,6 @@ from ..base import (
     Run,
     SnapshotInfo,
 )
-from . import amending, compression, resizing, snapshot_actions
-from . import check as checking
 from .bitmaps import BitmapDirectory, default_granularity
 from .layout import (
     COMPRESSION_NAMES,
@@ -153,6 +151,8 @@ class Qcow2Image(
         return self.metadata.has_data_file
 
     def creation_options(self) -> dict[str, Any]:
+        from . import amending
+
         header = self.metadata.header
         return {
             "backing_file": None,
@@ -253,6 +253,8 @@ class Qcow2Image(
             jobs.append((position - offset, inner, piece, host, readable))
             position += piece
         if self._decompress is None:
+            from . import compression
+
             self._decompress = compression.decompressor(self.metadata.header.compression_type)
         return _CompressedReader(self.storage, jobs, geometry.cluster_size, self._decompress)
 
@@ -277,6 +279,8 @@ class Qcow2Image(
         self.writer.discard(offset, length)
 
     def compressor(self) -> Callable[[Buffer], bytes | None]:
+        from . import compression
+
         compress = compression.compressor(self.metadata.header.compression_type)
         limit = self.metadata.geometry.cluster_size
 
@@ -351,9 +355,13 @@ class Qcow2Image(
 
     def change_size(self, size: int, preallocation: str) -> None:
         """As :meth:`resize`, but not yet on disk."""
+        from . import resizing
+
         resizing.resize(self, size, preallocation)
 
     def check(self, repair: str | None = None, report: Callable[[str], None] | None = None) -> CheckResult:
+        from . import check as checking
+
         say = report or (lambda line: None)
         if repair is None:
             return checking.check(self.metadata, None, say)
@@ -365,6 +373,8 @@ class Qcow2Image(
         return [snapshot.info() for snapshot in self.metadata.snapshots]
 
     def create_snapshot(self, name: str, seconds: int, nanoseconds: int) -> SnapshotInfo:
+        from . import snapshot_actions
+
         encoded = name.encode("utf-8", "surrogateescape")
         entry: Snapshot = self._change(
             lambda: snapshot_actions.create(self.metadata, encoded, seconds, nanoseconds)
@@ -372,12 +382,18 @@ class Qcow2Image(
         return entry.info()
 
     def apply_snapshot(self, snapshot: SnapshotInfo) -> None:
+        from . import snapshot_actions
+
         self._change(lambda: snapshot_actions.apply(self.metadata, self._entry(snapshot)))
 
     def delete_snapshot(self, snapshot: SnapshotInfo) -> None:
+        from . import snapshot_actions
+
         self._change(lambda: snapshot_actions.delete(self.metadata, self._entry(snapshot)))
 
     def view_snapshot(self, snapshot: SnapshotInfo) -> None:
+        from . import snapshot_actions
+
         l1 = snapshot_actions.snapshot_l1(self.metadata, self._entry(snapshot))
         self.metadata.view_l1(l1)
 
@@ -451,12 +467,18 @@ class Qcow2Image(
         self._change(change)
 
     def current_options(self) -> dict[str, Any]:
+        from . import amending
+
         return amending.current_options(self.metadata)
 
     def amend(self, options: dict[str, Any]) -> None:
+        from . import amending
+
         self._change_with_size(lambda: amending.amend(self, options))
 
     def make_empty(self) -> None:
+        from . import resizing
+
         self._change(lambda: resizing.drop_all(self.metadata))
         self.metadata.trim()
 
@@ -495,6 +517,8 @@ class _CompressedReader:
         self._decompress = decompress
 
     def __call__(self, buffer: Buffer) -> None:
+        from . import compression
+
         view = memoryview(buffer)
         for position, inner, length, host, readable in self._jobs:
             packed = self._storage.read(host, readable)
