@@ -3,7 +3,6 @@
 """Dirty bitmaps beside real qemu-img, qemu-io and qemu-nbd: what they write we read, and the other way round."""
 from __future__ import annotations
 
-import json
 import random
 import re
 import shutil
@@ -15,9 +14,8 @@ from qimg.errors import ImageError
 from qimg.formats.opening import CHECK, RESIZE, WRITE, Opener
 from qimg.operations import amend, bitmap, commit, rebase, snapshot
 from qimg.operations.bitmap import BitmapAction
-from qimg.operations.info import info
 from support import oracle
-from support.dirty import oracle_ranges
+from support.dirty import KIB, MIB, listed, make, marked, said, set_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,13 +24,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.oracle
 
-KIB, MIB = 1 << 10, 1 << 20
-
-
-def make(path: Path, size: int = 10 * MIB, *options: str) -> Path:
-    oracle.qemu_img("create", "-q", "-f", "qcow2", *options, path, size)
-    return path
-
 
 def copy(path: Path, name: str) -> Path:
     other = path.with_name(name)
@@ -40,37 +31,8 @@ def copy(path: Path, name: str) -> Path:
     return other
 
 
-def listed(path: Path) -> Any:
-    """The bitmaps as qemu-img lists them; ours must say the same."""
-    document = json.loads(oracle.qemu_img("info", "--output=json", path))
-    theirs = document["format-specific"]["data"].get("bitmaps")
-    assert info(str(path)).document()["format-specific"]["data"].get("bitmaps") == theirs
-    return theirs
-
-
-def marked(path: Path) -> dict[str, list[tuple[int, int]]]:
-    """What every consistent bitmap marks: theirs, which ours must equal; both find no error in the image."""
-    usable = [each.name for each in bitmap.list_bitmaps(str(path)) if not each.inconsistent]
-    theirs = oracle_ranges(path, usable)
-    assert {name: bitmap.dirty_ranges(str(path), name) for name in usable} == theirs
-    assert oracle.ask_qemu_img("check", path).code == 0
-    with Opener().open(str(path), purpose=CHECK) as image:
-        result = image.check()  # type: ignore[attr-defined]
-        assert (result.corruptions, result.leaks, result.check_errors) == (0, 0, 0)
-    return theirs
-
-
 def act(path: Path, name: str, *actions: BitmapAction, **arguments: Any) -> None:
     bitmap.plan_bitmap(str(path), name, actions, **arguments).apply()
-
-
-def set_flags(path: Path, flags: int) -> None:
-    """Change the flags of the first bitmap of an image, as a program that died would have left them."""
-    data = bytearray(path.read_bytes())
-    at = data.index(struct.pack(">II", 0x23852875, 24))
-    directory = struct.unpack_from(">Q", data, at + 24)[0]
-    struct.pack_into(">I", data, directory + 12, flags)
-    path.write_bytes(data)
 
 
 # The same actions by either
@@ -141,10 +103,6 @@ def test_merge_from_another_image_gives_what_qemu_img_gives(tmp_path: Path, gran
 
 
 NODE = re.compile(r"'?#block\d+'?")
-
-
-def said(error: ImageError) -> str:
-    return error.reason + ("\n" + error.hint if error.hint else "")
 
 
 def compare_refusals(tmp_path: Path, path: Path, name: str, words: list[str], *actions: BitmapAction) -> None:

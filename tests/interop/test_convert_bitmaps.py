@@ -6,11 +6,11 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from test_bitmaps import KIB, MIB, listed, make, marked, said, set_flags
 
 from qimg.errors import ImageError
 from qimg.operations.convert import ConvertRequest, plan_convert
 from support import oracle
+from support.dirty import KIB, MIB, listed, make, marked, said, set_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

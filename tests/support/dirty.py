@@ -1,17 +1,31 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a dirty bitmap holds, as real QEMU sees it: exported by qemu-nbd, asked for by the smallest of NBD clients."""
+"""Images with dirty bitmaps, and what the bitmaps hold as real QEMU sees it.
+
+qemu-nbd exports them; the smallest of NBD clients asks for them.
+"""
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
 import subprocess
 import tempfile
 
+from qimg.formats.opening import CHECK, Opener
+from qimg.operations import bitmap
+from qimg.operations.info import info
+from support import oracle
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any
+
+    from qimg.errors import ImageError
+
+KIB, MIB = 1 << 10, 1 << 20
 
 _OPTION_MAGIC = b"IHAVEOPT"
 _SET_META_CONTEXT, _GO, _STRUCTURED_REPLY = 10, 7, 8
@@ -132,3 +146,41 @@ def _ranges(client: _Client, size: int, number: int) -> list[tuple[int, int]]:
                     ranges.append((offset, length))
             offset += length
     return ranges
+
+
+def make(path: Path, size: int = 10 * MIB, *options: str) -> Path:
+    oracle.qemu_img("create", "-q", "-f", "qcow2", *options, path, size)
+    return path
+
+
+def listed(path: Path) -> Any:
+    """The bitmaps as qemu-img lists them; ours must say the same."""
+    document = json.loads(oracle.qemu_img("info", "--output=json", path))
+    theirs = document["format-specific"]["data"].get("bitmaps")
+    assert info(str(path)).document()["format-specific"]["data"].get("bitmaps") == theirs
+    return theirs
+
+
+def marked(path: Path) -> dict[str, list[tuple[int, int]]]:
+    """What every consistent bitmap marks: theirs, which ours must equal; both find no error in the image."""
+    usable = [each.name for each in bitmap.list_bitmaps(str(path)) if not each.inconsistent]
+    theirs = oracle_ranges(path, usable)
+    assert {name: bitmap.dirty_ranges(str(path), name) for name in usable} == theirs
+    assert oracle.ask_qemu_img("check", path).code == 0
+    with Opener().open(str(path), purpose=CHECK) as image:
+        result = image.check()  # type: ignore[attr-defined]
+        assert (result.corruptions, result.leaks, result.check_errors) == (0, 0, 0)
+    return theirs
+
+
+def set_flags(path: Path, flags: int) -> None:
+    """Change the flags of the first bitmap of an image, as a program that died would have left them."""
+    data = bytearray(path.read_bytes())
+    at = data.index(struct.pack(">II", 0x23852875, 24))
+    directory = struct.unpack_from(">Q", data, at + 24)[0]
+    struct.pack_into(">I", data, directory + 12, flags)
+    path.write_bytes(data)
+
+
+def said(error: ImageError) -> str:
+    return error.reason + ("\n" + error.hint if error.hint else "")
