@@ -64,9 +64,9 @@ def test_a_new_image_that_was_never_finished_leaves_no_trace(tmp_path: Path) -> 
     (tmp_path / "old.qcow2").write_bytes(b"what was there before")
     program = (
         "import os, sys\n"
-        "from qimg.formats.new_files import NewFiles\n"
+        "from qimg.formats.opening import Opener\n"
         "from qimg.formats.qcow2 import driver\n"
-        "files = NewFiles(sys.argv[1])\n"
+        "files = Opener().new_files(sys.argv[1])\n"
         "image = driver.FORMAT.create(files, sys.argv[1], {'size': 1 << 20}, None)\n"
         "image.write(0, b'x' * 500000)\n"
         "image.flush()\n"
