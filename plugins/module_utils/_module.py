@@ -197,6 +197,11 @@ def absolute(name: str) -> str:
     return name if protocol_of(name) is not None else os.path.abspath(name)
 
 
+def is_same_file(one: str, other: str) -> bool:
+    """Whether two names are of one file that is there."""
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+
+
 def is_there(name: str) -> bool:
     """Whether there is anything of that name; of what is not a local file, only opening it tells."""
     return protocol_of(name) is not None or os.path.exists(name)

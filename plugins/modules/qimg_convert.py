@@ -75,6 +75,12 @@ options:
       - Store the data compressed.
     type: bool
     default: false
+  check_source:
+    description:
+      - Check the metadata of O(source) and of all images below it before they are copied, and fail if there are errors.
+      - Without that, a file that was cut off, for instance, becomes a disk with zeroes where its data were.
+    type: bool
+    default: true
   rate_limit:
     description:
       - Copy so many bytes per second at the most, as a number or as a text such as V(50M).
@@ -219,9 +225,13 @@ ansible_facts:
           check: {check-errors: 0}
 """
 
-from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule, absolute
-from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError
-from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.convert import ConvertRequest, plan_convert
+from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule, absolute, is_same_file
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError, OptionError
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.convert import (
+    ConvertRequest,
+    check_sources,
+    plan_convert,
+)
 
 
 def plan(module, opener):
@@ -238,11 +248,17 @@ def plan(module, opener):
         options["compress"],
         rate=module.size("rate_limit") or 0,
     )
+    for source in request.sources:
+        if is_same_file(source, request.target):
+            raise OptionError("The new image is also the source", remedy="give the new image another name")
     try:
-        return plan_convert(request, options["replace"], not module.check_mode, opener)
+        plan = plan_convert(request, options["replace"], not module.check_mode, opener)
     except MismatchError as error:
         error.remedy = "remove it, or set replace to if_different or always"
         raise
+    if plan.changed and options["check_source"]:
+        check_sources(request, opener)
+    return plan
 
 
 def describe(module, plan, outcome):
@@ -264,6 +280,7 @@ def main():
             "backing_format": {"type": "str"},
             "options": {"type": "dict", "default": {}},
             "compress": {"type": "bool", "default": False},
+            "check_source": {"type": "bool", "default": True},
             "rate_limit": {"type": "raw"},
             "replace": {"type": "str", "choices": ["never", "if_different", "always"], "default": "never"},
         }

@@ -199,7 +199,7 @@ ansible_facts:
 """
 
 from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule
-from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError, OptionError
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.create import plan_create, plan_remove
 
 
@@ -207,11 +207,14 @@ def plan(module, opener):
     options = module.params
     if options["state"] == "absent":
         return plan_remove(module.image_name())
+    size = module.size("size")
+    if size == 0:
+        raise OptionError("size: A disk of 0 bytes is of no use", remedy="give the size that the disk shall have")
     try:
         return plan_create(
             module.image_name(),
             options["format"],
-            module.size("size"),
+            size,
             options["options"],
             options["backing_file"],
             options["backing_format"],

@@ -156,6 +156,7 @@ ansible_facts:
 """
 
 from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule, absolute
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import ImageError
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.info import info_chain
 
 
@@ -163,11 +164,14 @@ def look(module, opener):
     options = module.params
     images = {}
     for path in map(absolute, options["path"]):
-        images[path] = module.documents(path, options["format"])
-        if options["backing_chain"]:
-            images[path]["chain"] = [
-                image.document() for image in info_chain(path, options["format"], opener=opener)
-            ]
+        try:
+            images[path] = module.documents(path, options["format"])
+            if options["backing_chain"]:
+                chain = info_chain(path, options["format"], opener=opener)
+                images[path]["chain"] = [image.document() for image in chain]
+        except ImageError as error:
+            error.path = error.path or path
+            raise
     result = {"images": images, **module.facts(images)}
     if len(images) == 1:
         result.update(*images.values())

@@ -100,6 +100,13 @@ class Opener:
         vars(other).update(changes, _chain=[])
         return other
 
+    def below(self, image: Image) -> Opener:
+        """The same for what is to become the backing file of an open image: to meet that image again is a loop."""
+        other = self.variant(reuse={})
+        if image.storage.identity is not None:
+            other._chain.append(image.storage.identity)
+        return other
+
     def rehearsing(self) -> Opener:
         """The same, but what it opens for writing, or makes new, is changed in memory only.
 

@@ -76,6 +76,18 @@ def check(
         return _check_image(image, repair, report, repaired)
 
 
+def check_chain(
+    reference: Reference, format: str | None = None, opener: Opener | None = None
+) -> list[CheckReport]:
+    """Check an image and all images below it, top first, but for those whose formats have no checks.
+
+    :raises ImageError: one of them cannot be opened
+    """
+    with (opener or Opener()).open(reference, format, CHECK) as image:
+        checkable = [layer for layer in image.layers() if isinstance(layer, Checkable)]
+        return [CheckReport(layer.filename, layer.format, layer.check()) for layer in checkable]
+
+
 class RepairPlan(Plan):
     """A plan that also knows what a check finds now (``found``), and what it would find after the repair (``left``)."""
 

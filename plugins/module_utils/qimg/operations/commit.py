@@ -57,9 +57,16 @@ def plan_commit(
         grows = target.size < top.size
         size = top.size
         empties = not keep and base is None and isinstance(top, Emptyable)
-        same = unless_same and not grows and _is_committed(top, target, depth, empties)
-    if same:
-        return Plan(path, [], {"base": base_name}, {"base": base_name}, nothing, opener)
+        held = sum(extent.length for extent in chain_extents(top, 0, size, layers=depth) if extent.present)
+        before = {"base": base_name, "base_size": target.size, "bytes_above_base": held}
+        if unless_same and not grows and (not held or (not empties and compare_images(top, target).identical)):
+            return Plan(path, [], before, before, nothing, opener)
+    after = {
+        "base": base_name,
+        "base_size": max(before["base_size"], size),
+        "base_content": "that of '%s'" % path,
+        "bytes_above_base": 0 if empties else held,
+    }
 
     def run(opener: Opener, progress: Progress) -> None:
         with opener.open(base_reference, base_format, RESIZE if grows else WRITE) as written:
@@ -81,14 +88,7 @@ def plan_commit(
         actions.append("grow '%s' to %d bytes" % (base_name, size))
     if empties:
         actions.append("empty '%s'" % path)
-    return Plan(path, actions, {"base": base_name}, {"base": base_name}, run, opener)
-
-
-def _is_committed(top: Image, base: Image, depth: int, empties: bool) -> bool:
-    """Whether nothing of the layers above the base would change it, or is to be dropped."""
-    if not any(extent.present for extent in chain_extents(top, 0, top.size, layers=depth)):
-        return True
-    return not empties and compare_images(top, base).identical
+    return Plan(path, actions, before, after, run, opener)
 
 
 def _grow(base: Image, size: int) -> None:

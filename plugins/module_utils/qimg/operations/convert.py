@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..errors import ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
+from ..errors import CorruptImageError, ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
 from ..formats.base import Compressing
 from ..formats.chain import chain_extents
 from ..formats.new_files import target_exists
@@ -18,6 +18,7 @@ from ..storage.cache import WRITEBACK
 from ..storage.zeros import DEFAULT_GRAIN
 from . import conversion_record
 from .bitmap_copying import bitmaps_to_copy, check_target, copy_bitmaps
+from .check import check_chain
 from .compare import compare_joined
 from .copying import Copier, CopyOptions, copy_options
 from .create import check_backing_format, creatable, file_hints, resolve_options
@@ -151,7 +152,7 @@ def plan_convert(
         return ConvertPlan(request.target, [action], {}, after, run, opener)
     before = _existing(request.target, opener)
     if before["format"] != request.format:
-        reason = "its format is %s, not %s" % (before["format"] or "unknown", request.format)
+        reason = before.pop("problem", None) or "its format is %s, not %s" % (before["format"], request.format)
         if replace == NEVER:
             raise MismatchError(
                 "The existing file is not what was asked for: %s" % reason,
@@ -235,7 +236,7 @@ def _shown(request: ConvertRequest) -> str:
 
 
 def _existing(path: str, opener: Opener) -> dict[str, Any]:
-    """Format and size of an existing file; ``None`` if it is not an image.
+    """Format and size of an existing file; if it is not an image, they are ``None``, and ``problem`` says why.
 
     :raises StorageError: we are not allowed to look, or somebody is using it
     """
@@ -244,8 +245,8 @@ def _existing(path: str, opener: Opener) -> dict[str, Any]:
             return {"format": image.format, "size": image.size}
     except StorageError:
         raise
-    except ImageError:
-        return {"format": None, "size": None}
+    except ImageError as error:
+        return {"format": None, "size": None, "problem": "it cannot be opened as an image (%s)" % error.reason}
 
 
 def _try_sources(request: ConvertRequest, opener: Opener) -> None:
@@ -255,6 +256,23 @@ def _try_sources(request: ConvertRequest, opener: Opener) -> None:
             pass
     if not request.into_existing:
         creatable(request.format, request.target)
+
+
+def check_sources(request: ConvertRequest, opener: Opener) -> None:
+    """See that the metadata of the sources, and of the images below them, are in order.
+
+    :raises CorruptImageError: what would be copied may not be what was once written
+    :raises ImageError: one of them cannot be opened
+    """
+    for source in request.sources:
+        for report in check_chain(source, request.source_format, opener):
+            if report.result.corruptions or report.result.check_errors:
+                raise CorruptImageError(
+                    "Its metadata have errors, so that what it holds may be wrong",
+                    path=report.filename,
+                    format=report.format,
+                    remedy="restore it, or check and repair a copy of it",
+                )
 
 
 def _open_source(request: ConvertRequest, name: str, opener: Opener) -> Image:

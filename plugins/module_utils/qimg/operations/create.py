@@ -113,6 +113,7 @@ def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener
             error.path = path
             error.while_opening = None
             error.hint = "Could not open backing image."
+            error.remedy = error.remedy or "this is the backing file that it shall have"
             raise
         if backing_format is None:
             raise OptionError(
@@ -269,7 +270,7 @@ def _differences(
         wanted.update({name: value for name, value in explicit.items() if name in before and name != "size"})
         for name, value in wanted.items():
             if before.get(name) != value and not _same_version(name, before.get(name), value):
-                differences.append("%s is %s, not %s" % (name, _shown(before.get(name)), _shown(value)))
+                differences.append(_difference(name, before.get(name), value))
         return before, differences
 
 
@@ -283,8 +284,16 @@ def _same_version(name: str, found: Any, wanted: Any) -> bool:
     return name == "compat" and aliases.get(wanted, wanted) == found
 
 
+def _difference(name: str, found: Any, wanted: Any) -> str:
+    if wanted is None:
+        return "its %s is %s, and should not be set" % (name, _shown(found))
+    if found is None:
+        return "its %s is not set, and should be %s" % (name, _shown(wanted))
+    return "its %s is %s, not %s" % (name, _shown(found), _shown(wanted))
+
+
 def _shown(value: Any) -> str:
-    return "not set" if value is None else repr(value) if isinstance(value, str) else str(value).lower()
+    return repr(value) if isinstance(value, str) else str(value).lower()
 
 
 def create(path: str, format: str = "raw", size: int | None = None, **arguments: Any) -> None:

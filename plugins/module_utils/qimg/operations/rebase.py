@@ -144,7 +144,7 @@ def _open_new(
         return None
     target = resolve_reference(image.filename, backing_file)
     try:
-        return opener.variant(reuse={}).open(target, backing_format, READ)
+        return opener.below(image).open(target, backing_format, READ)
     except ImageError as error:
         error.while_opening = None
         error.reason = "Could not open new backing file '%s': %s" % (backing_file, error.reason)

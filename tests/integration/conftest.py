@@ -1,0 +1,44 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The collection, installed from the archive that is built of this checkout."""
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import playbook
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that ``ansible-galaxy`` has installed the built archive into."""
+    reason = playbook.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    directory = tmp_path_factory.mktemp("collections")
+    subprocess.run([sys.executable, CHECKOUT / "tools" / "install_collection.py", directory], check=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def ansible(collections: Path, tmp_path_factory: pytest.TempPathFactory) -> playbook.Ansible:
+    return playbook.Ansible(collections, tmp_path_factory.mktemp("ansible"))
+
+
+def contents(directory: Path) -> dict[str, tuple[int, str]]:
+    """Mode and digest of every file below a directory, to see that none has changed."""
+    found = {}
+    for root, _directories, names in os.walk(directory):
+        for name in names:
+            path = Path(root, name)
+            if path.is_file():
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[str(path.relative_to(directory))] = (path.stat().st_mode, digest)
+    return found
