@@ -91,6 +91,8 @@ class Opener:
         #: Whether nothing that this opens for writing is really changed.
         self.rehearses = False
         self._connections = Connections()
+        #: The files that may not be met below, and those that are being opened.
+        self._above: list[tuple[int, int]] = []
         self._chain: list[tuple[int, int]] = []
 
     def variant(self, **changes: Any) -> Opener:
@@ -104,7 +106,7 @@ class Opener:
         """The same for what is to become the backing file of an open image: to meet that image again is a loop."""
         other = self.variant(reuse={})
         if image.storage.identity is not None:
-            other._chain.append(image.storage.identity)
+            other._above = [image.storage.identity]
         return other
 
     def rehearsing(self) -> Opener:
@@ -150,7 +152,7 @@ class Opener:
         :param writable: for ``CHECK``, whether to repair
         :raises ImageError: it cannot be opened; nothing stays open
         """
-        self._chain = []
+        self._chain = list(self._above)
         if writable is None:
             writable = purpose in (WRITE, RESIZE)
         try:
