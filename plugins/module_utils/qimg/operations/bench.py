@@ -1,0 +1,222 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Timing simple requests to an image, several at once."""
+from __future__ import annotations
+
+import threading
+import time
+from collections import namedtuple
+
+from ..errors import ImageError, OptionError, StorageError
+from ..formats.chain import chain_extents
+from ..formats.opening import READ, WRITE, Opener
+from .pieces import DATA, source_runs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from ..formats.base import Image
+    from .pieces import SourceRun
+
+MAX_NUMBER = (1 << 31) - 1
+#: At the most so many threads wait for the system at once, and so many bytes of buffers do they have.
+_MAX_THREADS = 64
+_MAX_BUFFER_BYTES = 256 << 20
+
+
+class BenchRequest(
+    namedtuple(
+        "BenchRequest",
+        ["image", "format", "count", "depth", "size", "offset", "step", "write", "pattern", "flush_interval", "drain"],
+        defaults=(None, 75000, 64, 4096, 0, None, False, 0, 0, True),
+    )
+):
+    """What to send.
+
+    ``image``, ``format``: where to, and its format, ``None`` to find out; ``count``: how many requests; ``depth``: how
+    many of them are under way at once; ``size``: bytes of each; ``offset``: where the first begins; ``step``: how many
+    bytes later the next one begins (beyond the end of the disk it starts over), ``None``: ``size``; ``write``: whether
+    they write ``pattern``, a byte, over what is there; ``flush_interval``: flush after so many writes, 0: never;
+    ``drain``: send nothing while a flush waits for earlier requests.
+    """
+
+    __slots__ = ()
+
+    @property
+    def stride(self) -> int:
+        """Bytes from the beginning of one request to that of the next."""
+        return int(self.size if self.step is None else self.step)
+
+    def check(self) -> None:
+        """Refuse what makes no sense.
+
+        :raises OptionError: in qemu-img's words
+        """
+        for what, value, minimum, maximum in (
+            ("request count", self.count, 1, MAX_NUMBER),
+            ("queue depth", self.depth, 1, MAX_NUMBER),
+            ("buffer size", self.size, 1, MAX_NUMBER),
+            ("offset", self.offset, 0, (1 << 63) - 1),
+            ("step_size", self.stride, 0, MAX_NUMBER),
+            ("pattern byte", self.pattern, 0, 255),
+            ("flush interval", self.flush_interval, 0, MAX_NUMBER),
+        ):
+            if not minimum <= value <= maximum:
+                raise OptionError("Invalid %s specified. Must be between %d and %d." % (what, minimum, maximum))
+        if self.flush_interval and not self.write:
+            raise OptionError("--flush-interval is only available in write tests")
+        if 0 < self.flush_interval < self.depth:
+            raise OptionError("Flush interval can't be smaller than depth")
+
+
+def bench(
+    request: BenchRequest, opener: Opener | None = None, before_first: Callable[[], None] | None = None
+) -> float:
+    """Send the requests, and wait until all of them are done.
+
+    :param before_first: called when the image is open
+    :returns: how many seconds that took
+    :raises OptionError: the request makes no sense
+    :raises ImageError: the image cannot be opened, or a request failed, for instance because it goes over the end
+    """
+    request.check()
+    with (opener or Opener()).open(request.image, request.format, WRITE if request.write else READ) as image:
+        if before_first is not None:
+            before_first()
+        started = time.monotonic()
+        _Run(request, image).run()
+        return time.monotonic() - started
+
+
+class _Run:
+    """The requests to one image.  Whatever looks at or changes its metadata happens under one lock."""
+
+    def __init__(self, request: BenchRequest, image: Image) -> None:
+        self._request = request
+        self._image = image
+        self._metadata = threading.Lock()
+        #: Writes that have their place, but not their data yet; a flush waits until there are none.
+        self._unwritten = 0
+        self._written = threading.Condition(self._metadata)
+        self._local = threading.local()
+        self._data = bytes((request.pattern,)) * request.size if request.write else b""
+
+    def run(self) -> None:
+        """Send everything, in order, never more than allowed at once."""
+        # Imported here: it brings a third of an interpreter start with it.
+        from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
+        request = self._request
+        threads = max(1, min(request.depth, request.count, _MAX_THREADS, _MAX_BUFFER_BYTES // request.size))
+        with ThreadPoolExecutor(threads) as pool:
+            pending: set[Any] = set()
+            try:
+                for number, offset in enumerate(self._offsets(), 1):
+                    while len(pending) >= request.depth:
+                        pending = self._finish(wait(pending, return_when=FIRST_COMPLETED))
+                    pending.add(pool.submit(self._write if request.write else self._read, offset))
+                    if request.flush_interval and number % request.flush_interval == 0:
+                        if request.drain:
+                            pending = self._finish(wait(pending))
+                        pending.add(pool.submit(self._flush))
+                        if request.drain:
+                            pending = self._finish(wait(pending))
+                self._finish(wait(pending))
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    @staticmethod
+    def _finish(futures: Any) -> Any:
+        """What is not done yet; an error of what is done is raised."""
+        done, pending = futures
+        for future in done:
+            future.result()
+        return pending
+
+    def _offsets(self) -> Iterator[int]:
+        offset, size = self._request.offset, self._image.size
+        for _ in range(self._request.count):
+            yield offset
+            offset += self._request.stride
+            if offset >= size > 0:
+                offset %= size
+
+    def _check(self, offset: int) -> None:
+        if offset + self._request.size > self._image.size:
+            import errno
+            import os
+
+            raise StorageError(
+                "Failed request: %s" % os.strerror(errno.EIO),
+                path=self._image.filename,
+                errno=errno.EIO,
+                remedy="a request of %d bytes at offset %d goes over the end of the disk (%d bytes)"
+                % (self._request.size, offset, self._image.size),
+            )
+
+    def _read(self, offset: int) -> None:
+        self._check(offset)
+        view = getattr(self._local, "buffer", None)
+        if view is None:
+            view = self._local.buffer = memoryview(bytearray(self._request.size))
+        try:
+            with self._metadata:
+                runs = list(source_runs(self._image, chain_extents(self._image, offset, len(view))))
+                readers = [_encoded_reader(run) for run in runs]
+            for run, reader in zip(runs, readers):
+                part = view[run.start - offset : run.start - offset + run.length]
+                if reader is not None:
+                    reader(part)
+                elif run.storage is not None:
+                    run.storage.read_into(run.offset, part)
+                else:
+                    part[:] = bytes(run.length)
+        except ImageError as error:
+            raise _failed(error) from error
+
+    def _write(self, offset: int) -> None:
+        self._check(offset)
+        try:
+            with self._metadata:
+                places = self._image.place(offset, self._request.size)
+                self._unwritten += 1
+            try:
+                done = 0
+                for storage, host, length in places:
+                    storage.write(host, memoryview(self._data)[done : done + length])
+                    done += length
+            finally:
+                with self._metadata:
+                    self._unwritten -= 1
+                    self._written.notify_all()
+        except ImageError as error:
+            raise _failed(error) from error
+
+    def _flush(self) -> None:
+        try:
+            with self._metadata:
+                while self._unwritten:
+                    self._written.wait()
+                self._image.flush()
+        except ImageError as error:
+            raise _failed(error) from error
+
+
+def _encoded_reader(run: SourceRun) -> Callable[[Any], None] | None:
+    """What reads a run that is not plain bytes of a storage; ``None`` where none is needed."""
+    if run.kind == DATA and run.storage is None and run.layer is not None:
+        reader: Callable[[Any], None] = run.layer.encoded_reader(run.layer_start, run.length)
+        return reader
+    return None
+
+
+def _failed(error: ImageError) -> ImageError:
+    import os
+
+    words = os.strerror(error.errno) if error.errno else error.reason
+    failure = type(error)("Failed request: %s" % words, path=error.path, errno=error.errno, remedy=error.remedy)
+    failure.offset = error.offset
+    return failure
