@@ -1,0 +1,201 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running real qemu-img and ours, under its name, on identical copies of the same files, and comparing everything."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from support import oracle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from support.oracle import Answer
+
+_SDK_PARENT = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
+
+_PROGRAM = """\
+#!%s
+import sys
+sys.path.insert(0, %r)
+from qimg.cli.main import main
+sys.exit(main())
+"""
+
+#: Debian's 10.0.2 has a later option parser than upstream 10.0: its words for wrong usage -> upstream's.
+_UPSTREAM = (
+    (r"^qemu-img \w+: invalid option -- '(.)'$", r"qemu-img: unrecognized option '-\1'"),
+    (r"^qemu-img(?: \w+)?: unrecognized option '(.*)'$", r"qemu-img: unrecognized option '\1'"),
+    (r"^qemu-img \w+: option requires an argument -- '(.)'$", r"qemu-img: missing argument for option '-\1'"),
+    (r"^qemu-img \w+: option '(--.*)' requires an argument$", r"qemu-img: missing argument for option '\1'"),
+    (r"^qemu-img \w+: option '(--[^']*)' is ambiguous.*$", r"qemu-img: unrecognized option '\1'"),
+    (r"^Try 'qemu-img(?: \w+)? --help' for more info$", r"Try 'qemu-img --help' for more information"),
+    (
+        r"^qemu-img: Invalid (.*) specified: '[^\n]*'\.$",
+        "qemu-img: Invalid \\1 specified. You may use k, M, G, T, P or E suffixes for\n"
+        "qemu-img: kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.",
+    ),
+    (
+        r"^qemu-img: --output expects 'human' or 'json' not '.*'\nTry .*$",
+        "qemu-img: --output must be used with human or json as argument.",
+    ),
+    (
+        r"^qemu-img: --repair \(-r\) expects 'leaks' or 'all' not '(.*)'$",
+        r"qemu-img: Unknown option value for -r (expecting 'leaks' or 'all'): \1",
+    ),
+    (r"^qemu-img: Extra argument\(s\) in command line$", "qemu-img: Expecting image file name and size"),
+)
+
+
+def upstream_words(stderr: str) -> str:
+    """What upstream's qemu-img 10.0 would have said."""
+    for pattern, words in _UPSTREAM:
+        stderr = re.sub(pattern, words, stderr, flags=re.MULTILINE)
+    return stderr
+
+
+def without_progress(stdout: str) -> str:
+    """The output of ``-p`` without the lines between its beginning and its end, which depend on speed."""
+    line = r"    \(\d+\.\d\d/100%\)\r"
+    return re.sub("(%s)+" % line, lambda found: _ends(found.group(0)), stdout)
+
+
+def _ends(text: str) -> str:
+    lines = text.split("\r")[:-1]
+    return "\r".join(sorted({lines[0], lines[-1]})) + "\r"
+
+
+class Difference(AssertionError):
+    """The two do not do the same."""
+
+
+class SideBySide:
+    """Two directories with the same files, one for each program.
+
+    :param root: an empty directory
+    :param template: a directory whose files both get
+    """
+
+    def __init__(self, root: Path, template: Path) -> None:
+        self.theirs = root / "qemu"
+        self.ours = root / "ours"
+        for directory in (self.theirs, self.ours):
+            subprocess.run(["cp", "-a", "--sparse=always", str(template), str(directory)], check=True)
+        bin_directory = root / "bin"
+        bin_directory.mkdir()
+        self.program = bin_directory / "qemu-img"
+        self.program.write_text(_PROGRAM % (sys.executable, str(_SDK_PARENT)))
+        self.program.chmod(0o755)
+        self.history: list[Sequence[str]] = []
+
+    def run(self, words: Sequence[str]) -> tuple[Answer, Answer]:
+        """What both answer to the same command line, without a word about whether it is the same."""
+        self.history.append(words)
+        theirs = oracle.run("qemu-img", *words, cwd=self.theirs)
+        ours = oracle.run(str(self.program), *words, cwd=self.ours)
+        theirs = theirs._replace(stdout=without_progress(theirs.stdout), stderr=upstream_words(theirs.stderr))
+        return theirs, ours._replace(stdout=without_progress(ours.stdout))
+
+    def expect_same(self, words: Sequence[str]) -> Answer:
+        """Run a command line; both must exit with the same code and print the same.
+
+        :raises Difference: saying in what they differ
+        """
+        theirs, ours = self.run(words)
+        if theirs != ours:
+            raise self.difference(theirs, ours)
+        return ours
+
+    def difference(self, theirs: Any, ours: Any, what: str = "answer") -> Difference:
+        """An error that says what was done, and what came of it."""
+        lines = ["after these command lines, the %s differs:" % what]
+        lines += ["    qemu-img %s" % shlex.join(words) for words in self.history]
+        lines += ["real qemu-img:", "    %r" % (theirs,), "ours:", "    %r" % (ours,)]
+        return Difference("\n".join(lines))
+
+    def expect_same_files(self) -> None:
+        """Both directories must hold the same files with the same images in them.
+
+        :raises Difference: saying in what they differ
+        """
+        names = [sorted(os.listdir(directory)) for directory in (self.theirs, self.ours)]
+        if names[0] != names[1]:
+            raise self.difference(*names, what="list of files")
+        for name in names[0]:
+            one, other = self.theirs / name, self.ours / name
+            if one.is_file() and one.read_bytes() != other.read_bytes():
+                self._expect_same_image(name)
+
+    def _expect_same_image(self, name: str) -> None:
+        for what, look in (("info", _info), ("map", _map), ("check", _check)):
+            theirs, ours = look(name, self.theirs), look(name, self.ours)
+            if theirs != ours:
+                raise self.difference(theirs, ours, "%s of %s" % (what, name))
+        answer = oracle.ask_qemu_img("compare", self.theirs / name, self.ours / name)
+        if answer.code == 1:
+            raise self.difference("", answer.stdout, "content of %s" % name)
+
+
+def _info(name: str, directory: Path) -> Any:
+    """What qemu-img says of an image, but for what depends on the file system and on the time."""
+    answer = oracle.ask_qemu_img("info", "-U", "--output=json", "./" + name, cwd=directory)
+    if answer.code:
+        return answer
+    document = json.loads(answer.stdout)
+    for node in (document, *(child["info"] for child in document["children"])):
+        node.pop("actual-size", None)
+    for child in document["children"]:
+        # How far a file reaches behind its last cluster, and which clusters are free in it, is not laid down.
+        child["info"].pop("virtual-size", None)
+    for snapshot in document.get("snapshots", ()):
+        for key in ("date-sec", "date-nsec"):
+            snapshot.pop(key)
+    return document
+
+
+def _map(name: str, directory: Path) -> Any:
+    """The map without host offsets."""
+    answer = oracle.ask_qemu_img("map", "-U", "--output=json", "./" + name, cwd=directory)
+    if answer.code:
+        return answer
+    merged: list[dict[str, Any]] = []
+    for extent in json.loads(answer.stdout):
+        extent["offset"] = "offset" in extent
+        last = merged[-1] if merged else None
+        if last is not None and all(last[key] == extent[key] for key in extent if key not in ("start", "length")):
+            last["length"] += extent["length"]
+        else:
+            merged.append(extent)
+    return merged
+
+
+def _check(name: str, directory: Path) -> Any:
+    answer = oracle.ask_qemu_img("check", "-U", "--output=json", "./" + name, cwd=directory)
+    if answer.code not in (0, 2, 3):
+        return answer
+    document = json.loads(answer.stdout)
+    # Where clusters lie decides both.
+    for key in ("image-end-offset", "fragmented-clusters"):
+        document.pop(key, None)
+    return answer.code, document
+
+
+def template(directory: Path, build: Callable[[Path], None]) -> Path:
+    """A directory of images, built once."""
+    if not directory.exists():
+        unfinished = directory.with_name(directory.name + ".unfinished")
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        unfinished.mkdir()
+        build(unfinished)
+        unfinished.rename(directory)
+    return directory
