@@ -434,6 +434,9 @@ def _copy_data(
     options: CopyOptions = copy_options(
         request.sparse_grain, request.compress, request.offload, request.rate, request.salvage, request.threads
     )
+    if not target_is_zero and request.sparse_grain and target.backing_file is None:
+        # One request for all instead of one for each run of zeroes.
+        target_is_zero = target.zero_quickly(0, sum(round_up(source.size, SECTOR) for source in sources))
     copier = Copier(target, target_is_zero, options, lambda done: progress(min(1.0, done / total)))
     copier.run(_all_runs(request, sources, target))
 

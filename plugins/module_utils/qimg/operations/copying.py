@@ -14,7 +14,7 @@ import threading
 import time
 from collections import namedtuple
 
-from ..errors import StorageError
+from ..errors import StorageError, StorageLostError
 from ..formats.base import Compressing
 from ..limits import DEFAULT_LIMITS, SECTOR, Limits
 from ..storage.buffers import aligned_buffer
@@ -217,7 +217,7 @@ class Copier:
                 else:
                     part[:] = bytes(run.length)
             except StorageError as error:
-                if self._options.salvage is None:
+                if self._options.salvage is None or isinstance(error, StorageLostError):
                     raise _ReadFailed(_at(error, "reading", run.start)) from error
                 self._salvage(run, part)
 
@@ -230,6 +230,8 @@ class Copier:
                     run.storage.read_into(run.offset + position, piece)
                 else:
                     run.layer.read_into(run.layer_start + position, piece)
+            except StorageLostError:
+                raise
             except StorageError as failure:
                 piece[:] = bytes(len(piece))
                 if self._options.salvage is not None:
