@@ -230,8 +230,8 @@ class Copier:
                     run.storage.read_into(run.offset + position, piece)
                 else:
                     run.layer.read_into(run.layer_start + position, piece)
-            except StorageLostError:
-                raise
+            except StorageLostError as error:
+                raise _ReadFailed(_at(error, "reading", run.start + position)) from error
             except StorageError as failure:
                 piece[:] = bytes(len(piece))
                 if self._options.salvage is not None:
