@@ -3,9 +3,7 @@
 """``python -m qimg``: the command line."""
 from __future__ import annotations
 
-import sys
-
 from .cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -66,15 +66,15 @@ def _parse_old_name(name: str) -> dict[str, Any]:
 
 
 def _parse_uri(name: str) -> dict[str, Any]:
-    scheme, _, rest = name.partition("://")
+    scheme, _mark, rest = name.partition("://")
     rest = rest.partition("#")[0]
-    rest, _, query = rest.partition("?")
+    rest, _mark, query = rest.partition("?")
     authority, slash, path = rest.partition("/")
     node: dict[str, Any] = {"driver": "nbd"}
     parameters = _parameters(query, name)
     user = ""
     if "@" in authority:
-        user, _, authority = authority.partition("@")
+        user, _mark, authority = authority.partition("@")
     host, port = _host_and_port(authority, name)
     if scheme.endswith("+unix"):
         socket = parameters.pop("socket", None)
@@ -106,7 +106,7 @@ def _host_and_port(authority: str, name: str) -> tuple[str, str]:
             raise _bad_uri(name)
         port = rest[1:]
     else:
-        host, _, port = authority.partition(":")
+        host, _colon, port = authority.partition(":")
         host = _decoded(host, name)
     if port and not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
         raise _bad_uri(name)

@@ -113,10 +113,10 @@ def parse_number(name: str, value: Any) -> int:
     elif len(digits) > 1 and digits.startswith("0"):
         digits, base = digits[1:], 8
     try:
-        number = int(digits, base) if digits.isalnum() else None
+        number = int(digits, base) if digits.isalnum() else -1
     except ValueError:
-        number = None
-    if number is None:
+        number = -1
+    if number < 0:
         raise OptionError("Parameter '%s' expects a number" % name)
     if number > MAX_UINT64:
         raise OptionError("Value '%s' is too large for parameter '%s'" % (value, name))

@@ -52,7 +52,7 @@ def _coarser(first: int, bits: bytes, shift: int) -> Iterator[tuple[int, bytes]]
 
 
 def _finer(first: int, bits: bytes, shift: int) -> Iterator[tuple[int, bytes]]:
-    for _ in range(shift):
+    for _step in range(shift):
         doubled = bytearray(2 * len(bits))
         doubled[::2] = bits.translate(_DOUBLED_LOW)
         doubled[1::2] = bits.translate(_DOUBLED_HIGH)

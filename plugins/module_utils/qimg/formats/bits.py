@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+
 def set_bits(bits: bytearray, first: int, end: int) -> bool:
     """Set bits ``[first, end)``; whether any was clear."""
     changed = False

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 PREALLOCATION_MODES = ("off", "metadata", "falloc", "full")
 
+
 class _Choice(
     namedtuple(
         "_Choice",

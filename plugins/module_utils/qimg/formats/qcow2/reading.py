@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ...errors import CorruptImageError
     from ...storage.base import Storage
 
+
 class TableReader:
     """Says what L2 tables map.
 

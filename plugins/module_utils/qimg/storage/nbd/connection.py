@@ -296,7 +296,7 @@ class Connection:
             if known is not None and known[0] < offset + length:
                 raise ProtocolError("it sends the same data twice")
             request.pieces.add(offset, offset + length)
-            if sum(1 for _ in request.pieces) > _MAX_PIECES:
+            if sum(1 for _piece in request.pieces) > _MAX_PIECES:
                 raise ProtocolError("it sends data in too many pieces")
         return request.buffer[start:end]
 

@@ -240,7 +240,7 @@ class _Negotiation:
                 "No hostname for certificate validation", path=self._address.name, remedy="give tls-hostname"
             )
         context = credentials.context()
-        for _ in self._option(layout.NBD_OPT_STARTTLS, b""):
+        for _reply in self._option(layout.NBD_OPT_STARTTLS, b""):
             raise ProtocolError("it answers STARTTLS with something else")
         import ssl
 
@@ -258,7 +258,7 @@ class _Negotiation:
 
     def _is_granted(self, option: int) -> bool:
         try:
-            for _ in self._option(option, b""):
+            for _reply in self._option(option, b""):
                 raise ProtocolError("it answers option %d with something else" % option)
         except _RefusedError:
             return False
@@ -293,7 +293,7 @@ class _Negotiation:
         :raises _RefusedError: the final one is an error
         """
         self._send_option(option, data)
-        for _ in range(_MAX_OPTION_REPLIES):
+        for _count in range(_MAX_OPTION_REPLIES):
             header = self._receive(layout.OPTION_REPLY.size)
             magic, answered, kind, length = layout.OPTION_REPLY.unpack(header)
             if magic != layout.OPTION_REPLY_MAGIC or answered != option:
