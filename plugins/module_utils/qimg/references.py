@@ -84,12 +84,16 @@ def parse_option_string(text: str, warn: Callable[[str], None] | None = None) ->
     :param warn: called with each deprecated spelling
     :raises OptionError: an option is both a value and a node
     """
-    flat: dict[str, str] = {}
+    flat: Node = {}
     for (name, value), short in split_with_forms(text, "file"):
         if short is not None and warn is not None:
             warn("short-form boolean option '%s' deprecated\nPlease use %s=%s instead" % (short, name, value))
         flat[name] = value
-    return OptionString(text, nest(flat))
+    try:
+        return OptionString(text, nest(flat))
+    except OptionError as error:
+        error.while_opening = text
+        raise
 
 
 def nest(flat: dict[str, Any]) -> Node:

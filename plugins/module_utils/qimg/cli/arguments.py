@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..crypto.objects import ObjectStore
     from ..formats.opening import Reference
     from ..storage.cache import CacheMode
     from .console import Console
@@ -51,6 +50,20 @@ def size_argument(what: str, minimum: int = 0, maximum: int = MAX_INT64) -> Call
         return value
 
     return convert
+
+
+def snapshot_argument(text: str) -> str | tuple[str | None, str | None]:
+    """A converter for a snapshot: an id or a name, or ``snapshot.id=…,snapshot.name=…``.
+
+    :raises UsageError: another key
+    """
+    if not text.startswith("snapshot."):
+        return text
+    values = option_values(text)
+    for name in values:
+        if name not in ("snapshot.id", "snapshot.name"):
+            raise UsageError("Invalid parameter '%s'\nFailed in parsing snapshot param '%s'" % (name, text))
+    return values.get("snapshot.id"), values.get("snapshot.name")
 
 
 def _output(text: str) -> str:
@@ -133,34 +146,16 @@ def cache_argument(
     try:
         return cache_mode(text)
     except OptionError as error:
-        raise UsageError(what % text) from error
-
-
-def object_store(arguments: Arguments) -> ObjectStore | None:
-    """The objects that were defined.
-
-    :raises OptionError: one of them is not valid
-    """
-    if not arguments.objects:
-        return None
-    from ..crypto.objects import ObjectStore
-
-    store = ObjectStore()
-    for definition in arguments.objects:
-        store.add(definition)
-    return store
+        raise UsageError(what.replace("%s", text)) from error
 
 
 def opener_for(console: Console, arguments: Arguments, cache: CacheMode = WRITEBACK) -> Opener:
-    """What opens the images of a command: like qemu-img, it follows whatever an image names.
-
-    :raises OptionError: an object is not valid
-    """
+    """What opens the images of a command: like qemu-img, it follows whatever an image names."""
     return Opener(
         ReferencePolicy(FOLLOW),
         force_share=getattr(arguments, "force_share", False),
         cache=cache,
-        secrets=object_store(arguments),
+        secrets=arguments.secrets,
         watcher=console,
     )
 

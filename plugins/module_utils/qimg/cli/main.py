@@ -25,6 +25,18 @@ def _amend() -> ModuleType:
     return amend
 
 
+def _bench() -> ModuleType:
+    from .commands import bench
+
+    return bench
+
+
+def _bitmap() -> ModuleType:
+    from .commands import bitmap
+
+    return bitmap
+
+
 def _check() -> ModuleType:
     from .commands import check
 
@@ -55,6 +67,12 @@ def _create() -> ModuleType:
     return create
 
 
+def _dd() -> ModuleType:
+    from .commands import dd
+
+    return dd
+
+
 def _info() -> ModuleType:
     from .commands import info
 
@@ -65,6 +83,12 @@ def _map() -> ModuleType:
     from .commands import map as map_command
 
     return map_command
+
+
+def _measure() -> ModuleType:
+    from .commands import measure
+
+    return measure
 
 
 def _rebase() -> ModuleType:
@@ -87,13 +111,17 @@ def _snapshot() -> ModuleType:
 
 _COMMANDS = {
     "amend": _amend,
+    "bench": _bench,
+    "bitmap": _bitmap,
     "check": _check,
     "commit": _commit,
     "compare": _compare,
     "convert": _convert,
     "create": _create,
+    "dd": _dd,
     "info": _info,
     "map": _map,
+    "measure": _measure,
     "rebase": _rebase,
     "resize": _resize,
     "snapshot": _snapshot,
@@ -153,9 +181,17 @@ def _dispatch(console: Console, words: list[str]) -> int:
     command: Command = module.COMMAND
     try:
         arguments = parse(command, rest)
+        if getattr(arguments, "objects", ()):
+            from ..crypto.objects import ObjectStore
+
+            arguments.secrets = ObjectStore.of(arguments.objects)
     except HelpRequested:
         console.write(command_help(console.program, command))
         return 0
+    except ImageError as error:
+        # Nothing but objects is made while options are read.
+        console.image_error(error)
+        return int(command.object_error)
     code: int = module.run(console, arguments)
     return code
 

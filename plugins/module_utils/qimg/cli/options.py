@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from ..crypto.objects import ObjectStore
+
 _HELP_COLUMN = 28
 
 
@@ -42,14 +44,20 @@ class Option(
 
     ``name``: the attribute of :class:`Arguments`; ``short``: its letter, or nothing; ``long``: its long names, the
     first of which the help shows; ``value``: how the help calls its argument, nothing for a flag; ``convert``: makes a
-    value of the text; ``many``: every occurrence counts, the attribute is a tuple.
+    value of the text (of nothing, for a flag); ``many``: every occurrence counts, the attribute is a tuple.  Options
+    whose order counts share a ``name``.
     """
 
     __slots__ = ()
 
 
-class Command(namedtuple("Command", ["name", "summary", "operands", "options", "epilog"], defaults=("",))):
-    """One command: ``summary`` in a few words, ``operands`` as the usage line shows them, and its options."""
+class Command(
+    namedtuple("Command", ["name", "summary", "operands", "options", "epilog", "object_error"], defaults=("", 1))
+):
+    """One command: ``summary`` in a few words, ``operands`` as the usage line shows them, and its options.
+
+    ``object_error`` is the exit code where an object cannot be defined.
+    """
 
     __slots__ = ()
 
@@ -63,6 +71,8 @@ class Arguments:
         for option in command.options:
             setattr(self, option.name, () if option.many else None if option.value else False)
         self.operands = []
+        #: Passwords and keys; ``None``: there are none.
+        self.secrets: ObjectStore | None = None
 
     def __getattr__(self, name: str) -> Any:
         # Only for type checkers: every attribute is set above.
@@ -81,7 +91,7 @@ def parse(command: Command, words: list[str]) -> Arguments:
     for option, value in _options(command, words, arguments.operands):
         if option.name == "help":
             raise HelpRequested
-        converted = True if not option.value else value if option.convert is None else option.convert(value)
+        converted = option.convert(value) if option.convert is not None else value if option.value else True
         if option.many:
             converted = (*getattr(arguments, option.name), converted)
         setattr(arguments, option.name, converted)

@@ -29,6 +29,7 @@ class ImageStorage(Storage):
         self.image = image
         self.name = image.filename
         self.writable = image.writable
+        self.cluster_size = image.cluster_size
         #: An image is not made for several threads; a storage has to be.
         self._mutex = threading.Lock()
 

@@ -214,11 +214,13 @@ class Opener:
                 filename = display_name(dict(node, driver=driver) if protocol is None else child)
             self._lock(storage, row, purpose, writable, force_share)
             rest = {key: value for key, value in node.items() if key not in ("driver", "file")}
-            children = Children(self, rest, filename, purpose, backing, probed, cache)
+            children = Children(self, rest, filename, purpose, backing, probed, cache, local_path(node) or filename)
             image: Image = row.open(storage, filename, rest, children)
             image.node = dict(node, driver=driver)
             if protocol is not None:
                 image.format = protocol
+            elif image.cluster_size is None:
+                image.cluster_size = storage.cluster_size
             if rest:
                 image.abandon()
                 raise OptionError(
@@ -342,10 +344,13 @@ class Children:
         purpose: str,
         backing: bool,
         probed: bool,
-        cache: CacheMode = WRITEBACK,
+        cache: CacheMode,
+        location: str,
     ) -> None:
         self._opener = opener
         self._cache = cache
+        #: Where the image is, for names that are relative to it.
+        self._location = location
         self._node = node
         self._filename = filename
         self._open_backing = backing
@@ -369,7 +374,7 @@ class Children:
         elif isinstance(override, str):
             raise OptionError("Cannot find device='%s' nor node-name='%s'" % (override, override))
         elif stored_name:
-            target = resolve_reference(self._filename, stored_name)
+            target = resolve_reference(self._location, stored_name)
             node = parse_reference(target)["file"]
             path = local_path({"file": node})
             if path is None:
@@ -414,7 +419,7 @@ class Children:
         purpose = SOURCE if self.purpose == SOURCE else READ
         node, name = override, None
         if "file" not in override and stored_name:
-            target = resolve_reference(self._filename, stored_name)
+            target = resolve_reference(self._location, stored_name)
             self._opener.check_backing(self._filename, target)
             node = parse_reference(target)
             node.update(override)

@@ -443,13 +443,12 @@ def _copy_data(
 
 def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> Iterator[SourceRun]:
     shift = 0
-    has_backing = target.backing_file is not None
+    # Above the backing file that was asked for, what the source's own top image does not have is there already.
+    on_top = bool(request.backing_file or (request.options or {}).get("backing_file"))
     for source in sources:
-        # Above a backing file, what the source's own top image does not have is expected to be there already.
-        layers = 1 if has_backing else None
-        runs = source_runs(source, chain_extents(source, 0, source.size, layers), shift)
+        runs = source_runs(source, chain_extents(source, 0, source.size, 1 if on_top else None), shift)
         for run in runs:
-            if run.kind == ABSENT and not has_backing:
+            if run.kind == ABSENT and not on_top:
                 run = run._replace(kind=ZERO)
             yield run
         shift += round_up(source.size, SECTOR)

@@ -45,6 +45,8 @@ class Storage(ABC):
     plural: str = "files"
     #: Offsets, lengths and buffers that the fastest path wants to be multiples of this many bytes.
     alignment: int = 1
+    #: Unit of allocation in bytes; ``None`` where there is none, or nobody knows.
+    cluster_size: int | None = None
 
     @property
     @abstractmethod

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ...operations.amend import amendable_options, plan_amend
+from ...option_text import parse_size_option
 from .. import arguments as common
 from ..format_options import help_lines
 from ..options import Command, Option, UsageError
@@ -51,9 +52,17 @@ def run(console: Console, arguments: Arguments) -> int:
             return _print_help(console, image.format)
     opener = common.try_to_write(opener, reference, arguments.format)
     with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
-        plan_amend(reference, common.option_values(options), arguments.format, opener=opener).apply(progress)
+        plan_amend(reference, _values(options), arguments.format, opener=opener).apply(progress)
         progress(1.0)
     return 0
+
+
+def _values(options: str) -> dict[str, str]:
+    """The options; a size of 0 stands for the present one."""
+    values = common.option_values(options)
+    if "size" in values and parse_size_option("size", values["size"]) == 0:
+        del values["size"]
+    return values
 
 
 def _print_help(console: Console, format_name: str) -> int:

@@ -36,8 +36,9 @@ COMMAND = Command(
         common.OBJECT,
         Option("image_opts", "", ("image-opts",), "", "FILENAMEs are complete specifications of images"),
     ),
-    "The exit code is 0 for images of the same content, 1 for others, 2 if one cannot be opened, 3 if its map and 4 if\n"
-    "its content cannot be read.",
+    "The exit code is 0 for images of the same content, 1 for others, 2 if one cannot be opened, 3 if its map and 4\n"
+    "if its content cannot be read.",
+    _CANNOT_OPEN,
 )
 
 

@@ -38,17 +38,6 @@ def _sparse_grain(text: str) -> int:
     return value
 
 
-def _snapshot(text: str) -> str | tuple[str | None, str | None]:
-    """An id or a name, or ``snapshot.id=…,snapshot.name=…``."""
-    if not text.startswith("snapshot."):
-        return text
-    values = common.option_values(text)
-    for name in values:
-        if name not in ("snapshot.id", "snapshot.name"):
-            raise UsageError("Invalid parameter '%s'\nFailed in parsing snapshot param '%s'" % (name, text))
-    return values.get("snapshot.id"), values.get("snapshot.name")
-
-
 COMMAND = Command(
     "convert",
     "Copy images into a new image",
@@ -58,7 +47,14 @@ COMMAND = Command(
         Option(
             "image_opts", "", ("image-opts", "source-image-opts"), "", "sources are complete specifications of images"
         ),
-        Option("snapshot", "l", ("source-snapshot",), "SNAPSHOT", "read this snapshot of the source", _snapshot),
+        Option(
+            "snapshot",
+            "l",
+            ("source-snapshot",),
+            "SNAPSHOT",
+            "read this snapshot of the source",
+            common.snapshot_argument,
+        ),
         Option("source_cache", "T", ("source-cache",), "CACHE", "cache mode of the source (default: writeback)"),
         Option("target_format", "O", ("target-format",), "FMT", "format of the new image (default: raw)"),
         Option(
@@ -133,6 +129,8 @@ def run(console: Console, arguments: Arguments) -> int:
         not cache.no_flush,
         cache,
         arguments.threads,
+        arguments.bitmaps,
+        _skip_broken(console) if arguments.skip_broken else None,
     )
     try:
         plan = plan_convert(request, opener=opener)
@@ -207,3 +205,7 @@ def _salvage(console: Console, arguments: Arguments) -> Callable[[int, StorageEr
             console.warning("error while reading offset %d: %s" % (offset, words))
 
     return warn
+
+
+def _skip_broken(console: Console) -> Callable[[str], None]:
+    return lambda name: console.warning("Skipping inconsistent bitmap '%s'" % name)
