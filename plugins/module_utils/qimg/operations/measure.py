@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..formats.base import Measurement
+    from ..formats.base import Image, Measurement
     from ..formats.opening import Reference
 
 
@@ -43,29 +43,25 @@ def measure_image(
         :class:`~qimg.operations.convert.ConvertRequest`
     :raises ImageError: the image cannot be read; otherwise as :func:`measure_size`
     """
-    _row(format)
     with (opener or Opener()).open(reference, source_format, READ) as image:
         if snapshot is not None:
             show_snapshot(image, snapshot)
         return _measure(format, options, image.size, image)
 
 
-def _row(format: str) -> Any:
+def _measure(format: str, options: dict[str, Any] | None, size: int, source: Image | None) -> Measurement:
     try:
         row = get_format(format)
     except OptionError as error:
         raise OptionError("Unknown file format '%s'" % format, remedy=error.remedy) from error
+    try:
+        values = check_values(with_file_options(row.options), options or {})
+    except OptionError as error:
+        error.while_creating = format
+        raise
     if row.measure is None:
-        raise UnsupportedOperationError(
-            "Block driver '%s' does not support size measurement" % format, format=format
-        )
-    return row
-
-
-def _measure(format: str, options: dict[str, Any] | None, size: int, source: Any) -> Measurement:
-    row = _row(format)
+        raise UnsupportedOperationError("Block driver '%s' does not support size measurement" % format, format=format)
     # The size is known, whatever the options say.
-    values = check_values(with_file_options(row.options), options or {})
     measurement: Measurement = row.measure(values, size, source)
     return measurement
 

@@ -76,20 +76,25 @@ def show_snapshot(image: Image, wanted: str | tuple[str | None, str | None]) -> 
     :param wanted: its id or else its name, or a pair of an id and a name (either may be ``None``) which both must be so
     :raises OptionError: there is no such snapshot
     """
-    snapshot = None
-    if isinstance(image, HasSnapshots):
-        if isinstance(wanted, str):
-            snapshot = find_snapshot(image.snapshots, wanted)
-        else:
-            snapshot = find_exact(image.snapshots, *wanted)
-        if snapshot is not None:
-            image.view_snapshot(snapshot)
-            return
-    raise OptionError(
-        "Failed to load snapshot: Can't find snapshot",
-        path=image.filename,
-        remedy="list the snapshots of the image to see which there are",
-    )
+    if not isinstance(image, HasSnapshots):
+        raise UnsupportedOperationError(
+            "Failed to load snapshot: Block format '%s' used by device '' does not support temporarily loading internal "
+            "snapshots" % image.format,
+            path=image.filename,
+            format=image.format,
+            remedy="an image of this format has no snapshots",
+        )
+    if isinstance(wanted, str):
+        snapshot = find_snapshot(image.snapshots, wanted)
+    else:
+        snapshot = find_exact(image.snapshots, *wanted)
+    if snapshot is None:
+        raise OptionError(
+            "Failed to load snapshot: Can't find snapshot",
+            path=image.filename,
+            remedy="list the snapshots of the image to see which there are",
+        )
+    image.view_snapshot(snapshot)
 
 
 def plan_create(

@@ -59,7 +59,7 @@ class LocalFile(Storage):
             # O_NONBLOCK: opening a named pipe must not wait for its other end before we can refuse it.
             fd = os.open(path, open_flags(cache) | os.O_NONBLOCK | (os.O_RDWR if writable else os.O_RDONLY))
         except OSError as error:
-            if error.errno in (errno.EISDIR, errno.ENXIO):
+            if error.errno == errno.ENXIO:
                 raise _not_a_file(path) from error
             failure = StorageError.from_os_error(error, path, "Could not open '%s'" % path)
             if error.errno == errno.EINVAL and cache.direct:

@@ -91,8 +91,11 @@ class NewFile:
     def _open_existing(self) -> LocalFile | None:
         """What is there now, locked against everybody who could be using it."""
         try:
-            status = os.stat(self._target)
-        except FileNotFoundError:
+            # What has no name is nowhere; its real path would be that of the working directory.
+            status = os.stat(self._target if self.path else "")
+        except FileNotFoundError as error:
+            if not self.path:
+                raise self._cannot_create(error) from error
             return None
         except OSError as error:
             raise self._cannot_create(error) from error
