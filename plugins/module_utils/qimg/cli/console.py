@@ -35,6 +35,7 @@ class Console(Watcher):
         self.failure: OSError | None = None
         self._pending: list[str] = []
         self._pending_characters = 0
+        self._warnings: set[str] = set()
 
     def write(self, text: str) -> None:
         """Append to standard output."""
@@ -83,6 +84,10 @@ class Console(Watcher):
             self.line(hint)
 
     def warning(self, text: str) -> None:
+        # An image may be opened more than once for one command.
+        if text in self._warnings:
+            return
+        self._warnings.add(text)
         self.line("%s: warning: %s" % (self.program, text))
 
     def notice(self, text: str) -> None:

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from ..opening import Children
 
 
+#: What is said about bitmaps that a program did not keep up to date.
+_IGNORED_BITMAPS = "a program lacking bitmap support modified this file, so all bitmaps are now considered inconsistent"
+_BITMAPS_OF_V2 = (
+    "This qcow2 v2 image contains bitmaps, but they may have been modified by a program without persistent bitmap "
+    "support; so now they must all be considered inconsistent"
+)
+_LEAKS = "\nSome clusters may be leaked, run 'qemu-img check -r' on the image file to fix."
+
+
 def open_image(storage: Storage, filename: str, node: dict[str, Any], children: Children) -> Image:
     """Open a qcow2 image with what it refers to.
 
@@ -37,6 +46,8 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
             format="qcow2",
             remedy="repair it with a check that repairs all (on a backup copy first)",
         )
+    if metadata.has_ignored_bitmaps:
+        children.watcher.warning((_BITMAPS_OF_V2 if header.version == 2 else _IGNORED_BITMAPS) + _LEAKS)
     if children.purpose == "info":
         return Qcow2Image(metadata, filename, None, children.limits)
     if header.crypt_method != CRYPT_NONE:

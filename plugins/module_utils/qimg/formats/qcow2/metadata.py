@@ -174,6 +174,11 @@ class Metadata:
         return bool(self.header.autoclear_features & BITMAPS_VALID) and self.extension(EXT_BITMAPS) is not None
 
     @property
+    def has_ignored_bitmaps(self) -> bool:
+        """Whether there are bitmaps that another program did not keep up to date, so that they no longer count."""
+        return self.extension(EXT_BITMAPS) is not None and not self.has_valid_bitmaps
+
+    @property
     def bitmaps(self) -> BitmapDirectory:
         """The bitmap directory; empty where the image has none that may be trusted.
 
