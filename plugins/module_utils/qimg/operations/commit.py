@@ -11,11 +11,13 @@ from ..references import protocol_of
 from ..storage.local import LocalFile
 from .compare import compare_images
 from .copying import Copier, copy_options
-from .pieces import source_runs
+from .pieces import ABSENT, ZERO, SourceRun, source_runs, split_run
 from .plan import Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..formats.base import Image
     from ..formats.opening import Reference
     from .plan import Progress
@@ -133,4 +135,15 @@ def _merge(top: Image, base: Image, depth: int, rate: int, progress: Progress) -
     total = max(1, top.size)
     options = copy_options(rate=rate)
     copier = Copier(base, False, options, lambda done: progress(done / total))
-    copier.run(source_runs(top, chain_extents(top, 0, top.size, layers=depth)))
+    runs = source_runs(top, chain_extents(top, 0, top.size, layers=depth))
+    copier.run(_with_ends(runs, min(layer.size for layer in top.layers()[:depth])))
+
+
+def _with_ends(runs: Iterator[SourceRun], end: int) -> Iterator[SourceRun]:
+    """What is absent beyond the end of a shorter layer is zero, whatever the base has there.
+
+    :param end: of the shortest layer above the base, guest bytes
+    """
+    for run in runs:
+        for part in split_run(run, end) if run.kind == ABSENT else (run,):
+            yield part._replace(kind=ZERO) if part.kind == ABSENT and part.start >= end else part

@@ -22,7 +22,7 @@ from .check import check_chain
 from .compare import compare_joined
 from .copying import Copier, CopyOptions, copy_options
 from .create import check_backing_format, creatable, file_hints, resolve_options
-from .pieces import ABSENT, ZERO, SourceRun, source_runs
+from .pieces import ABSENT, ZERO, SourceRun, source_runs, split_run
 from .plan import Plan, nothing
 from .snapshot import show_snapshot
 
@@ -447,11 +447,31 @@ def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> I
     on_top = bool(request.backing_file or (request.options or {}).get("backing_file"))
     for source in sources:
         runs = source_runs(source, chain_extents(source, 0, source.size, 1 if on_top else None), shift)
-        for run in runs:
-            if run.kind == ABSENT and not on_top:
-                run = run._replace(kind=ZERO)
-            yield run
+        if on_top:
+            yield from _runs_on_top(runs, source, target)
+        else:
+            for run in runs:
+                yield run._replace(kind=ZERO) if run.kind == ABSENT else run
         shift += round_up(source.size, SECTOR)
+
+
+def _runs_on_top(runs: Iterator[SourceRun], source: Image, target: Image) -> Iterator[SourceRun]:
+    """The runs of a source for a target that lies on top of a backing file.
+
+    Where the source's own backing file has ended (or there is none), what its top image does not have is zero; where
+    the target's has ended, zeroes are there already.
+    """
+    own_end = source.backing.size if source.backing is not None else 0
+    target_end = target.backing.size if target.backing is not None else target.size
+    for whole in runs:
+        for run in split_run(whole, own_end):
+            if run.kind == ABSENT and run.start >= own_end:
+                run = run._replace(kind=ZERO)
+            if run.kind != ZERO:
+                yield run
+                continue
+            for part in split_run(run, target_end):
+                yield part._replace(kind=ABSENT) if part.start >= target_end else part
 
 
 def convert(

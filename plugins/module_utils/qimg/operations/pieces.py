@@ -55,6 +55,16 @@ def source_runs(image: Image, extents: Iterator[Extent], shift: int = 0) -> Iter
             yield SourceRun(start, extent.length, ABSENT, None, None, image, extent.start)
 
 
+def split_run(run: SourceRun, position: int) -> Iterator[SourceRun]:
+    """The run in two parts, if ``position`` lies inside of it."""
+    before = position - run.start
+    if 0 < before < run.length:
+        yield run.part(0, before)
+        yield run.part(before, run.length - before)
+    else:
+        yield run
+
+
 class Piece:
     """A stretch of target bytes that one thread moves at once; zeroes in it are filled in."""
 
