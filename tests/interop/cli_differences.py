@@ -1,2 +1,143 @@
-def expected_difference(command, line):
-    return False
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What our command line does otherwise than qemu-img on purpose.
+
+Each entry has an example, which a test runs on both sides, and is explained in docs/differences.md under its title.
+"""
+from __future__ import annotations
+
+import re
+from collections import namedtuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from support.oracle import Answer
+
+
+class KnownDifference(namedtuple("KnownDifference", ["title", "line", "theirs", "ours", "applies"])):
+    """One difference.
+
+    ``title``: the heading in docs/differences.md; ``line``: an example; ``theirs`` and ``ours``: patterns of what the two
+    print for it (exit code, standard output, standard error, one after another); ``applies``: whether the answers to
+    another command line differ in this way only.
+    """
+
+    __slots__ = ()
+
+
+def shown(answer: Answer) -> str:
+    """An answer as the patterns see it."""
+    return "%d|%s|%s" % answer
+
+
+def _same_but(pattern: str) -> Any:
+    """The answers are the same where ``pattern`` is cut out of both."""
+
+    def applies(words: list[str], theirs: Answer, ours: Answer) -> bool:
+        return shown(theirs) != shown(ours) and re.sub(pattern, "", shown(theirs)) == re.sub(pattern, "", shown(ours))
+
+    return applies
+
+
+def _for(command: str, theirs_pattern: str, ours_pattern: str) -> Any:
+    """The answers to one command look so."""
+
+    def applies(words: list[str], theirs: Answer, ours: Answer) -> bool:
+        return (
+            words[:1] == [command]
+            and re.search(theirs_pattern, shown(theirs)) is not None
+            and re.search(ours_pattern, shown(ours)) is not None
+        )
+
+    return applies
+
+
+_PROBED_RAW = r"WARNING: Image format was not specified.*\n.*\n.*\n"
+
+DIFFERENCES = (
+    KnownDifference(
+        "The help texts are our own",
+        "resize --help",
+        r"^0\|Usage:",
+        r"^0\|Resize an image\.  Usage:",
+        lambda words, theirs, ours: "--help" in words or "-h" in words,
+    ),
+    KnownDifference(
+        "The version line names both programs",
+        "--version",
+        r"^0\|qemu-img version 10\.",
+        r"^0\|qemu-img version 10\.0\.0 \(qimg ",
+        lambda words, theirs, ours: "-V" in words or "--version" in words,
+    ),
+    KnownDifference(
+        "Options of encrypted images are not known yet",
+        "amend -o encrypt.state=active data.qcow2",
+        r"Can't amend encryption options",
+        r"Invalid parameter 'encrypt\.state'",
+        lambda words, theirs, ours: "encrypt" in " ".join(words) or "encrypt" in theirs.stdout,
+    ),
+    KnownDifference(
+        "A repaired image may end elsewhere",
+        "check -r leaks leaky.qcow2",
+        r"Image end offset: \d+",
+        r"Image end offset: \d+",
+        _same_but(r'Image end offset: \d+|"image-end-offset": \d+,'),
+    ),
+    KnownDifference(
+        "A target that is said to be zero must not have a backing file",
+        "convert -n --target-is-zero -O qcow2 snapshots.qcow2 over.qcow2",
+        r"^0\|",
+        r"^1\|.*Cannot use --target-is-zero when the destination image has a backing file",
+        _for("convert", r"^0", r"Cannot use --target-is-zero when the destination image has a backing file"),
+    ),
+    KnownDifference(
+        "An image cannot become its own backing file",
+        "rebase -b over.qcow2 -F qcow2 over.qcow2",
+        r'Failed to get shared "write" lock',
+        r"creates an infinite loop",
+        _for("rebase", r"", r"creates an infinite loop"),
+    ),
+    KnownDifference(
+        "Errors that have no words say what is wrong",
+        "snapshot -c x narrow.qcow2",
+        r"Could not create snapshot 'x': Invalid argument",
+        r"Could not create snapshot 'x': .* has a refcount of 1",
+        lambda words, theirs, ours: theirs.code == ours.code == 1
+        and re.search(r"(Invalid argument|Input/output error|File too large)\n$", theirs.stderr) is not None,
+    ),
+    KnownDifference(
+        "The warning about guessed formats comes once",
+        "snapshot -a x odd.raw",
+        r"(WARNING[^|]*){2}",
+        r"^1\|\|WARNING(?![^|]*WARNING)",
+        _same_but(_PROBED_RAW),
+    ),
+    KnownDifference(
+        "An unchanged backing file may be amended without its format",
+        "amend -o backing_file=other.qcow2 over.qcow2",
+        r"Cannot amend the backing file",
+        r"^0\|\|$",
+        _for("amend", r"Cannot amend the backing file", r"^0"),
+    ),
+    KnownDifference(
+        "Every wrong usage names the help",
+        "amend -o help",
+        r"^1\|\|qemu-img: Expecting one image file name\n$",
+        r"^1\|\|qemu-img: Expecting one image file name\nTry 'qemu-img --help' for more information\n$",
+        _same_but(r"Try 'qemu-img --help' for more information\n"),
+    ),
+    KnownDifference(
+        "A negative size is a size",
+        "create -f qcow2 new -1",
+        r"unrecognized option '-1'",
+        r"Invalid image size specified\. Must be between 0 and",
+        _for("create", r"unrecognized option '-\d'", r"Must be between 0 and"),
+    ),
+)  # fmt: skip
+
+
+def known_difference(words: list[str], theirs: Answer, ours: Answer) -> KnownDifference | None:
+    """The entry that explains why two answers differ."""
+    return next((entry for entry in DIFFERENCES if entry.applies(words, theirs, ours)), None)

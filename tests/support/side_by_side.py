@@ -96,12 +96,17 @@ class SideBySide:
         self.program.write_text(_PROGRAM % (sys.executable, str(_SDK_PARENT)))
         self.program.chmod(0o755)
         self.history: list[Sequence[str]] = []
+        self._failed = False
+        self._before: dict[str, tuple[int, ...]] = {}
 
     def run(self, words: Sequence[str]) -> tuple[Answer, Answer]:
         """What both answer to the same command line, without a word about whether it is the same."""
         self.history.append(words)
+        self._before = _marks(self.ours)
         theirs = oracle.run("qemu-img", *words, cwd=self.theirs)
         ours = oracle.run(str(self.program), *words, cwd=self.ours)
+        # These exit so to say what they found.
+        self._failed = ours.code != 0 and words[:1] not in (["check"], ["compare"])
         theirs = theirs._replace(stdout=without_progress(theirs.stdout), stderr=upstream_words(theirs.stderr))
         return theirs, ours._replace(stdout=without_progress(ours.stdout))
 
@@ -125,8 +130,14 @@ class SideBySide:
     def expect_same_files(self) -> None:
         """Both directories must hold the same files with the same images in them.
 
+        Where the last command failed, ours must be untouched instead; qemu-img may have left something half made.
+
         :raises Difference: saying in what they differ
         """
+        if self._failed:
+            if _marks(self.ours) != self._before:
+                raise self.difference(self._before, _marks(self.ours), "directory after a failure")
+            return
         names = [sorted(os.listdir(directory)) for directory in (self.theirs, self.ours)]
         if names[0] != names[1]:
             raise self.difference(*names, what="list of files")
@@ -136,13 +147,24 @@ class SideBySide:
                 self._expect_same_image(name)
 
     def _expect_same_image(self, name: str) -> None:
-        for what, look in (("info", _info), ("map", _map), ("check", _check)):
+        # An overlay that keeps zeroes of its old backing file has them as zero clusters, where qemu-img writes zeroes.
+        map_ = _layers if self.history[-1][0] == "rebase" else _map
+        for what, look in (("info", _info), ("map", map_), ("check", _check)):
             theirs, ours = look(name, self.theirs), look(name, self.ours)
             if theirs != ours:
                 raise self.difference(theirs, ours, "%s of %s" % (what, name))
         answer = oracle.ask_qemu_img("compare", self.theirs / name, self.ours / name)
         if answer.code == 1:
             raise self.difference("", answer.stdout, "content of %s" % name)
+
+
+def _marks(directory: Path) -> dict[str, tuple[int, ...]]:
+    """What shows whether a file was touched."""
+    marks = {}
+    for entry in os.scandir(directory):
+        status = entry.stat()
+        marks[entry.name] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return marks
 
 
 def _info(name: str, directory: Path) -> Any:
@@ -164,14 +186,24 @@ def _info(name: str, directory: Path) -> Any:
 
 def _map(name: str, directory: Path) -> Any:
     """The map without host offsets."""
+    return _merged_map(name, directory, ("depth", "present", "zero", "data", "compressed", "offset"))
+
+
+def _layers(name: str, directory: Path) -> Any:
+    """Which image of a chain answers for what."""
+    return _merged_map(name, directory, ("depth", "present"))
+
+
+def _merged_map(name: str, directory: Path, keys: tuple[str, ...]) -> Any:
     answer = oracle.ask_qemu_img("map", "-U", "--output=json", "./" + name, cwd=directory)
     if answer.code:
         return answer
     merged: list[dict[str, Any]] = []
-    for extent in json.loads(answer.stdout):
-        extent["offset"] = "offset" in extent
+    for found in json.loads(answer.stdout):
+        found["offset"] = "offset" in found
+        extent = {key: found[key] for key in ("start", "length", *keys)}
         last = merged[-1] if merged else None
-        if last is not None and all(last[key] == extent[key] for key in extent if key not in ("start", "length")):
+        if last is not None and all(last[key] == extent[key] for key in keys):
             last["length"] += extent["length"]
         else:
             merged.append(extent)

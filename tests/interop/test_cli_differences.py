@@ -1,0 +1,29 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every known difference from qemu-img is still there, and documented."""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from cli_differences import DIFFERENCES, KnownDifference, known_difference, shown
+from cli_support import split
+from support.side_by_side import SideBySide
+
+_PAGE = Path(__file__).resolve().parents[2] / "docs" / "differences.md"
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("entry", DIFFERENCES, ids=lambda entry: entry.title)
+def test_the_example_of_a_difference_shows_it(entry: KnownDifference, images: Path, tmp_path: Path) -> None:
+    words = split(entry.line)
+    theirs, ours = SideBySide(tmp_path, images).run(words)
+    assert re.search(entry.theirs, shown(theirs), re.DOTALL), theirs
+    assert re.search(entry.ours, shown(ours), re.DOTALL), ours
+    assert known_difference(words, theirs, ours) is not None
+
+
+def test_the_page_explains_every_difference_and_no_other() -> None:
+    headings = re.findall(r"^### (.*)$", _PAGE.read_text("utf-8"), re.MULTILINE)
+    assert sorted(headings) == sorted(entry.title for entry in DIFFERENCES)
