@@ -89,10 +89,10 @@ class Ansible:
             }
         )
         play = {"hosts": "all", "connection": "local", "gather_facts": False, "tasks": steps, **(keywords or {})}
+        play["vars"] = {"ansible_python_interpreter": python}
         playbook = directory / "playbook.json"
         playbook.write_text(json.dumps([play]), encoding="utf-8")
-        words = [str(program("ansible-playbook")), "-i", inventory, "-e", "ansible_python_interpreter=%s" % python]
-        self.run(*words, *options, str(playbook))
+        self.run(str(program("ansible-playbook")), "-i", inventory, *options, str(playbook))
         answer: Results = json.loads(results.read_text(encoding="utf-8"))
         return answer
 

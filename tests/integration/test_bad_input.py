@@ -1,0 +1,561 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever is wrong, the task fails with one sentence that says what and where, and no file has changed."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from support import oracle
+
+from .conftest import contents
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from support.playbook import Ansible, Results
+
+pytestmark = pytest.mark.oracle
+
+#: What every module that works on one image is given beside its path.
+ON_ONE_IMAGE: dict[str, dict[str, Any]] = {
+    "check": {},
+    "snapshot": {"name": "new"},
+    "rebase": {"backing_file": ""},
+    "resize": {"size": "8M"},
+    "amend": {"options": {"refcount_bits": 8}},
+    "commit": {},
+    "info": {},
+}
+
+Case = namedtuple("Case", ["module", "options", "message"])
+
+
+def everywhere(name: str, message: str, **more: Any) -> dict[str, Case]:
+    """One image in every role that an image can have."""
+    path = "{d}/" + name
+    tag = "%s_%s" % (name.split(".")[0], more.get("format", ""))
+    cases = {
+        "%s_%s" % (module, tag): Case(module, {"path": path, **options, **more}, message)
+        for module, options in ON_ONE_IMAGE.items()
+    }
+    source = {"source": path, "path": "{d}/new.qcow2", "format": "qcow2"}
+    if "format" in more:
+        source["source_format"] = more["format"]
+    cases["convert_" + tag] = Case("convert", source, message)
+    cases["compare_" + tag] = Case("compare", {"path": path, "other_path": "{d}/good.qcow2", **more}, message)
+    return cases
+
+
+def create(message: str, **options: Any) -> Case:
+    return Case("create", {"path": "{d}/new.qcow2", "format": "qcow2", "size": "4M", **options}, message)
+
+
+def resize(message: str, **options: Any) -> Case:
+    return Case("resize", {"path": "{d}/good.qcow2", **options}, message)
+
+
+def amend(message: str, **options: Any) -> Case:
+    return Case("amend", {"path": "{d}/good.qcow2", "options": options}, message)
+
+
+def rebase(message: str, **options: Any) -> Case:
+    return Case("rebase", {"path": "{d}/overlay.qcow2", **options}, message)
+
+
+def convert(message: str, **options: Any) -> Case:
+    return Case(
+        "convert", {"source": "{d}/good.qcow2", "path": "{d}/new.qcow2", "format": "qcow2", **options}, message
+    )
+
+
+NOT_A_FILE = "'file' driver requires '{d}/directory' to be a regular file; name an image file or a block device"
+NOT_QCOW2 = "'{d}/text': Image is not in qcow2 format; name the right format, or leave the format out to have it detected"
+FOREIGN = (
+    "'{d}/foreign.qcow2': Could not open backing file: Its backing file '{o}/secret.raw' is outside of the image's own "
+    "directory; to allow it, trust its directory (trusted_dirs) or set reference_policy to 'follow'"
+)
+MISMATCH = "; change it with the module for that, or set on_mismatch"
+GIVE_A_SIZE = "; give a number of bytes, or a text such as 512M or 10G"
+
+CASES = {
+    **everywhere("missing.qcow2", "Could not open '{d}/missing.qcow2': No such file or directory"),
+    **everywhere("directory", NOT_A_FILE),
+    **everywhere("text", NOT_QCOW2, format="qcow2"),
+    **everywhere("short.qcow2", "'{d}/short.qcow2': qcow2 header too short"),
+    **everywhere(
+        "orphan.qcow2",
+        "'{d}/orphan.qcow2': Could not open backing file: Could not open '{d}/gone.qcow2': No such file or directory",
+    ),
+    **everywhere("foreign.qcow2", FOREIGN),
+    "info_no_such_format": Case(
+        "info", {"path": "{d}/text", "format": "nonsense"}, "'{d}/text': Unknown driver 'nonsense'; the formats are *"
+    ),
+    "check_cut": Case(
+        "check",
+        {"path": "{d}/cut.qcow2"},
+        "'{d}/cut.qcow2': The image has 13 errors; repair a copy of it (repair: all), or restore it",
+    ),
+    "convert_cut": convert(
+        "'{d}/cut.qcow2': Its metadata have errors, so that what it holds may be wrong; restore it, or check and repair "
+        "a copy of it",
+        source="{d}/cut.qcow2",
+    ),
+    "check_raw": Case(
+        "check", {"path": "{d}/text", "format": "raw"}, "'{d}/text': This image format does not support checks"
+    ),
+    "check_leaks": Case(
+        "check",
+        {"path": "{d}/leaks.qcow2", "fail_on": "leaks"},
+        "'{d}/leaks.qcow2': The image has 1 leaked clusters; free them (repair: leaks)",
+    ),
+    # create
+    "create_on_directory": create(NOT_A_FILE, path="{d}/directory", on_mismatch="recreate"),
+    "create_on_other_size": create(
+        "'{d}/good.qcow2': The existing file is not what was asked for: its size is 4194304 bytes, not 8388608" + MISMATCH,
+        path="{d}/good.qcow2",
+        size="8M",
+    ),
+    "create_on_other_format": create(
+        "'{d}/text': The existing file is not what was asked for: its format is raw, not qcow2" + MISMATCH,
+        path="{d}/text",
+    ),
+    "create_on_other_options": create(
+        "'{d}/good.qcow2': The existing file is not what was asked for: its cluster_size is 65536, not 4096; its "
+        "data_file is not set, and should be 'data'" + MISMATCH,
+        path="{d}/good.qcow2",
+        options={"cluster_size": "4k", "data_file": "data"},
+    ),
+    "create_on_other_backing": create(
+        "'{d}/overlay.qcow2': The existing file is not what was asked for: its backing_file is 'base.qcow2', and should "
+        "not be set; its backing_fmt is 'qcow2', and should not be set" + MISMATCH,
+        path="{d}/overlay.qcow2",
+    ),
+    "create_on_itself": create(
+        "'{d}/base.qcow2': Error: Trying to create an image with the same filename as the backing file",
+        path="{d}/base.qcow2",
+        backing_file="../images/base.qcow2",
+        backing_format="qcow2",
+        on_mismatch="recreate",
+    ),
+    "create_over_data_file": create(
+        "'{d}/new.qcow2': Its data file 'text' is there already, and would be overwritten; name another data file, or "
+        "remove that one",
+        options={"data_file": "text"},
+    ),
+    "create_nowhere": create(
+        "Could not create '{d}/no/new.qcow2': No such file or directory; make its directory first",
+        path="{d}/no/new.qcow2",
+    ),
+    "create_no_such_format": create(
+        "'{d}/new.qcow2': Unknown file format 'nonsense'; the formats are *", format="nonsense"
+    ),
+    "create_unknown_option": create(
+        "'{d}/new.qcow2': Invalid parameter 'nonsense'; the options are *", options={"nonsense": 1}
+    ),
+    "create_bad_option": create(
+        "'{d}/new.qcow2': Cluster size must be a power of two between 512 and 2048k", options={"cluster_size": 3}
+    ),
+    "create_excluded_option": create(
+        "'{d}/new.qcow2': Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)",
+        options={"compat": "v2", "lazy_refcounts": True},
+    ),
+    "create_zero": create(
+        "'{d}/new.qcow2': size: A disk of 0 bytes is of no use; give the size that the disk shall have", size=0
+    ),
+    "create_negative": create("'{d}/new.qcow2': size: Size '-1' is negative" + GIVE_A_SIZE, size=-1),
+    "create_no_size": create("'{d}/new.qcow2': Image creation needs a size parameter; give the size", size=None),
+    "create_nonsense_size": create("'{d}/new.qcow2': size: '10 apples' is not a size" + GIVE_A_SIZE, size="10 apples"),
+    "create_yes_size": create("'{d}/new.qcow2': size: 'True' is not a size" + GIVE_A_SIZE, size=True),
+    "create_over_64_bits": create("'{d}/new.qcow2': size: Size '16E' is over 2**64 - 1" + GIVE_A_SIZE, size="16E"),
+    "create_too_large": create(
+        "'{d}/new.qcow2': The image size is too large for file format 'qcow2' (try using a larger cluster size)", size="7E"
+    ),
+    "create_raw_too_large": create(
+        "'{d}/new.raw': The image size is too large for file format 'raw'", path="{d}/new.raw", format="raw", size="9E"
+    ),
+    "create_backing_missing": create(
+        "'{d}/new.qcow2': Could not open '{d}/gone.qcow2': No such file or directory; this is the backing file that it "
+        "shall have",
+        backing_file="gone.qcow2",
+        backing_format="qcow2",
+    ),
+    "create_backing_format_missing": create(
+        "'{d}/new.qcow2': Backing file specified without backing format; say which format the backing file has (it seems "
+        "to be qcow2)",
+        backing_file="base.qcow2",
+    ),
+    "create_raw_backing": create(
+        "'{d}/new.raw': Backing file not supported for file format 'raw'",
+        path="{d}/new.raw",
+        format="raw",
+        backing_file="base.qcow2",
+        backing_format="qcow2",
+    ),
+    "create_absent_directory": Case(
+        "create",
+        {"path": "{d}/directory", "state": "absent"},
+        "Only image files can be removed, not '{d}/directory'; remove it by other means if you must",
+    ),
+    # convert
+    "convert_onto_other_format": convert(
+        "'{d}/text': The existing file is not what was asked for: its format is raw, not qcow2; remove it, or set replace "
+        "to if_different or always",
+        path="{d}/text",
+    ),
+    "convert_onto_broken": convert(
+        "'{d}/short.qcow2': The existing file is not what was asked for: it cannot be opened as an image (qcow2 header "
+        "too short); remove it, or set replace to if_different or always",
+        path="{d}/short.qcow2",
+    ),
+    "convert_onto_itself": convert(
+        "'{d}/good.qcow2': The new image is also the source; give the new image another name",
+        path="{d}/good.qcow2",
+        replace="always",
+    ),
+    "convert_no_such_snapshot": convert(
+        "'{d}/good.qcow2': Failed to load snapshot: Can't find snapshot; list the snapshots of the image to see which "
+        "there are",
+        snapshot="none",
+    ),
+    "convert_raw_compressed": convert(
+        "'{d}/new.raw': Compression not supported for this file format", path="{d}/new.raw", format="raw", compress=True
+    ),
+    "convert_too_small": convert(
+        "'{d}/new.qcow2': output file is smaller than input file", options={"size": "1M"}
+    ),
+    # resize
+    "resize_relative": resize(
+        "'{d}/good.qcow2': size: '+1M' is relative, so that every run would change the disk again; give the size that the "
+        "disk shall have, or set allow_relative",
+        size="+1M",
+    ),
+    "resize_smaller": resize(
+        "'{d}/good.qcow2': The disk would become smaller, and lose what lies behind its new end; set shrink if that is "
+        "meant, or size_policy to at_least if a larger disk is fine",
+        size="1M",
+    ),
+    "resize_zero": resize("'{d}/good.qcow2': New image size must be positive", size=0, shrink=True),
+    "resize_below_zero": resize(
+        "'{d}/good.qcow2': New image size must be positive", size="-8M", allow_relative=True, shrink=True
+    ),
+    "resize_too_large": resize(
+        "'{d}/good.qcow2': Failed to grow the L1 table: File too large; use a larger cluster size", size="9E"
+    ),
+    "resize_odd": resize("'{d}/good.qcow2': The new size must be a multiple of 512", size=1000, shrink=True),
+    "resize_nonsense": resize("'{d}/good.qcow2': size: 'large' is not a size" + GIVE_A_SIZE, size="large"),
+    # amend
+    "amend_creation_only": amend(
+        "'{d}/good.qcow2': Invalid parameter 'cluster_size'; convert the image to have it with this option",
+        cluster_size=4096,
+    ),
+    "amend_unknown": amend("'{d}/good.qcow2': Invalid parameter 'nonsense'; the options are *", nonsense=1),
+    "amend_bits": amend(
+        "'{d}/good.qcow2': Refcount width must be a power of two and may not exceed 64 bits", refcount_bits=3
+    ),
+    "amend_backing": amend(
+        "'{d}/good.qcow2': Cannot amend the backing file; rebase the image instead", backing_file="base.qcow2"
+    ),
+    # rebase
+    "rebase_format_missing": rebase(
+        "'{d}/overlay.qcow2': Could not change the backing file to 'other.qcow2': backing format must be specified; say "
+        "which format the new backing file has",
+        backing_file="other.qcow2",
+    ),
+    "rebase_missing": rebase(
+        "'{d}/overlay.qcow2': Could not open new backing file 'gone.qcow2': Could not open '{d}/gone.qcow2': No such file "
+        "or directory",
+        backing_file="gone.qcow2",
+        backing_format="qcow2",
+    ),
+    "rebase_loop": rebase(
+        "'{d}/base.qcow2': Could not open new backing file 'overlay.qcow2': Could not open backing file: Backing file "
+        "'{d}/base.qcow2' creates an infinite loop; rebase one of the images to another backing file",
+        path="{d}/base.qcow2",
+        backing_file="overlay.qcow2",
+        backing_format="qcow2",
+    ),
+    # snapshot, commit
+    "snapshot_none_to_revert": Case(
+        "snapshot",
+        {"path": "{d}/twins.qcow2", "name": "none", "state": "reverted"},
+        "'{d}/twins.qcow2': Failed to load snapshot: No such file or directory; there is no snapshot 'none'; there are: "
+        "'twin', 'twin'",
+    ),
+    "snapshot_ambiguous": Case(
+        "snapshot",
+        {"path": "{d}/twins.qcow2", "name": "twin", "state": "absent"},
+        "'{d}/twins.qcow2': There are 2 snapshots named 'twin'; say which by its id: 1, 2",
+    ),
+    "snapshot_raw": Case(
+        "snapshot",
+        {"path": "{d}/text", "format": "raw", "name": "new"},
+        "'{d}/text': Format driver 'raw' does not support internal snapshots; convert the image to qcow2, or use an "
+        "overlay instead",
+    ),
+    "commit_not_in_chain": Case(
+        "commit",
+        {"path": "{d}/overlay.qcow2", "base": "{d}/good.qcow2"},
+        "Did not find '{d}/good.qcow2' in the backing chain of '{d}/overlay.qcow2'; the chain is: '{d}/base.qcow2'",
+    ),
+    "commit_alone": Case("commit", {"path": "{d}/good.qcow2"}, "'{d}/good.qcow2': Image does not have a backing file"),
+}
+
+
+def make_inputs(at: Path, outside: Path) -> None:
+    for name in ("good.qcow2", "base.qcow2", "short.qcow2", "cut.qcow2", "leaks.qcow2", "twins.qcow2"):
+        oracle.qemu_img("create", "-f", "qcow2", at / name, "4M")
+        oracle.qemu_io(at / name, "write -P 1 0 1M")
+    (at / "directory").mkdir()
+    (at / "text").write_bytes(b"This is no image.\n" * 1000)
+    os.truncate(at / "short.qcow2", 64)
+    os.truncate(at / "cut.qcow2", 8 << 16)
+    with (at / "leaks.qcow2").open("r+b") as file:
+        # One more cluster, which the refcount block (always the third cluster here) says is in use.
+        clusters = (at / "leaks.qcow2").stat().st_size >> 16
+        file.truncate((clusters + 1) << 16)
+        file.seek((2 << 16) + 2 * clusters)
+        file.write(b"\0\1")
+    oracle.qemu_img("snapshot", "-c", "twin", at / "twins.qcow2")
+    oracle.qemu_img("snapshot", "-c", "twin", at / "twins.qcow2")
+    oracle.qemu_img("create", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", at / "overlay.qcow2")
+    oracle.qemu_img("create", "-f", "qcow2", "-u", "-b", "gone.qcow2", "-F", "qcow2", at / "orphan.qcow2", "4M")
+    oracle.qemu_img("create", "-f", "raw", outside / "secret.raw", "4M")
+    oracle.qemu_img("create", "-f", "qcow2", "-b", outside / "secret.raw", "-F", "raw", at / "foreign.qcow2")
+
+
+Bad = namedtuple("Bad", ["directory", "outside", "before", "results", "after"])
+
+
+@pytest.fixture(scope="module")
+def bad(ansible: Ansible, tmp_path_factory: pytest.TempPathFactory) -> Bad:
+    directory = tmp_path_factory.mktemp("bad") / "images"
+    directory.mkdir()
+    outside = tmp_path_factory.mktemp("outside")
+    make_inputs(directory, outside)
+    before = contents(directory)
+    text = json.dumps({name: {"qimg.disk.qimg_%s" % case.module: case.options} for name, case in CASES.items()})
+    results = ansible.play_apart(json.loads(text.replace("{d}", str(directory))))
+    return Bad(directory, outside, before, results, contents(directory))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_message_says_what_is_wrong_and_what_to_do(bad: Bad, name: str) -> None:
+    result = bad.results[name]
+    wanted = CASES[name].message.replace("{d}", str(bad.directory)).replace("{o}", str(bad.outside))
+    assert result["failed"] is True
+    if wanted.endswith("*"):
+        assert result["msg"].startswith(wanted[:-1])
+    else:
+        assert result["msg"] == wanted
+    assert "\n" not in result["msg"]
+    assert result["changed"] is False
+
+
+def test_no_file_has_changed(bad: Bad) -> None:
+    assert bad.after == bad.before
+
+
+def test_details_of_an_error_are_data(bad: Bad) -> None:
+    result = bad.results["info_missing_"]
+    assert {key: result[key] for key in ("error", "path", "errno")} == {
+        "error": "StorageError",
+        "path": str(bad.directory / "missing.qcow2"),
+        "errno": 2,
+    }
+
+
+def failed(results: Results) -> dict[str, str]:
+    return {name: result["msg"] for name, result in results.items() if result["failed"]}
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Path]:
+    """A directory with a qcow2 and a raw image that qemu-nbd, as a virtual machine would, is writing to."""
+    directory = tmp_path / "held"
+    directory.mkdir()
+    oracle.qemu_img("create", "-f", "qcow2", directory / "base.qcow2", "4M")
+    oracle.qemu_img("create", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", directory / "held.qcow2")
+    oracle.qemu_img("create", "-f", "raw", directory / "held.raw", "4M")
+    oracle.qemu_io(directory / "held.qcow2", "write -P 1 0 64k")
+    processes = []
+    try:
+        for format in ("qcow2", "raw"):
+            pid_file = tmp_path / ("%s.pid" % format)
+            words = ["qemu-nbd", "--fork", "--persistent", "--pid-file", str(pid_file), "-f", format]
+            subprocess.run([*words, "-k", str(tmp_path / format), str(directory / ("held." + format))], check=True)
+            processes.append(int(pid_file.read_text()))
+        yield directory
+    finally:
+        for process in processes:
+            os.kill(process, 15)
+
+
+def test_image_in_use_is_left_alone_and_with_force_share_looked_at(ansible: Ansible, held: Path) -> None:
+    path = str(held / "held.qcow2")
+    raw = str(held / "held.raw")
+    same = {"backing_file": "base.qcow2", "backing_format": "qcow2"}
+    refused = {
+        "held_" + module: {"qimg.disk.qimg_%s" % module: {"path": path, **options}}
+        for module, options in ON_ONE_IMAGE.items()
+    }
+    refused["held_create"] = {"qimg.disk.qimg_create": {"path": path, "format": "qcow2", **same}}
+    refused["held_recreate"] = {
+        "qimg.disk.qimg_create": {"path": path, "format": "qcow2", "size": "9M", "on_mismatch": "recreate"}
+    }
+    refused["held_absent"] = {"qimg.disk.qimg_create": {"path": path, "state": "absent"}}
+    refused["held_source"] = {
+        "qimg.disk.qimg_convert": {"source": path, "path": str(held / "new.raw"), "format": "raw"}
+    }
+    refused["held_target"] = {
+        "qimg.disk.qimg_convert": {"source": raw, "path": path, "format": "qcow2", "replace": "always"}
+    }
+    refused["held_raw"] = {"qimg.disk.qimg_resize": {"path": raw, "format": "raw", "size": "8M"}}
+    refused["held_forced"] = {"qimg.disk.qimg_resize": {"path": path, "size": "8M", "force_share": True}}
+    accepted = {
+        "look_info": {"qimg.disk.qimg_info": {"path": path, "backing_chain": True}},
+        "look_check": {"qimg.disk.qimg_check": {"path": path}},
+        "look_create": {"qimg.disk.qimg_create": {"path": path, "format": "qcow2", **same}},
+        "look_resize": {"qimg.disk.qimg_resize": {"path": path, "size": "4M"}},
+        "look_snapshot": {"qimg.disk.qimg_snapshot": {"path": path, "name": "none", "state": "absent"}},
+        "look_rebase": {"qimg.disk.qimg_rebase": {"path": path, **same}},
+        "look_amend": {"qimg.disk.qimg_amend": {"path": path, "options": {"refcount_bits": 16}}},
+        "look_convert": {"qimg.disk.qimg_convert": {"source": raw, "path": path, "format": "qcow2"}},
+    }
+    for task in accepted.values():
+        for options in task.values():
+            options["force_share"] = True
+    before = contents(held)
+    for options in ([], ["--check"]):
+        results = ansible.play_apart({**refused, **accepted}, *options)
+        assert failed(results).keys() == refused.keys(), options
+        for name, message in failed(results).items():
+            assert ("'%s'" % (raw if name in ("held_raw", "held_source_raw") else path)) in message, name
+            assert "another process is using the image: stop it (for a running VM, use the VM's own tools)" in message
+            assert results[name]["error"] == "ImageInUseError"
+            assert ("; with force_share it can be looked at all the same" in message) == (name != "held_forced")
+        assert not any(results[name]["changed"] for name in accepted)
+        assert results["look_info"]["info"]["virtual-size"] == 4 << 20
+        assert contents(held) == before
+
+
+@pytest.fixture
+def foreign_python(tmp_path: Path) -> str:
+    """A Python that runs as somebody who has no rights here."""
+    if os.geteuid() != 0:
+        return "/usr/bin/python3"
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed (util-linux)")
+    directory = Path(tempfile.mkdtemp(prefix="qimg-python-"))
+    directory.chmod(0o755)
+    script = directory / "python3"
+    script.write_text('#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups /usr/bin/python3 "$@"\n')
+    script.chmod(0o755)
+    return str(script)
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that everybody can reach."""
+    directory = Path(tempfile.mkdtemp(prefix="qimg-rights-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def test_rights_are_missed_in_check_mode_too(ansible: Ansible, foreign_python: str, open_directory: Path) -> None:
+    for name, mode in (("readable.qcow2", 0o444), ("secret.qcow2", 0)):
+        oracle.qemu_img("create", "-f", "qcow2", open_directory / name, "4M")
+        (open_directory / name).chmod(mode)
+    open_directory.chmod(0o555)
+    readable, secret = str(open_directory / "readable.qcow2"), str(open_directory / "secret.qcow2")
+    tasks: dict[str, dict[str, Any]] = {
+        "secret_" + module: {"qimg.disk.qimg_%s" % module: {"path": secret, **options}}
+        for module, options in ON_ONE_IMAGE.items()
+    }
+    for module in ("snapshot", "resize", "amend"):
+        tasks["readable_" + module] = {"qimg.disk.qimg_%s" % module: {"path": readable, **ON_ONE_IMAGE[module]}}
+    tasks["create_new"] = {
+        "qimg.disk.qimg_create": {"path": str(open_directory / "new.qcow2"), "format": "qcow2", "size": "4M"}
+    }
+    tasks["create_absent"] = {"qimg.disk.qimg_create": {"path": readable, "state": "absent"}}
+    tasks["convert_new"] = {
+        "qimg.disk.qimg_convert": {"source": readable, "path": str(open_directory / "new.raw"), "format": "raw"}
+    }
+    before = contents(open_directory)
+    for options in ([], ["--check"]):
+        results = ansible.play_apart(
+            {**tasks, "look": {"qimg.disk.qimg_info": {"path": readable}}}, *options, python=foreign_python
+        )
+        assert failed(results).keys() == tasks.keys(), options
+        for name, message in failed(results).items():
+            assert message.endswith(": Permission denied"), name
+            assert str(open_directory) in message
+        assert results["look"]["check"]["check-errors"] == 0
+        assert contents(open_directory) == before
+    open_directory.chmod(stat.S_IRWXU)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one mebibyte."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", directory], check=False)
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", directory], check=True)
+
+
+def test_full_disk_leaves_everything_as_it_was(ansible: Ansible, small_disk: Path, tmp_path: Path) -> None:
+    path = str(small_disk / "image.qcow2")
+    oracle.qemu_img("create", "-f", "qcow2", path, "64M")
+    oracle.qemu_io(path, "write -P 1 0 128k")
+    oracle.qemu_img("create", "-f", "raw", small_disk / "image.raw", "128k")
+    (tmp_path / "source.raw").write_bytes(os.urandom(1 << 20))
+    free = os.statvfs(small_disk)
+    (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - (128 << 10)))
+    tasks: dict[str, dict[str, Any]] = {
+        "snapshot": {"qimg.disk.qimg_snapshot": {"path": path, "name": "new"}},
+        "resize": {"qimg.disk.qimg_resize": {"path": path, "size": "80M", "preallocation": "full"}},
+        "resize_raw": {
+            "qimg.disk.qimg_resize": {
+                "path": str(small_disk / "image.raw"), "format": "raw", "size": "4M", "preallocation": "falloc",
+            }
+        },
+        "create": {
+            "qimg.disk.qimg_create": {
+                "path": str(small_disk / "new.raw"), "format": "raw", "size": "4M", "options": {"preallocation": "full"},
+            }
+        },
+        "convert": {
+            "qimg.disk.qimg_convert": {
+                "source": str(tmp_path / "source.raw"), "path": str(small_disk / "new.qcow2"), "format": "qcow2",
+            }
+        },
+        "replace": {
+            "qimg.disk.qimg_convert": {
+                "source": str(tmp_path / "source.raw"), "path": path, "format": "qcow2", "replace": "always",
+            }
+        },
+    }
+    before = contents(small_disk)
+    results = ansible.play(tasks)
+    assert failed(results).keys() == tasks.keys()
+    for name, message in failed(results).items():
+        assert message.endswith(": No space left on device; free some space on its file system and try again"), name
+        assert str(small_disk) in message
+    assert contents(small_disk) == before
