@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections import namedtuple
 
+from support.side_by_side import merged_map
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 class KnownDifference(namedtuple("KnownDifference", ["title", "line", "theirs", "ours", "applies"])):
     """One difference.
 
-    ``title``: the heading in docs/differences.md; ``line``: an example; ``theirs`` and ``ours``: patterns of what the two
+    ``title``: the heading in docs/differences.md; ``line``: an example; ``theirs`` and ``ours``: patterns of what both
     print for it (exit code, standard output, standard error, one after another); ``applies``: whether the answers to
     another command line differ in this way only.
     """
@@ -141,3 +143,57 @@ DIFFERENCES = (
 def known_difference(words: list[str], theirs: Answer, ours: Answer) -> KnownDifference | None:
     """The entry that explains why two answers differ."""
     return next((entry for entry in DIFFERENCES if entry.applies(words, theirs, ours)), None)
+
+
+class FileDifference(namedtuple("FileDifference", ["title", "line", "aspect", "applies"])):
+    """A difference between the files that the two leave behind, as real qemu-img sees them.
+
+    ``aspect``: what of the file differs after the example; ``applies``: whether what was found in the two files after a
+    command line (its words, the aspect, and both findings are the arguments) differs in this way only.
+    """
+
+    __slots__ = ()
+
+
+def _zeroes_instead_of_data(words: list[str], aspect: str, theirs: Any, ours: Any) -> bool:
+    if words[:1] != ["rebase"]:
+        return False
+    if aspect == "map":
+        layers = ("depth", "present")
+        return isinstance(ours, list) and merged_map(theirs, layers) == merged_map(ours, layers)
+    return aspect == "check" and ours[1].get("allocated-clusters", 0) <= theirs[1].get("allocated-clusters", 0) and (
+        _without(theirs, "allocated-clusters") == _without(ours, "allocated-clusters")
+    )
+
+
+def _fewer_leaks(words: list[str], aspect: str, theirs: Any, ours: Any) -> bool:
+    return (
+        aspect == "check"
+        and (theirs[0], ours[0]) == (3, 0)
+        and _without((0, theirs[1]), "leaks") == _without(ours, "leaks")
+    )
+
+
+def _without(found: tuple[int, dict[str, Any]], key: str) -> tuple[int, dict[str, Any]]:
+    return found[0], {name: value for name, value in found[1].items() if name != key}
+
+
+FILE_DIFFERENCES = (
+    FileDifference(
+        "Zeroes that rebase keeps take no space",
+        "rebase -b other.qcow2 -F qcow2 top.qcow2",
+        "map",
+        _zeroes_instead_of_data,
+    ),
+    FileDifference(
+        "Nothing is leaked where qemu-img leaks clusters",
+        "amend -o compat=0.10 bitmaps.qcow2",
+        "check",
+        _fewer_leaks,
+    ),
+)  # fmt: skip
+
+
+def is_known_in_files(words: list[str], aspect: str, theirs: Any, ours: Any) -> bool:
+    """Whether an entry explains why two files differ."""
+    return any(entry.applies(words, aspect, theirs, ours) for entry in FILE_DIFFERENCES)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from cli_cases import CASES
-from cli_differences import known_difference
+from cli_differences import is_known_in_files, known_difference
 from cli_support import split
+
 from support.side_by_side import SideBySide
 
 pytestmark = pytest.mark.oracle
@@ -20,7 +21,7 @@ def cases() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("command", "line"), cases(), ids=lambda value: value or "(nothing)")
 def test_answers_and_results_are_those_of_qemu_img(command: str, line: str, images: Path, tmp_path: Path) -> None:
-    pair = SideBySide(tmp_path, images)
+    pair = SideBySide(tmp_path, images, is_known_in_files)
     words = [command, *split(line)]
     theirs, ours = pair.run(words)
     if theirs != ours:

@@ -7,9 +7,18 @@ import re
 from pathlib import Path
 
 import pytest
-from cli_differences import DIFFERENCES, KnownDifference, known_difference, shown
+from cli_differences import (
+    DIFFERENCES,
+    FILE_DIFFERENCES,
+    FileDifference,
+    KnownDifference,
+    is_known_in_files,
+    known_difference,
+    shown,
+)
 from cli_support import split
-from support.side_by_side import SideBySide
+
+from support.side_by_side import Difference, SideBySide
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "differences.md"
 
@@ -24,6 +33,19 @@ def test_the_example_of_a_difference_shows_it(entry: KnownDifference, images: Pa
     assert known_difference(words, theirs, ours) is not None
 
 
+@pytest.mark.oracle
+@pytest.mark.parametrize("entry", FILE_DIFFERENCES, ids=lambda entry: entry.title)
+def test_the_example_of_a_difference_leaves_other_files(entry: FileDifference, images: Path, tmp_path: Path) -> None:
+    def is_other_aspect(words: list[str], aspect: str, theirs: object, ours: object) -> bool:
+        return aspect != entry.aspect and is_known_in_files(words, aspect, theirs, ours)
+
+    pair = SideBySide(tmp_path, images, is_other_aspect)
+    pair.expect_same(split(entry.line))
+    with pytest.raises(Difference) as caught:
+        pair.expect_same_files()
+    assert caught.value.aspect == entry.aspect
+
+
 def test_the_page_explains_every_difference_and_no_other() -> None:
     headings = re.findall(r"^### (.*)$", _PAGE.read_text("utf-8"), re.MULTILINE)
-    assert sorted(headings) == sorted(entry.title for entry in DIFFERENCES)
+    assert sorted(headings) == sorted(entry.title for entry in (*DIFFERENCES, *FILE_DIFFERENCES))
