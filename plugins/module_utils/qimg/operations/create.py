@@ -236,7 +236,7 @@ def _keep_data_file(path: str, resolved: dict[str, Any]) -> None:
     """A data file is made together with its image; what is there already may be somebody's data."""
     data_file = resolved.get("data_file")
     if data_file and target_exists(resolve_reference(path, data_file)):
-        raise MismatchError(
+        raise OptionError(
             "Its data file '%s' is there already, and would be overwritten" % data_file,
             path=path,
             remedy="name another data file, or remove that one",

@@ -101,6 +101,7 @@ class ImageLock:
         both succeed.  On failure what was held before is held still.
 
         :raises ImageInUseError: another process uses the image in a way that excludes ours
+        :raises StorageError: another open file of this process does
         """
         if not locks_supported():
             return
@@ -123,10 +124,10 @@ class ImageLock:
     def _look_for_conflicts(self, intent: LockIntent) -> None:
         for bit, name in enumerate(_NAMES):
             if intent.uses >> bit & 1 and self._is_held_by_another(_UNSHARED_BYTE + bit):
-                raise self._in_use('Failed to get "%s" lock' % name)
+                raise self._in_use('Failed to get "%s" lock' % name, _UNSHARED_BYTE + bit)
         for bit, name in enumerate(_NAMES):
             if intent.unshared >> bit & 1 and self._is_held_by_another(_USES_BYTE + bit):
-                raise self._in_use('Failed to get shared "%s" lock' % name)
+                raise self._in_use('Failed to get shared "%s" lock' % name, _USES_BYTE + bit)
 
     def _is_held_by_another(self, byte: int) -> bool:
         answer = fcntl.fcntl(self._fd, _F_OFD_GETLK, _flock(fcntl.F_WRLCK, byte))
@@ -137,16 +138,43 @@ class ImageLock:
             fcntl.fcntl(self._fd, _F_OFD_SETLK, _flock(kind, byte))
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
-                raise self._in_use("Failed to lock byte %d" % byte) from error
+                raise self._in_use("Failed to lock byte %d" % byte, byte) from error
             raise StorageError.from_os_error(error, self._path, "Failed to lock byte %d" % byte) from error
 
-    def _in_use(self, reason: str) -> ImageInUseError:
-        return ImageInUseError(
+    def _in_use(self, reason: str, byte: int) -> StorageError:
+        ours = self._is_held_by_this_process(byte)
+        return (StorageError if ours else ImageInUseError)(
             reason,
             path=self._path,
             errno=errno.EAGAIN,
             hint="Is another process using the image [%s]?" % self._path,
             remedy=(
-                "another process is using the image: stop it (for a running VM, use the VM's own tools) and try again"
+                "the same operation is using this file for something else already, itself or as part of a backing chain: "
+                "name different files"
+                if ours
+                else "another process is using the image: stop it (for a running VM, use the VM's own tools) and try again"
             ),
         )
+
+    def _is_held_by_this_process(self, byte: int) -> bool:
+        """Whether another of our own open files holds a byte; the system calls tell that somebody does, but not who."""
+        status = os.fstat(self._fd)
+        try:
+            descriptors = [int(name) for name in os.listdir("/proc/self/fd")]
+        except OSError:
+            return False
+        for fd in descriptors:
+            try:
+                if fd == self._fd or not os.path.samestat(os.fstat(fd), status):
+                    continue
+                with open("/proc/self/fdinfo/%d" % fd, encoding="ascii") as file:
+                    lines = file.read().splitlines()
+            except OSError:
+                continue
+            for line in lines:
+                words = line.split()
+                # lock: 1: OFDLCK  ADVISORY  READ -1 08:01:4711 100 100
+                if words[:1] == ["lock:"] and "OFDLCK" in words and int(words[-2]) <= byte:
+                    if words[-1] == "EOF" or byte <= int(words[-1]):
+                        return True
+        return False
