@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,7 +69,7 @@ def real_disk(directory: Path) -> Path:
                 target = staging / source.relative_to("/")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 # Read and written, not linked: the files usually lie on another file system.
-                target.write_bytes(source.read_bytes())
+                shutil.copyfile(source, target)
                 total += source.stat().st_size
     disk.touch()
     os.truncate(disk, _DISK_BYTES)
@@ -117,7 +118,8 @@ def convert_from_compressed(directory: Path) -> Case:
     """The same disk, compressed qcow2 to raw."""
     image = directory / "compressed.qcow2"
     if not image.exists():
-        _run("qemu-img", "convert", "-c", "-W", "-m", "16", "-f", "raw", "-O", "qcow2", str(real_disk(directory)), str(image))
+        disk = str(real_disk(directory))
+        _run("qemu-img", "convert", "-c", "-W", "-m", "16", "-f", "raw", "-O", "qcow2", disk, str(image))
     return _convert("compressed qcow2 → raw", directory, image, "qcow2", "raw")
 
 

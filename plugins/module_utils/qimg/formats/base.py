@@ -29,26 +29,53 @@ DATA_ZERO = 7  #: plain bytes at ``offset`` of ``storage``, known to be zeroes
 UNALLOCATED = 8  #: no space behind it, though it may read as anything: only :meth:`Image.read_into` tells
 
 
-class Run(namedtuple("Run", ["start", "length", "kind", "storage", "offset"])):
-    """What one image, without its backing chain, has for a run of guest bytes.
+#: What each kind says in ``map``'s words: data, zero, present, compressed.
+_STATES = (
+    (False, True, False, False),
+    (True, False, True, False),
+    (False, True, True, False),
+    (False, True, True, False),
+    (True, False, True, True),
+    (True, False, True, False),
+    (False, True, False, False),
+    (True, True, True, False),
+    (False, False, False, False),
+)
+
+
+class Extent(namedtuple("Extent", ["start", "length", "kind", "storage", "offset", "depth"], defaults=(0,))):
+    """What a guest disk has for a run of guest bytes: one image of a chain, or the chain as a whole.
 
     ``start`` and ``length`` are guest bytes, ``kind`` is one of the constants above; ``storage`` and ``offset``
-    (``None`` where there is none) say where the bytes lie.
+    (``None`` where there is none) say where the bytes lie; ``depth`` counts the layers passed on the way down.
     """
 
     __slots__ = ()
 
+    @property
+    def state(self) -> tuple[bool, bool, bool, bool]:
+        """The four properties below at once."""
+        return _STATES[self.kind]
 
-class Extent(
-    namedtuple("Extent", ["start", "length", "data", "zero", "present", "compressed", "depth", "storage", "offset"])
-):
-    """What a guest disk, backing chain included, has for a run of guest bytes; as one object of ``map``'s JSON.
+    @property
+    def data(self) -> bool:
+        """Whether there is space for it in a file."""
+        return _STATES[self.kind][0]
 
-    ``depth`` counts the layers passed on the way down; ``present`` says whether any layer has the run; ``storage`` and
-    ``offset`` say where plain bytes (or the space reserved for zeroes) lie.
-    """
+    @property
+    def zero(self) -> bool:
+        """Whether it is known to read as zeroes."""
+        return _STATES[self.kind][1]
 
-    __slots__ = ()
+    @property
+    def present(self) -> bool:
+        """Whether any layer that was asked has it."""
+        return _STATES[self.kind][2]
+
+    @property
+    def compressed(self) -> bool:
+        """Whether it is compressed."""
+        return _STATES[self.kind][3]
 
 
 class Image(ABC):
@@ -86,7 +113,7 @@ class Image(ABC):
     dirty: bool | None = False
 
     @abstractmethod
-    def runs(self, offset: int, length: int) -> Iterator[Run]:
+    def runs(self, offset: int, length: int) -> Iterator[Extent]:
         """What this image, without its backing chain, has for a range, in order and without gaps.
 
         Adjacent runs may be of the same kind.
@@ -101,7 +128,7 @@ class Image(ABC):
         :raises CorruptImageError: the metadata of the range is broken
         """
         view = memoryview(buffer)
-        for start, length, kind, storage, host in self.runs(offset, len(view)):
+        for start, length, kind, storage, host, _depth in self.runs(offset, len(view)):
             piece = view[start - offset : start - offset + length]
             if kind == DATA:
                 storage.read_into(host, piece)

@@ -3,18 +3,7 @@
 """A guest disk as its whole backing chain has it."""
 from __future__ import annotations
 
-from .base import (
-    ABSENT,
-    ABSENT_ALLOCATED,
-    COMPRESSED,
-    DATA,
-    DATA_ZERO,
-    ENCODED,
-    UNALLOCATED,
-    ZERO_ALLOCATED,
-    Extent,
-    Image,
-)
+from .base import ABSENT, ABSENT_ALLOCATED, Extent, Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,33 +21,22 @@ def chain_extents(image: Image, offset: int, length: int, layers: int | None = N
 
 def _extents(image: Image, offset: int, length: int, depth: int, layers_below: int) -> Iterator[Extent]:
     backing = image.backing if layers_below else None
+    if backing is None and not depth:
+        # As the image says it.
+        yield from image.runs(offset, length)
+        return
     new = tuple.__new__
-    for start, run_length, kind, storage, host in image.runs(offset, length):
-        if kind == DATA:
-            yield new(Extent, (start, run_length, True, False, True, False, depth, storage, host))
-        elif kind == ABSENT or kind == ABSENT_ALLOCATED:
-            inside = 0
-            if backing is not None:
-                inside = min(run_length, max(0, backing.size - start))
-                if inside:
-                    yield from _extents(backing, start, inside, depth + 1, layers_below - 1)
-            if inside < run_length:
-                place = None if host is None else host + inside
-                yield new(
-                    Extent, (start + inside, run_length - inside, False, True, False, False, depth, storage, place)
-                )
-        elif kind == COMPRESSED:
-            yield new(Extent, (start, run_length, True, False, True, True, depth, None, None))
-        elif kind == ENCODED:
-            yield new(Extent, (start, run_length, True, False, True, False, depth, None, None))
-        elif kind == DATA_ZERO:
-            yield new(Extent, (start, run_length, True, True, True, False, depth, storage, host))
-        elif kind == ZERO_ALLOCATED:
-            yield new(Extent, (start, run_length, False, True, True, False, depth, storage, host))
-        elif kind == UNALLOCATED:
-            yield new(Extent, (start, run_length, False, False, False, False, depth, None, None))
-        else:
-            yield new(Extent, (start, run_length, False, True, True, False, depth, None, None))
+    for start, run_length, kind, storage, host, _depth in image.runs(offset, length):
+        inside = 0
+        if backing is not None and (kind == ABSENT or kind == ABSENT_ALLOCATED):
+            inside = min(run_length, max(0, backing.size - start))
+            if inside:
+                yield from _extents(backing, start, inside, depth + 1, layers_below - 1)
+                start += inside
+                run_length -= inside
+                host = None if host is None else host + inside
+        if run_length:
+            yield new(Extent, (start, run_length, kind, storage, host, depth))
 
 
 def merged(extents: Iterator[Extent]) -> Iterator[Extent]:
@@ -67,8 +45,8 @@ def merged(extents: Iterator[Extent]) -> Iterator[Extent]:
     for extent in extents:
         if current is None:
             current = extent
-        elif current[2:8] == extent[2:8] and _continues(current, extent):
-            current = Extent(current.start, current.length + extent.length, *current[2:])
+        elif current[2] == extent[2] and current.depth == extent.depth and _continues(current, extent):
+            current = current._replace(length=current.length + extent.length)
         else:
             yield current
             current = extent
@@ -80,4 +58,4 @@ def _continues(first: Extent, second: Extent) -> bool:
     """Whether the host bytes of two neighbouring extents are neighbours too, or there are none."""
     if first.offset is None or second.offset is None:
         return first.offset is second.offset
-    return bool(first.offset + first.length == second.offset)
+    return first.storage is second.storage and bool(first.offset + first.length == second.offset)

@@ -8,7 +8,7 @@ import threading
 from collections import namedtuple
 
 from ..errors import StorageError
-from ..formats.base import Extent
+from ..formats.base import ABSENT, Extent
 from ..formats.chain import chain_extents, merged
 from ..formats.opening import READ, Opener
 from ..limits import DEFAULT_LIMITS, SECTOR
@@ -138,7 +138,7 @@ def _windows(extents: Iterator[Extent], layers: list[Image]) -> Iterator[Extent]
 
 
 def _zeroes(start: int, end: int) -> _Cursor:
-    return _Cursor(Extent(start, end - start, False, True, False, False, 0, None, None), [], 0)
+    return _Cursor(Extent(start, end - start, ABSENT, None, None), [], 0)
 
 
 def _mismatches(
@@ -248,7 +248,7 @@ def _status(cursor: _Cursor) -> tuple[Any, ...]:
     """What strict mode compares: QEMU's flags of a block's status, one of which says that the disk ends there."""
     extent = cursor.extent
     at_end = bool(cursor.layers) and extent.start + extent.length == cursor.layers[0].size
-    return (extent.data, extent.zero, extent.present, extent.compressed, extent.offset is not None, at_end)
+    return (*extent.state, extent.offset is not None, at_end)
 
 
 def _common_runs(one: _Disk, other: _Disk, strict: bool) -> Iterator[tuple[int, int, _Cursor, _Cursor]]:

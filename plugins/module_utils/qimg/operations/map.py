@@ -3,7 +3,7 @@
 """Where the bytes of a guest disk lie."""
 from __future__ import annotations
 
-from ..formats.base import Extent
+from ..formats.base import UNALLOCATED, Extent
 from ..formats.chain import chain_extents, merged
 from ..formats.opening import READ, Opener
 
@@ -44,7 +44,7 @@ def extents_of(image: Image, start: int = 0, length: int | None = None) -> Itera
     """The extents of an open image; neighbours that say the same are one."""
     end = image.size if length is None else min(image.size, start + length)
     if start >= end:
-        yield Extent(start, 0, False, False, False, False, 0, None, None)
+        yield Extent(start, 0, UNALLOCATED, None, None)
         return
     yield from merged(chain_extents(image, start, end - start))
 

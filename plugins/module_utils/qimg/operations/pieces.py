@@ -46,10 +46,11 @@ def source_runs(image: Image, extents: Iterator[Extent], shift: int = 0) -> Iter
     layers = image.layers()
     for extent in extents:
         start = extent.start + shift
-        if not extent.zero:
+        _data, zero, present, _compressed = extent.state
+        if not zero:
             layer = layers[extent.depth]
             yield SourceRun(start, extent.length, DATA, extent.storage, extent.offset, layer, extent.start)
-        elif extent.present:
+        elif present:
             yield SourceRun(start, extent.length, ZERO, None, None, image, extent.start)
         else:
             yield SourceRun(start, extent.length, ABSENT, None, None, image, extent.start)

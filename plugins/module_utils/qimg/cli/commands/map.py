@@ -7,6 +7,9 @@ The text is built and written piece by piece: a map can have millions of lines.
 
 from __future__ import annotations
 
+from itertools import islice
+
+from ...formats.base import Extent
 from ...formats.opening import READ
 from ...operations.map import extents_of
 from .. import arguments as common
@@ -16,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...formats.base import Extent
     from ..console import Console
     from ..options import Arguments
 
@@ -49,7 +51,7 @@ COMMAND = Command(
     ),
 )
 
-_BOOL = ("false", "true")
+_COMMON = '"length": %d, "depth": %d, "present": %s, "zero": %s, "data": %s, "compressed": %s'
 #: So many lines are joined before they are written.
 _LINES = 2000
 
@@ -68,30 +70,33 @@ def run(console: Console, arguments: Arguments) -> int:
 
 
 def _write_json(console: Console, extents: Iterator[Extent]) -> None:
-    template = '{ "start": %d, "length": %d, "depth": %d, "present": %s, "zero": %s, "data": %s, "compressed": %s'
-    with_offset = template + ', "offset": %d}'
-    without_offset = template + "}"
-    true_or_false = _BOOL
-    lines: list[str] = []
     separator = "["
-    for start, length, data, zero, present, compressed, depth, _storage, offset in extents:
-        values = (
-            start,
-            length,
-            depth,
-            true_or_false[present],
-            true_or_false[zero],
-            true_or_false[data],
-            true_or_false[compressed],
+    while True:
+        # Extents of the same length and state are many: that part of a line is made once in so many lines.
+        texts = _CommonTexts()
+        lines = [
+            f'{{ "start": {start}, {texts[length, kind, depth]}}}'
+            if offset is None
+            else f'{{ "start": {start}, {texts[length, kind, depth]}, "offset": {offset}}}'
+            for start, length, kind, _storage, offset, depth in islice(extents, _LINES)
+        ]
+        if not lines or console.closed:
+            break
+        console.write(separator + ",\n".join(lines))
+        separator = ",\n"
+    console.write("]\n" if separator != "[" else "[]\n")
+
+
+class _CommonTexts(dict):  # type: ignore[type-arg]
+    """The middle part of a line; keys: length, kind and depth of an extent."""
+
+    def __missing__(self, key: tuple[int, int, int]) -> str:
+        length, kind, depth = key
+        data, zero, present, compressed = (
+            "true" if answer else "false" for answer in Extent(0, length, kind, None, None).state
         )
-        lines.append(without_offset % values if offset is None else with_offset % (*values, offset))
-        if len(lines) == _LINES:
-            console.write(separator + ",\n".join(lines))
-            if console.closed:
-                return
-            separator = ",\n"
-            lines.clear()
-    console.write((separator if lines else "") + ",\n".join(lines) + "]\n")
+        text = self[key] = _COMMON % (length, depth, present, zero, data, compressed)
+        return text
 
 
 def _write_table(console: Console, extents: Iterator[Extent]) -> int:

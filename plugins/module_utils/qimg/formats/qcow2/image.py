@@ -16,12 +16,12 @@ from ..base import (
     CheckResult,
     Compressing,
     Emptyable,
+    Extent,
     HasBitmaps,
     HasSnapshots,
     Image,
     Rebasable,
     Resizable,
-    Run,
     SnapshotInfo,
 )
 from .bitmaps import BitmapDirectory, default_granularity
@@ -167,7 +167,7 @@ class Qcow2Image(
 
     # Reading
 
-    def runs(self, offset: int, length: int) -> Iterator[Run]:
+    def runs(self, offset: int, length: int) -> Iterator[Extent]:
         mapping = self.metadata.mapping
         span = self.metadata.geometry.l2_span
         reader = TableReader(
@@ -184,7 +184,7 @@ class Qcow2Image(
                 while stop_index < limit and not mapping.l1[stop_index] & OFFSET_MASK:
                     stop_index = equal_run_end(mapping.l1, stop_index, limit)
                 stop = end if stop_index >= len(mapping.l1) else min(end, stop_index * span)
-                yield Run(offset, stop - offset, ABSENT, None, None)
+                yield Extent(offset, stop - offset, ABSENT, None, None)
                 offset = stop
                 continue
             base = l1_index * span
@@ -200,11 +200,11 @@ class Qcow2Image(
                 yield from runs
             offset = stop
 
-    def _sparse_runs(self, start: int, length: int, host: int) -> Iterator[Run]:
+    def _sparse_runs(self, start: int, length: int, host: int) -> Iterator[Extent]:
         """Split a data run by what the file system knows to be holes."""
         for offset, piece, is_data in self.data_storage.extents(host, length):
             kind = DATA if is_data else DATA_ZERO
-            yield Run(start + offset - host, piece, kind, self.data_storage, offset)
+            yield Extent(start + offset - host, piece, kind, self.data_storage, offset)
 
     @property
     def _is_sparse(self) -> bool:
@@ -349,7 +349,7 @@ class Qcow2Image(
             return
         index = (end >> self.metadata.geometry.cluster_bits) % self.metadata.geometry.l2_entries
         if table.entries[index * self.metadata.geometry.entry_words] & COPIED:
-            for _start, length, kind, storage, host in self.runs(end, tail):
+            for _start, length, kind, storage, host, _depth in self.runs(end, tail):
                 if kind == DATA:
                     storage.write_zeroes(host, length, deallocate=False)
 

@@ -9,7 +9,7 @@ from ..base import (
     DATA,
     ZERO,
     ZERO_ALLOCATED,
-    Run,
+    Extent,
 )
 from ..base import COMPRESSED as COMPRESSED_KIND
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, SUBCLUSTERS, ZERO_FLAG, Geometry, corrupt
@@ -38,7 +38,7 @@ class TableReader:
         self._has_data_file = has_data_file
         self._path = path
 
-    def runs(self, entries: array[int], base: int, start: int, end: int) -> list[Run]:
+    def runs(self, entries: array[int], base: int, start: int, end: int) -> list[Extent]:
         """The runs of one table for the guest range from ``start`` to ``end``.
 
         :param base: the guest offset of the table's first entry
@@ -48,51 +48,51 @@ class TableReader:
             return list(self._extended_runs(entries, base, start, end))
         return self._standard_runs(entries, base, start, end)
 
-    def _standard_runs(self, entries: array[int], base: int, start: int, end: int) -> list[Run]:
+    def _standard_runs(self, entries: array[int], base: int, start: int, end: int) -> list[Extent]:
         # The innermost loop of every map: a list is built, because each generator on the way costs as much again.
         bits = self._geometry.cluster_bits
         cluster_size = self._geometry.cluster_size
         unaligned = cluster_size - 1
-        storage, has_data_file = self._storage, self._has_data_file
-        runs: list[Run] = []
+        data_storage, has_data_file = self._storage, self._has_data_file
+        runs: list[Extent] = []
         append, new = runs.append, tuple.__new__
         index = start - base >> bits
         last = (end - base - 1 >> bits) + 1
-        run_start = start
         while index < last:
             entry = entries[index]
-            host: int | None = entry & OFFSET_MASK
-            if entry & COMPRESSED:
-                kind, host = COMPRESSED_KIND, None
-                stop = index + 1
+            stop = index + 1
+            storage: Storage | None = None
+            host: int | None = None
+            if not entry:
+                kind = ABSENT
+                if stop < last and not entries[stop]:
+                    stop = equal_run_end(entries, index, last)
+            elif entry & COMPRESSED:
+                kind = COMPRESSED_KIND
                 while stop < last and entries[stop] & COMPRESSED:
                     stop += 1
-            elif host or (has_data_file and entry & (COPIED | ZERO_FLAG) == COPIED):
+            elif entry & OFFSET_MASK or (has_data_file and entry & (COPIED | ZERO_FLAG) == COPIED):
                 kind = ZERO_ALLOCATED if entry & ZERO_FLAG else DATA
-                if entry & unaligned & OFFSET_MASK:
-                    raise self._unaligned(kind, index, entry & OFFSET_MASK)
-                stop = index + 1
+                storage, host = data_storage, entry & OFFSET_MASK
+                if host & unaligned:
+                    raise self._unaligned(kind, index, host)
                 if stop < last and entries[stop] == entry + cluster_size:
                     stop = progression_run_end(entries, index, last, cluster_size)
-                host = (entry & OFFSET_MASK) + run_start - base - (index << bits)
             else:
-                kind, host = ZERO if entry & ZERO_FLAG else ABSENT, None
-                stop = index + 1
+                kind = ZERO if entry & ZERO_FLAG else ABSENT
                 if stop < last and entries[stop] == entry:
                     stop = equal_run_end(entries, index, last)
-            run_end = base + (stop << bits)
-            if run_end > end:
-                run_end = end
-            append(new(Run, (run_start, run_end - run_start, kind, None if host is None else storage, host)))
+            append(new(Extent, (base + (index << bits), stop - index << bits, kind, storage, host, 0)))
             index = stop
-            run_start = run_end
+        if runs:
+            _cut(runs, start, end)
         return runs
 
     def _unaligned(self, kind: int, index: int, host: int) -> CorruptImageError:
         what = "Cluster allocation" if kind == DATA else "Preallocated zero cluster"
         return corrupt(self._path, "%s offset %#x unaligned (L2 index: %#x)" % (what, host, index), host)
 
-    def _extended_runs(self, entries: array[int], base: int, start: int, end: int) -> Iterator[Run]:
+    def _extended_runs(self, entries: array[int], base: int, start: int, end: int) -> Iterator[Extent]:
         geometry, storage, has_data_file, path = self._geometry, self._storage, self._has_data_file, self._path
         bits = geometry.cluster_bits
         subcluster = geometry.subcluster_size
@@ -105,7 +105,7 @@ class TableReader:
                 if bitmap:
                     raise corrupt(path, "Compressed cluster with a subcluster bitmap (L2 index: %#x)" % index)
                 stop = min(end, cluster_start + geometry.cluster_size)
-                yield Run(base + position, stop - position, COMPRESSED_KIND, None, None)
+                yield Extent(base + position, stop - position, COMPRESSED_KIND, None, None)
                 position = stop
                 continue
             host = entry & OFFSET_MASK
@@ -128,7 +128,7 @@ class TableReader:
                     stop_index += 1
                     wanted += geometry.cluster_size
                 stop = min(end, stop_index << bits)
-                yield Run(base + position, stop - position, DATA, storage, host + position - cluster_start)
+                yield Extent(base + position, stop - position, DATA, storage, host + position - cluster_start)
                 position = stop
                 continue
             if not bitmap and not allocated:
@@ -137,7 +137,7 @@ class TableReader:
                 while stop_index < limit and entries[2 * stop_index] == entry and not entries[2 * stop_index + 1]:
                     stop_index += 1
                 stop = min(end, stop_index << bits)
-                yield Run(base + position, stop - position, ABSENT, None, None)
+                yield Extent(base + position, stop - position, ABSENT, None, None)
                 position = stop
                 continue
             cluster_end = min(end, cluster_start + geometry.cluster_size)
@@ -149,10 +149,22 @@ class TableReader:
                     stop_number += 1
                 stop = min(cluster_end, cluster_start + stop_number * subcluster)
                 if allocated:
-                    yield Run(base + position, stop - position, kind, storage, host + position - cluster_start)
+                    yield Extent(base + position, stop - position, kind, storage, host + position - cluster_start)
                 else:
-                    yield Run(base + position, stop - position, kind, None, None)
+                    yield Extent(base + position, stop - position, kind, None, None)
                 position = stop
+
+
+def _cut(runs: list[Extent], start: int, end: int) -> None:
+    """Have runs of whole clusters begin and end where they were asked for."""
+    first = runs[0]
+    skip = start - first.start
+    if skip:
+        host = None if first.offset is None else first.offset + skip
+        runs[0] = first._replace(start=start, length=first.length - skip, offset=host)
+    final = runs[-1]
+    if final.start + final.length > end:
+        runs[-1] = final._replace(length=end - final.start)
 
 
 def standard_kind(entry: int, has_data_file: bool) -> tuple[int, int]:

@@ -339,7 +339,7 @@ class Writer:
         end = min(end, self._image.size)
         if start >= end:
             return True
-        for _start, _length, kind, _storage, _offset in self._image.runs(start, end - start):
+        for _start, _length, kind, _storage, _offset, _depth in self._image.runs(start, end - start):
             if kind in (ABSENT, ABSENT_ALLOCATED) and self._image.backing_file is None:
                 continue
             if kind not in (ZERO, ZERO_ALLOCATED):

@@ -10,7 +10,7 @@ from ...limits import SECTOR
 from ...sizes import round_up
 from ...storage import base
 from ...storage.base import Storage
-from ..base import DATA, DATA_ZERO, UNALLOCATED, ZERO, ZERO_ALLOCATED, Image, Resizable, Run
+from ..base import DATA, DATA_ZERO, UNALLOCATED, ZERO, ZERO_ALLOCATED, Extent, Image, Resizable
 from ..probing import PROBE_BYTES, probe
 
 TYPE_CHECKING = False
@@ -47,6 +47,7 @@ class RawImage(Image, Resizable):
         self.storage = ProbedStorage(storage) if probed and storage.writable else storage
         self.filename = filename
         self.writable = storage.writable
+        self.dirty = storage.dirty
         self._offset = offset
         self._fixed_size = size
         if offset > storage.size:
@@ -70,10 +71,10 @@ class RawImage(Image, Resizable):
             return self._fixed_size
         return round_up(self.storage.size - self._offset, SECTOR)
 
-    def runs(self, offset: int, length: int) -> Iterator[Run]:
+    def runs(self, offset: int, length: int) -> Iterator[Extent]:
         shift = self._offset
         for start, piece, kind in self.storage.extents(offset + shift, length):
-            yield Run(start - shift, piece, _KINDS[kind], self.storage, start)
+            yield Extent(start - shift, piece, _KINDS[kind], self.storage, start)
 
     def read_into(self, offset: int, buffer: Buffer) -> None:
         self.storage.read_into(offset + self._offset, buffer)
