@@ -34,6 +34,7 @@ ON_ONE_IMAGE: dict[str, dict[str, Any]] = {
     "rebase": {"backing_file": ""},
     "resize": {"size": "8M"},
     "amend": {"options": {"refcount_bits": 8}},
+    "bitmap": {"name": "new"},
     "commit": {},
     "info": {},
 }
@@ -73,6 +74,10 @@ def rebase(message: str, **options: Any) -> Case:
     return Case("rebase", {"path": "{d}/overlay.qcow2", **options}, message)
 
 
+def bitmap(message: str, **options: Any) -> Case:
+    return Case("bitmap", {"path": "{d}/good.qcow2", "name": "new", **options}, message)
+
+
 def convert(message: str, **options: Any) -> Case:
     return Case(
         "convert", {"source": "{d}/good.qcow2", "path": "{d}/new.qcow2", "format": "qcow2", **options}, message
@@ -80,7 +85,9 @@ def convert(message: str, **options: Any) -> Case:
 
 
 NOT_A_FILE = "'file' driver requires '{d}/directory' to be a regular file; name an image file or a block device"
-NOT_QCOW2 = "'{d}/text': Image is not in qcow2 format; name the right format, or leave the format out to have it detected"
+NOT_QCOW2 = (
+    "'{d}/text': Image is not in qcow2 format; name the right format, or leave the format out to have it detected"
+)
 FOREIGN = (
     "'{d}/foreign.qcow2': Could not open backing file: Its backing file '{o}/secret.raw' is outside of the image's own "
     "directory; to allow it, trust its directory (trusted_dirs) or set reference_policy to 'follow'"
@@ -107,8 +114,8 @@ CASES = {
         "'{d}/cut.qcow2': The image has 13 errors; repair a copy of it (repair: all), or restore it",
     ),
     "convert_cut": convert(
-        "'{d}/cut.qcow2': Its metadata have errors, so that what it holds may be wrong; restore it, or check and repair "
-        "a copy of it",
+        "'{d}/cut.qcow2': Its metadata have errors, so that what it holds may be wrong; restore it, or check and "
+        "repair a copy of it",
         source="{d}/cut.qcow2",
     ),
     "check_raw": Case(
@@ -122,7 +129,8 @@ CASES = {
     # create
     "create_on_directory": create(NOT_A_FILE, path="{d}/directory", on_mismatch="recreate"),
     "create_on_other_size": create(
-        "'{d}/good.qcow2': The existing file is not what was asked for: its size is 4194304 bytes, not 8388608" + MISMATCH,
+        "'{d}/good.qcow2': The existing file is not what was asked for: its size is 4194304 bytes, not 8388608"
+        + MISMATCH,
         path="{d}/good.qcow2",
         size="8M",
     ),
@@ -137,8 +145,8 @@ CASES = {
         options={"cluster_size": "4k", "data_file": "data"},
     ),
     "create_on_other_backing": create(
-        "'{d}/overlay.qcow2': The existing file is not what was asked for: its backing_file is 'base.qcow2', and should "
-        "not be set; its backing_fmt is 'qcow2', and should not be set" + MISMATCH,
+        "'{d}/overlay.qcow2': The existing file is not what was asked for: its backing_file is 'base.qcow2', and "
+        "should not be set; its backing_fmt is 'qcow2', and should not be set" + MISMATCH,
         path="{d}/overlay.qcow2",
     ),
     "create_on_itself": create(
@@ -167,7 +175,8 @@ CASES = {
         "'{d}/new.qcow2': Cluster size must be a power of two between 512 and 2048k", options={"cluster_size": 3}
     ),
     "create_excluded_option": create(
-        "'{d}/new.qcow2': Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)",
+        "'{d}/new.qcow2': Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or "
+        "greater)",
         options={"compat": "v2", "lazy_refcounts": True},
     ),
     "create_zero": create(
@@ -179,7 +188,8 @@ CASES = {
     "create_yes_size": create("'{d}/new.qcow2': size: 'True' is not a size" + GIVE_A_SIZE, size=True),
     "create_over_64_bits": create("'{d}/new.qcow2': size: Size '16E' is over 2**64 - 1" + GIVE_A_SIZE, size="16E"),
     "create_too_large": create(
-        "'{d}/new.qcow2': The image size is too large for file format 'qcow2' (try using a larger cluster size)", size="7E"
+        "'{d}/new.qcow2': The image size is too large for file format 'qcow2' (try using a larger cluster size)",
+        size="7E",
     ),
     "create_raw_too_large": create(
         "'{d}/new.raw': The image size is too large for file format 'raw'", path="{d}/new.raw", format="raw", size="9E"
@@ -191,8 +201,8 @@ CASES = {
         backing_format="qcow2",
     ),
     "create_backing_format_missing": create(
-        "'{d}/new.qcow2': Backing file specified without backing format; say which format the backing file has (it seems "
-        "to be qcow2)",
+        "'{d}/new.qcow2': Backing file specified without backing format; say which format the backing file has (it "
+        "seems to be qcow2)",
         backing_file="base.qcow2",
     ),
     "create_raw_backing": create(
@@ -209,8 +219,8 @@ CASES = {
     ),
     # convert
     "convert_onto_other_format": convert(
-        "'{d}/text': The existing file is not what was asked for: its format is raw, not qcow2; remove it, or set replace "
-        "to if_different or always",
+        "'{d}/text': The existing file is not what was asked for: its format is raw, not qcow2; remove it, or set "
+        "replace to if_different or always",
         path="{d}/text",
     ),
     "convert_onto_broken": convert(
@@ -236,8 +246,8 @@ CASES = {
     ),
     # resize
     "resize_relative": resize(
-        "'{d}/good.qcow2': size: '+1M' is relative, so that every run would change the disk again; give the size that the "
-        "disk shall have, or set allow_relative",
+        "'{d}/good.qcow2': size: '+1M' is relative, so that every run would change the disk again; give the size that "
+        "the disk shall have, or set allow_relative",
         size="+1M",
     ),
     "resize_smaller": resize(
@@ -273,8 +283,8 @@ CASES = {
         backing_file="good.qcow2",
     ),
     "rebase_missing": rebase(
-        "'{d}/overlay.qcow2': Could not open new backing file 'gone.qcow2': Could not open '{d}/gone.qcow2': No such file "
-        "or directory",
+        "'{d}/overlay.qcow2': Could not open new backing file 'gone.qcow2': Could not open '{d}/gone.qcow2': No such "
+        "file or directory",
         backing_file="gone.qcow2",
         backing_format="qcow2",
     ),
@@ -289,8 +299,8 @@ CASES = {
     "snapshot_none_to_revert": Case(
         "snapshot",
         {"path": "{d}/twins.qcow2", "name": "none", "state": "reverted"},
-        "'{d}/twins.qcow2': Failed to load snapshot: No such file or directory; there is no snapshot 'none'; there are: "
-        "'twin', 'twin'",
+        "'{d}/twins.qcow2': Failed to load snapshot: No such file or directory; there is no snapshot 'none'; there "
+        "are: 'twin', 'twin'",
     ),
     "snapshot_ambiguous": Case(
         "snapshot",
@@ -303,6 +313,63 @@ CASES = {
         "'{d}/text': Format driver 'raw' does not support internal snapshots; convert the image to qcow2, or use an "
         "overlay instead",
     ),
+    "bitmap_none_to_clear": bitmap(
+        "'{d}/good.qcow2': Dirty bitmap 'none' not found; the image has no bitmaps", name="none", state="cleared"
+    ),
+    "bitmap_raw": bitmap(
+        "Can't store persistent bitmaps to {d}/text: Operation not supported; convert the image to qcow2",
+        path="{d}/text",
+        format="raw",
+    ),
+    "bitmap_old_version": bitmap(
+        "Operation add on bitmap new failed: Can't make bitmap 'new' persistent in '{d}/old.qcow2': Cannot store dirty "
+        "bitmaps in qcow2 v2 files; amend the image to compat=1.1 first",
+        path="{d}/old.qcow2",
+    ),
+    "bitmap_granularity": bitmap(
+        "'{d}/good.qcow2': Operation add on bitmap new failed: Granularity must be power of 2 and at least 512",
+        granularity=3,
+    ),
+    "bitmap_granularity_zero": bitmap(
+        "'{d}/good.qcow2': Operation add on bitmap new failed: Granularity must be power of 2 and at least 512",
+        granularity=0,
+    ),
+    "bitmap_other_granularity": bitmap(
+        "'{d}/bits.qcow2': Bitmap 'bits' has a granularity of 65536 bytes, not 4096; a granularity cannot be changed: "
+        "remove the bitmap first",
+        path="{d}/bits.qcow2",
+        name="bits",
+        granularity="4K",
+    ),
+    "bitmap_needless_option": bitmap(
+        "'{d}/good.qcow2': granularity: It has no meaning for state=cleared; leave it out",
+        state="cleared",
+        granularity="4K",
+    ),
+    "bitmap_merge_missing": bitmap(
+        "'{d}/bits.qcow2': Dirty bitmap 'none' not found; the image has 'bits'",
+        path="{d}/bits.qcow2",
+        name="bits",
+        state="merged",
+        merge=["none"],
+    ),
+    "bitmap_merge_image_missing": bitmap(
+        "Could not open '{d}/gone.qcow2': No such file or directory",
+        path="{d}/bits.qcow2",
+        name="bits",
+        state="merged",
+        merge=["bits"],
+        merge_image="{d}/gone.qcow2",
+    ),
+    "bitmap_merge_other_size": bitmap(
+        "'{d}/bits.qcow2': Bitmaps are of different sizes (destination size is 4194304, source size is 5242880) and "
+        "can't be merged; resize one of the images first",
+        path="{d}/bits.qcow2",
+        name="bits",
+        state="merged",
+        merge=["bits"],
+        merge_image="{d}/old.qcow2",
+    ),
     "commit_not_in_chain": Case(
         "commit",
         {"path": "{d}/overlay.qcow2", "base": "{d}/good.qcow2"},
@@ -313,9 +380,11 @@ CASES = {
 
 
 def make_inputs(at: Path, outside: Path) -> None:
-    for name in ("good.qcow2", "base.qcow2", "short.qcow2", "cut.qcow2", "leaks.qcow2", "twins.qcow2"):
+    for name in ("good.qcow2", "base.qcow2", "short.qcow2", "cut.qcow2", "leaks.qcow2", "twins.qcow2", "bits.qcow2"):
         oracle.qemu_img("create", "-f", "qcow2", at / name, "4M")
         oracle.qemu_io(at / name, "write -P 1 0 1M")
+    oracle.qemu_img("bitmap", "--add", at / "bits.qcow2", "bits")
+    oracle.qemu_img("create", "-f", "qcow2", "-o", "compat=0.10", at / "old.qcow2", "5M")
     (at / "directory").mkdir()
     (at / "text").write_bytes(b"This is no image.\n" * 1000)
     os.truncate(at / "short.qcow2", 64)
@@ -424,7 +493,9 @@ def test_image_in_use_is_left_alone_and_with_force_share_looked_at(ansible: Ansi
         }
     }
     refused["held_raw_source"] = {
-        "qimg.disk.qimg_convert": {"source": raw, "source_format": "raw", "path": str(held / "new.raw"), "format": "raw"}
+        "qimg.disk.qimg_convert": {
+            "source": raw, "source_format": "raw", "path": str(held / "new.raw"), "format": "raw",
+        }
     }
     refused["held_raw"] = {"qimg.disk.qimg_resize": {"path": raw, "format": "raw", "size": "8M"}}
     refused["held_forced"] = {"qimg.disk.qimg_resize": {"path": path, "size": "8M", "force_share": True}}
@@ -544,7 +615,10 @@ def test_full_disk_leaves_everything_as_it_was(ansible: Ansible, small_disk: Pat
         },
         "create": {
             "qimg.disk.qimg_create": {
-                "path": str(small_disk / "new.raw"), "format": "raw", "size": "4M", "options": {"preallocation": "full"},
+                "path": str(small_disk / "new.raw"),
+                "format": "raw",
+                "size": "4M",
+                "options": {"preallocation": "full"},
             }
         },
         "convert": {

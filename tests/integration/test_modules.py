@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from qimg.operations import bitmap
 from support import oracle
 from support.playbook import Ansible
 
@@ -84,6 +85,12 @@ def make_inputs(at: Path) -> None:
     image("shrunk.qcow2", "write -P 7 0 64k", size="8M")
     image("grown.raw", "write -P 7 0 64k")
     image("amended.qcow2", "write -P 7 0 64k", "write -z 64k 64k")
+    for case in ("new", "present", "absent", "gone", "cleared", "clear", "enabled", "disabled", "merged", "source"):
+        image("bitmap-%s.qcow2" % case)
+        oracle.qemu_img("bitmap", "--add", "-g", "4k", at / ("bitmap-%s.qcow2" % case), "first")
+        oracle.qemu_io(at / ("bitmap-%s.qcow2" % case), "write -P 7 64k 8k", format="qcow2")
+        oracle.qemu_img("bitmap", "--add", "--disable", at / ("bitmap-%s.qcow2" % case), "second")
+    oracle.qemu_io(at / "bitmap-source.qcow2", "write -P 7 1M 4k", format="qcow2")
 
 
 #: Module, its options ({d}: the directory), and whether it changes something.
@@ -191,6 +198,34 @@ CASES = {
     ),
     "amend": Case(
         "amend", {"path": "{d}/amended.qcow2", "options": {"compat": "0.10", "size": "6M"}}, True
+    ),
+    "bitmap_present": Case(
+        "bitmap", {"path": "{d}/bitmap-new.qcow2", "name": "third", "granularity": "128K"}, True
+    ),
+    "bitmap_present_already": Case("bitmap", {"path": "{d}/bitmap-present.qcow2", "name": "first"}, False),
+    "bitmap_absent": Case("bitmap", {"path": "{d}/bitmap-absent.qcow2", "name": "first", "state": "absent"}, True),
+    "bitmap_absent_already": Case("bitmap", {"path": "{d}/bitmap-gone.qcow2", "name": "no", "state": "absent"}, False),
+    "bitmap_absent_from_raw": Case(
+        "bitmap", {"path": "{d}/part.raw", "format": "raw", "name": "no", "state": "absent"}, False
+    ),
+    "bitmap_cleared": Case("bitmap", {"path": "{d}/bitmap-cleared.qcow2", "name": "first", "state": "cleared"}, True),
+    "bitmap_cleared_already": Case(
+        "bitmap", {"path": "{d}/bitmap-clear.qcow2", "name": "second", "state": "cleared"}, False
+    ),
+    "bitmap_enabled": Case("bitmap", {"path": "{d}/bitmap-enabled.qcow2", "name": "second", "state": "enabled"}, True),
+    "bitmap_disabled": Case(
+        "bitmap", {"path": "{d}/bitmap-disabled.qcow2", "name": "first", "state": "disabled"}, True
+    ),
+    "bitmap_merged": Case(
+        "bitmap",
+        {
+            "path": "{d}/bitmap-merged.qcow2",
+            "name": "second",
+            "state": "merged",
+            "merge": ["first"],
+            "merge_image": "{d}/bitmap-source.qcow2",
+        },
+        True,
     ),
     "commit": Case("commit", {"path": "{d}/committed.qcow2"}, True),
     "commit_base": Case("commit", {"path": "{d}/top.qcow2", "base": "{d}/bottom.qcow2"}, True),
@@ -333,6 +368,34 @@ def test_repair_is_foretold_to_the_last_number(runs: Runs) -> None:
     assert runs.first["check_all"]["check"]["corruptions-fixed"] >= 1
     assert runs.second["check_all"]["clean"] is True
     assert "corruptions-fixed" not in runs.second["check_all"]["check"]
+
+
+def test_bitmaps_are_what_qemu_sees(runs: Runs) -> None:
+    def bitmaps(case: str) -> dict[str, tuple[int, list[str]]]:
+        found = oracle.info(runs.directory / ("bitmap-%s.qcow2" % case))["format-specific"]["data"].get("bitmaps", [])
+        return {each["name"]: (each["granularity"], each["flags"]) for each in found}
+
+    first, second = {"first": (4096, ["auto"])}, {"second": (65536, [])}
+    assert bitmaps("new") == {**first, **second, "third": (131072, ["auto"])}
+    assert bitmaps("absent") == second
+    assert bitmaps("enabled") == {**first, "second": (65536, ["auto"])}
+    assert bitmaps("disabled") == {"first": (4096, []), **second}
+    assert bitmaps("merged") == {**first, **second}
+    assert bitmap.dirty_ranges(str(runs.directory / "bitmap-merged.qcow2"), "second") == [(65536, 65536), (MIB, 65536)]
+    assert bitmap.dirty_ranges(str(runs.directory / "bitmap-cleared.qcow2"), "first") == []
+
+
+def test_bitmap_is_described_and_foretold(runs: Runs) -> None:
+    assert runs.first["bitmap_merged"]["bitmap"] == {
+        "name": "second",
+        "state": "present",
+        "granularity": 65536,
+        "enabled": False,
+        "inconsistent": False,
+        "dirty_bytes": 131072,
+    }
+    for name in (name for name, case in CASES.items() if case.module == "bitmap"):
+        assert runs.checked[name]["bitmap"] == runs.first[name]["bitmap"] == runs.second[name]["bitmap"], name
 
 
 def test_info_describes_the_chain_below(runs: Runs) -> None:

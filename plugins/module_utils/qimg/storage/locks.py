@@ -60,6 +60,12 @@ WRITE_DATA_FILE = LockIntent(CONSISTENT_READ | WRITE | RESIZE, RESIZE)
 #: Read although a VM may be writing (``--force-share``).
 FORCE_SHARE = LockIntent(CONSISTENT_READ, 0)
 
+_ANOTHER = "another process is using the image: stop it (for a running VM, use the VM's own tools) and try again"
+_OURS = (
+    "the same operation is using this file for something else already, itself or as part of a backing chain: name "
+    "different files"
+)
+
 _supported: bool | None = None
 
 
@@ -148,12 +154,7 @@ class ImageLock:
             path=self._path,
             errno=errno.EAGAIN,
             hint="Is another process using the image [%s]?" % self._path,
-            remedy=(
-                "the same operation is using this file for something else already, itself or as part of a backing chain: "
-                "name different files"
-                if ours
-                else "another process is using the image: stop it (for a running VM, use the VM's own tools) and try again"
-            ),
+            remedy=_OURS if ours else _ANOTHER,
         )
 
     def _is_held_by_this_process(self, byte: int) -> bool:
