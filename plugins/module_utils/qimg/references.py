@@ -47,6 +47,17 @@ def parse_reference(name: str) -> Node:
     raise OptionError("Unknown protocol '%s'" % protocol, path=name)
 
 
+def parse_protocol_name(name: str, driver: str) -> Node:
+    """The node of a name that a protocol shall take as it is, whatever it looks like.
+
+    :raises OptionError: it is no name of that protocol
+    """
+    if driver == "nbd":
+        return nbd_names.parse_nbd_name(name)
+    path = _path_after_prefix(name) if driver == protocol_of(name) else name
+    return {"driver": driver, "filename": path}
+
+
 def parse_target(name: str) -> Node:
     """The protocol node of a new image; there is no ``json:`` for what does not exist yet.
 

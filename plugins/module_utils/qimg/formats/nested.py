@@ -30,6 +30,7 @@ class ImageStorage(Storage):
         self.name = image.filename
         self.writable = image.writable
         self.cluster_size = image.cluster_size
+        self.dirty = image.dirty
         #: An image is not made for several threads; a storage has to be.
         self._mutex = threading.Lock()
 

@@ -54,15 +54,27 @@ class NewFiles:
         self._others: list[NewFile | ExistingTarget] = []
 
     @property
+    def is_device(self) -> bool:
+        """Whether the image itself goes to a device, whose length is what it is."""
+        return self._main.storage.is_device
+
+    @property
     def main(self) -> Storage:
-        """Where the image itself goes."""
-        return self._main.storage
+        """Where the image itself goes; there is nothing in it."""
+        return self.main_of(0)
+
+    def main_of(self, least: int) -> Storage:
+        """The same for an image that is known to become at least ``least`` bytes long.
+
+        :raises StorageError: a device is shorter than that; it is untouched
+        """
+        return self._main.begin(least)
 
     def add(self, name: str, role: str) -> Storage:
         """A further file, named as the image will name it."""
         other = self._target(resolve_reference(self._path, name), NO_HINTS)
         self._others.append(other)
-        return other.storage
+        return other.begin(0)
 
     def _target(self, name: str, hints: FileHints) -> NewFile | ExistingTarget:
         node = parse_target(name)

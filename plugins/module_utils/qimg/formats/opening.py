@@ -13,6 +13,7 @@ from ..references import (
     first_key,
     local_path,
     nest,
+    parse_protocol_name,
     parse_reference,
     plain_name,
     resolve_reference,
@@ -156,9 +157,12 @@ class Opener:
         if writable is None:
             writable = purpose in (WRITE, RESIZE)
         try:
-            node = parse_reference(reference) if isinstance(reference, str) else nest(reference)
-            if format is not None:
-                node["driver"] = format
+            if format in PROTOCOLS and isinstance(reference, str):
+                node = parse_protocol_name(reference, format)
+            else:
+                node = parse_reference(reference) if isinstance(reference, str) else nest(reference)
+                if format is not None:
+                    node["driver"] = format
             return self._open_node(node, plain_name(reference), purpose, backing, writable, self.cache)
         except ImageError as error:
             if error.while_opening is None:

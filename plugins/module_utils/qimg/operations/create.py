@@ -112,7 +112,7 @@ def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener
         except ImageError as error:
             error.path = path
             error.while_opening = None
-            error.hint = "Could not open backing image."
+            error.hint = "\n".join(filter(None, (error.hint, "Could not open backing image.")))
             error.remedy = error.remedy or "this is the backing file that it shall have"
             raise
         if backing_format is None:

@@ -184,7 +184,7 @@ def file_info(storage: Storage) -> ImageInfo:
         storage.allocated_size,
         None,
         False,
-        False,
+        storage.dirty,
         None,
         None,
         None,

@@ -47,6 +47,8 @@ class Storage(ABC):
     alignment: int = 1
     #: Unit of allocation in bytes; ``None`` where there is none, or nobody knows.
     cluster_size: int | None = None
+    #: Whether it was last written by something that did not close it; ``None`` where nobody can tell.
+    dirty: bool | None = False
 
     @property
     @abstractmethod

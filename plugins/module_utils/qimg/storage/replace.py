@@ -76,7 +76,6 @@ class NewFile:
             self._in_place = True
             self._fd = os.dup(existing.fd)
             self.storage = _scratch_file(existing) if rehearse else existing
-            _empty(self.storage)
         else:
             self._replaced = existing
             try:
@@ -87,6 +86,16 @@ class NewFile:
                 raise
             self._fd = os.dup(nameless.fd)
             self.storage = _scratch_file(nameless, disposable=True) if rehearse else nameless
+
+    def begin(self, least: int) -> Storage:
+        """Where to write, with nothing in it.
+
+        :param least: how many bytes there will be at least
+        :raises StorageError: a device has less than that; it is untouched
+        """
+        if self._in_place:
+            _empty(self.storage, least)
+        return self.storage
 
     def _open_existing(self) -> LocalFile | None:
         """What is there now, locked against everybody who could be using it."""
@@ -233,11 +242,11 @@ class ExistingTarget:
             )
             error.path = name
             raise
-        try:
-            _empty(self.storage)
-        except BaseException:
-            self.storage.close()
-            raise
+
+    def begin(self, least: int) -> Storage:
+        """See :meth:`NewFile.begin`."""
+        _empty(self.storage, least)
+        return self.storage
 
     def backdate(self) -> int | None:
         """It has no modification time."""
@@ -255,8 +264,11 @@ class ExistingTarget:
         self.storage.close()
 
 
-def _empty(storage: Storage) -> None:
+def _empty(storage: Storage, least: int) -> None:
     """Have nothing be found where a new image is to be: of what cannot be made shorter, the first sector is cleared."""
+    if storage.is_device:
+        # Too short a device is refused here, before anything in it is lost.
+        storage.truncate(least)
     storage.truncate(0)
     storage.write_zeroes(0, min(SECTOR, storage.size))
 

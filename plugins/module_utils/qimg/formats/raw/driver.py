@@ -40,11 +40,11 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
         if mode == "metadata":
             raise OptionError("Unsupported preallocation mode: metadata", format="raw")
         raise OptionError("invalid parameter value: %s" % mode, format="raw")
-    storage = files.main
     if size > MAX_IMAGE_BYTES:
         raise ImageError("The image size is too large for file format 'raw'", format="raw")
-    if storage.is_device and mode != "off":
-        raise StorageError("Unsupported preallocation mode '%s'" % mode, path=storage.name)
+    if files.is_device and mode != "off":
+        raise StorageError("Unsupported preallocation mode '%s'" % mode, path=filename)
+    storage = files.main_of(size)
     storage.preallocate(0, size, mode)
     try:
         storage.truncate(size)

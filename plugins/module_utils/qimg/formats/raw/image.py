@@ -74,7 +74,8 @@ class RawImage(Image, Resizable):
     def runs(self, offset: int, length: int) -> Iterator[Extent]:
         shift = self._offset
         for start, piece, kind in self.storage.extents(offset + shift, length):
-            yield Extent(start - shift, piece, _KINDS[kind], self.storage, start)
+            host = None if kind == base.UNALLOCATED else start
+            yield Extent(start - shift, piece, _KINDS[kind], self.storage, host)
 
     def read_into(self, offset: int, buffer: Buffer) -> None:
         self.storage.read_into(offset + self._offset, buffer)

@@ -91,6 +91,9 @@ def _family(server: dict[str, Any]) -> int:
 def _dial_unix(server: dict[str, Any], name: str, seconds: float) -> socket.socket:
     path = server["path"]
     encoded = os.fsencode(path)
+    if not encoded:
+        # The system would complain of the address rather than of the server that is not there.
+        raise _unreachable(ConnectionRefusedError(errno.ECONNREFUSED, ""), path, name)
     if len(encoded) > _MAX_UNIX_PATH:
         raise StorageError(
             "UNIX socket path '%s' is too long" % path, path=name, hint="Path must be less than 108 bytes"

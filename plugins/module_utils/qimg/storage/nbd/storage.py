@@ -49,6 +49,7 @@ class NbdStorage(Storage):
     is_device = True
     protocol = "nbd"
     plural = "NBD nodes"
+    dirty = None
 
     def __init__(
         self,
