@@ -138,7 +138,7 @@ class _Run:
 
     def _offsets(self) -> Iterator[int]:
         offset, size = self._request.offset, self._image.size
-        for _ in range(self._request.count):
+        for _number in range(self._request.count):
             yield offset
             offset += self._request.stride
             if offset >= size > 0:
