@@ -38,6 +38,8 @@ attributes:
     details:
       - The change is planned in the same way, and rehearsed in memory, so that its errors show too.
         What depends on free space on the host is not foreseen.
+      - What earlier tasks of the same play would make does not exist in check mode, so that a task which needs it
+        fails. Set C(ignore_errors) to C(ansible_check_mode) for such tasks, to check a play on a new host.
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff
       mode.

@@ -4,6 +4,7 @@
 """What the modules share: a module is its documentation, its options, and a function that plans what it does."""
 from __future__ import annotations
 
+import errno
 import os
 
 from ansible.module_utils.basic import AnsibleModule
@@ -103,10 +104,13 @@ class ReadingModule(AnsibleModule):
         """Exit with an error in one sentence, its parts, and what was done before it."""
         if isinstance(error, OSError):
             self.fail_json(msg=printable(str(error)), **printable(result))
-        if error.path is None and isinstance(self.params["path"], str):
+        if error.path is None and self.params["path"] and isinstance(self.params["path"], str):
             error.path = self.image_name()
         if isinstance(error, ImageInUseError) and not self.params["force_share"]:
             error.remedy = "%s; with force_share it can be looked at all the same" % error.remedy
+        if self.check_mode and error.errno == errno.ENOENT:
+            words = [error.remedy] if error.remedy else []
+            error.remedy = "; ".join([*words, "in check mode, what earlier tasks would make does not exist"])
         self.fail_json(msg=printable(str(error)), **printable({**result, **error.details()}))
 
 
@@ -193,7 +197,12 @@ def _keys(gather: list[str]) -> list[str]:
 
 
 def absolute(name: str) -> str:
-    """The name of an image as facts have it: paths are absolute, what begins with a protocol is as it is."""
+    """The name of an image as facts have it: paths are absolute, what begins with a protocol is as it is.
+
+    :raises OptionError: it is empty
+    """
+    if not name:
+        raise OptionError("The name of an image is empty", remedy="give the path of an image file")
     return name if protocol_of(name) is not None else os.path.abspath(name)
 
 

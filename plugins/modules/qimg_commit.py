@@ -12,6 +12,8 @@ version_added: 0.1.0
 description:
   - Writes what an image (and those between) holds into an image of its backing chain, which grows if it has to.
   - B(All other images that have this backing file read differently after that.)
+  - The image reads the same at every moment. If the task fails half way, for instance because the disk is full, the
+    image below may have a part of the content already; run the task again then.
   - The image is emptied afterwards, unless it shall be kept. There is nothing to do if it holds nothing, or is kept and
     all that it holds is in the backing file already.
 author:

@@ -25,7 +25,8 @@ options:
   state:
     description:
       - V(present) makes the image if there is none.
-      - V(absent) removes the file. What it refers to (a backing file, a data file) stays.
+      - V(absent) removes the file, of a symbolic link only the link. What it refers to (a backing file, a data file)
+        stays.
     type: str
     choices:
       - present

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,14 @@ def contents(directory: Path) -> dict[str, tuple[int, str]]:
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
                 found[str(path.relative_to(directory))] = (path.stat().st_mode, digest)
     return found
+
+
+def set_refcounts(image: Path, cluster: int, *counts: int) -> None:
+    """Falsify 16-bit reference counts in the image's first refcount block."""
+    with image.open("r+b") as file:
+        file.seek(48)
+        (table,) = struct.unpack(">Q", file.read(8))
+        file.seek(table)
+        (block,) = struct.unpack(">Q", file.read(8))
+        file.seek(block + 2 * cluster)
+        file.write(struct.pack(">%dH" % len(counts), *counts))

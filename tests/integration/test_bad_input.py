@@ -16,7 +16,7 @@ import pytest
 
 from support import oracle
 
-from .conftest import contents
+from .conftest import contents, set_refcounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,6 +105,13 @@ CASES = {
         "'{d}/orphan.qcow2': Could not open backing file: Could not open '{d}/gone.qcow2': No such file or directory",
     ),
     **everywhere("foreign.qcow2", FOREIGN),
+    "info_empty_name": Case("info", {"path": ""}, "The name of an image is empty; give the path of an image file"),
+    "info_no_such_protocol": Case(
+        "info",
+        {"path": "host:disk.qcow2"},
+        "'host:disk.qcow2': Unknown protocol 'host'; if this is the name of a file, write it with its directory: "
+        "'./host:disk.qcow2'",
+    ),
     "info_no_such_format": Case(
         "info", {"path": "{d}/text", "format": "nonsense"}, "'{d}/text': Unknown driver 'nonsense'; the formats are *"
     ),
@@ -444,6 +451,21 @@ def test_details_of_an_error_are_data(bad: Bad) -> None:
     }
 
 
+def test_check_mode_says_why_something_may_be_missing(ansible: Ansible, tmp_path: Path) -> None:
+    made = str(tmp_path / "directory" / "new.qcow2")
+    tasks = {
+        "create": {"qimg.disk.qimg_create": {"path": made, "format": "qcow2", "size": "4M"}},
+        "snapshot": {"qimg.disk.qimg_snapshot": {"path": made, "name": "new"}},
+    }
+    results = ansible.play(tasks, "--check")
+    in_check_mode = "; in check mode, what earlier tasks would make does not exist"
+    missing = "'%s': No such file or directory" % made
+    assert failed(results) == {
+        "create": "Could not create %s; make its directory first%s" % (missing, in_check_mode),
+        "snapshot": "Could not open %s%s" % (missing, in_check_mode),
+    }
+
+
 def failed(results: Results) -> dict[str, str]:
     return {name: result["msg"] for name, result in results.items() if result["failed"]}
 
@@ -585,10 +607,10 @@ def test_rights_are_missed_in_check_mode_too(ansible: Ansible, foreign_python: s
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one mebibyte."""
+    """A file system of four mebibytes."""
     directory = tmp_path / "small"
     directory.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", directory], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", directory], check=False)
     if mounted.returncode:
         pytest.skip("no file system can be mounted here")
     try:
@@ -598,19 +620,43 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_full_disk_leaves_everything_as_it_was(ansible: Ansible, small_disk: Path, tmp_path: Path) -> None:
-    path = str(small_disk / "image.qcow2")
+    path, base, overlay = (str(small_disk / name) for name in ("image.qcow2", "base.qcow2", "overlay.qcow2"))
     oracle.qemu_img("create", "-f", "qcow2", path, "64M")
     oracle.qemu_io(path, "write -P 1 0 128k")
+    oracle.qemu_img("snapshot", "-c", "old", path)
+    oracle.qemu_io(path, "write -P 2 0 64k")
+    oracle.qemu_img("create", "-f", "qcow2", base, "4M")
+    oracle.qemu_io(base, "write -P 1 0 128k")
+    oracle.qemu_img("create", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", overlay)
+    oracle.qemu_io(overlay, "write -P 2 1M 128k")
     oracle.qemu_img("create", "-f", "raw", small_disk / "image.raw", "128k")
+    oracle.qemu_img("create", "-f", "qcow2", small_disk / "corrupt.qcow2", "4M")
+    oracle.qemu_io(small_disk / "corrupt.qcow2", "write -P 1 0 128k")
+    set_refcounts(small_disk / "corrupt.qcow2", 5, 0)
     (tmp_path / "source.raw").write_bytes(os.urandom(1 << 20))
     free = os.statvfs(small_disk)
-    (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - (128 << 10)))
+    (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - (64 << 10)))
     tasks: dict[str, dict[str, Any]] = {
         "snapshot": {"qimg.disk.qimg_snapshot": {"path": path, "name": "new"}},
-        "resize": {"qimg.disk.qimg_resize": {"path": path, "size": "80M", "preallocation": "full"}},
+        "revert": {"qimg.disk.qimg_snapshot": {"path": path, "name": "old", "state": "reverted"}},
+        "delete": {"qimg.disk.qimg_snapshot": {"path": path, "name": "old", "state": "absent"}},
+        "bitmap": {"qimg.disk.qimg_bitmap": {"path": path, "name": "new"}},
+        "amend": {"qimg.disk.qimg_amend": {"path": base, "options": {"refcount_bits": 64}}},
+        "rebase": {"qimg.disk.qimg_rebase": {"path": overlay, "backing_file": ""}},
+        "commit": {"qimg.disk.qimg_commit": {"path": overlay}},
+        "check": {"qimg.disk.qimg_check": {"path": str(small_disk / "corrupt.qcow2"), "repair": "all"}},
+        "resize": {"qimg.disk.qimg_resize": {"path": base, "size": "80G"}},
+        "resize_metadata": {"qimg.disk.qimg_resize": {"path": path, "size": "80M", "preallocation": "metadata"}},
+        "resize_falloc": {"qimg.disk.qimg_resize": {"path": path, "size": "80M", "preallocation": "falloc"}},
+        "resize_full": {"qimg.disk.qimg_resize": {"path": path, "size": "80M", "preallocation": "full"}},
         "resize_raw": {
             "qimg.disk.qimg_resize": {
                 "path": str(small_disk / "image.raw"), "format": "raw", "size": "4M", "preallocation": "falloc",
+            }
+        },
+        "resize_raw_full": {
+            "qimg.disk.qimg_resize": {
+                "path": str(small_disk / "image.raw"), "format": "raw", "size": "4M", "preallocation": "full",
             }
         },
         "create": {

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections import namedtuple
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from qimg.operations import bitmap
 from support import oracle
 from support.playbook import Ansible
 
-from .conftest import contents
+from .conftest import contents, set_refcounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,17 +22,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.oracle
 
 MIB = 1 << 20
-
-
-def set_refcounts(image: Path, cluster: int, *counts: int) -> None:
-    """Falsify 16-bit reference counts in the image's first refcount block."""
-    with image.open("r+b") as file:
-        file.seek(48)
-        (table,) = struct.unpack(">Q", file.read(8))
-        file.seek(table)
-        (block,) = struct.unpack(">Q", file.read(8))
-        file.seek(block + 2 * cluster)
-        file.write(struct.pack(">%dH" % len(counts), *counts))
 
 
 def make_inputs(at: Path) -> None:

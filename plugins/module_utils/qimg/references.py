@@ -44,7 +44,11 @@ def parse_reference(name: str) -> Node:
         return {"file": {"driver": "file", "filename": _path_after_prefix(name)}}
     if protocol in nbd_names.PROTOCOLS:
         return {"file": nbd_names.parse_nbd_name(name)}
-    raise OptionError("Unknown protocol '%s'" % protocol, path=name)
+    raise OptionError(
+        "Unknown protocol '%s'" % protocol,
+        path=name,
+        remedy="if this is the name of a file, write it with its directory: './%s'" % name,
+    )
 
 
 def parse_protocol_name(name: str, driver: str) -> Node:

@@ -36,6 +36,9 @@ IGNORE = "ignore"  #: nothing, whatever it is
 EXACT = "exact"
 AT_LEAST = "at_least"
 
+#: Options that are always compared: an image without a backing file is another one than with it.
+_BACKING = ("backing_file", "backing_fmt")
+
 
 class CreatePlan(Plan):
     """A plan that also knows the options with all defaults filled in (``options``).
@@ -225,7 +228,11 @@ def plan_create(
                 raise MismatchError("Somebody else has made it meanwhile", path=path, remedy="look at it and try again")
             files.commit()
 
-    after = {"format": format, **resolved} if actions else before
+    after = before
+    if actions:
+        after = {"format": format, **resolved}
+        # What nobody asked for is not compared, and gets whatever the format thinks best.
+        before = {name: value for name, value in before.items() if name in after or (name in _BACKING and value)}
     plan = CreatePlan(path, actions, before, after, run, opener)
     plan.options = resolved
     plan.differences = differences
@@ -264,7 +271,7 @@ def _differences(
         if "size" in explicit and (image.size < size or (image.size > size and size_policy == EXACT)):
             differences.append("its size is %d bytes, not %d" % (image.size, size))
         wanted: dict[str, Any] = {}
-        for name in ("backing_file", "backing_fmt"):
+        for name in _BACKING:
             if name in _names(format):
                 wanted[name] = resolved.get(name)
         wanted.update({name: value for name, value in explicit.items() if name in before and name != "size"})
