@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from ..formats.base import Image
     from ..storage.base import Storage
 
-    Places = list[tuple[Storage, int, int]]
+    #: Storage, offset in it, offset in the piece, length.
+    Places = list[tuple[Storage, int, int, int]]
     Result = TypeVar("Result")
 
 
@@ -176,21 +177,21 @@ class Copier:
 
     def _load_and_store(self, piece: Piece, buffer: memoryview) -> None:
         view = buffer[: piece.length]
-        only = piece.parts[0] if len(piece.parts) == 1 else None
-        if self._options.offload and only is not None and only.storage is not None:
-            places = self._in_turn(piece, lambda: self._target.place(piece.start, piece.length))
-            self._write(places, view, only, loaded=False)
+        only = piece.parts[0]
+        if self._options.offload and len(piece.parts) == 1 and only.storage is not None:
+            for storage, host, start, length in self._in_turn(piece, lambda: self._place(piece, 0, piece.length)):
+                if not storage.copy_from(only.storage, only.offset + start, host, length):
+                    self._load_plain(only, start, view[start : start + length])
+                    storage.write(host, view[start : start + length])
             return
         self._load(piece, view)
         if self._compress is not None:
             self._move_compressed(piece, view)
             return
-        if self._options.sparse_grain:
-            runs = list(self._data_units(view))
-        else:
-            runs = [(0, piece.length)]
-        for start, places in self._in_turn(piece, lambda: self._place_runs(piece, runs)):
-            self._write(places, view[start:], only, loaded=True, skip=start)
+        runs = list(self._data_units(view)) if self._options.sparse_grain else [(0, piece.length)]
+        # From the buffer, where the bytes are in the processor's cache: copying in the kernel would fetch them again.
+        for storage, host, start, length in self._in_turn(piece, lambda: self._place_runs(piece, runs)):
+            storage.write(host, view[start : start + length])
 
     def _in_turn(self, piece: Piece, work: Callable[[], Result]) -> Result:
         """Do something with the target's metadata, when all earlier pieces have."""
@@ -253,45 +254,34 @@ class Copier:
         if start >= 0:
             yield start, end
 
-    def _place_runs(self, piece: Piece, runs: list[tuple[int, int]]) -> list[tuple[int, Places]]:
-        placed = []
+    def _place_runs(self, piece: Piece, runs: list[tuple[int, int]]) -> Places:
+        placed: Places = []
         position = 0
         for start, end in runs:
             self._zero(piece.start + position, start - position)
-            placed.append((start, self._target.place(piece.start + start, end - start)))
+            placed += self._place(piece, start, end)
             position = end
         self._zero(piece.start + position, piece.length - position)
+        return placed
+
+    def _place(self, piece: Piece, start: int, end: int) -> Places:
+        """Where the target has the bytes of a piece from ``start`` to ``end``."""
+        placed: Places = []
+        for storage, host, length in self._target.place(piece.start + start, end - start):
+            placed.append((storage, host, start, length))
+            start += length
         return placed
 
     def _zero(self, start: int, length: int) -> None:
         if length and not self._target_is_zero:
             self._target.write_zeroes(start, length)
 
-    def _write(
-        self,
-        places: list[tuple[Storage, int, int]],
-        view: memoryview,
-        only: SourceRun | None,
-        loaded: bool,
-        skip: int = 0,
-    ) -> None:
-        """Move bytes to where they were placed: inside the kernel if it can, from the buffer if not."""
-        position = 0
-        for storage, host, length in places:
-            in_kernel = (
-                only is not None
-                and only.storage is not None
-                and storage.copy_from(only.storage, only.offset + skip + position, host, length)
-            )
-            if not in_kernel:
-                part = view[position : position + length]
-                if not loaded and only is not None:
-                    try:
-                        only.storage.read_into(only.offset + skip + position, part)
-                    except StorageError as error:
-                        raise _ReadFailed(_at(error, "reading", only.start + skip + position)) from error
-                storage.write(host, part)
-            position += length
+    def _load_plain(self, run: SourceRun, position: int, view: memoryview) -> None:
+        """Read plain bytes of a run, from ``position`` in it."""
+        try:
+            run.storage.read_into(run.offset + position, view)
+        except StorageError as error:
+            raise _ReadFailed(_at(error, "reading", run.start + position)) from error
 
     def _move_compressed(self, piece: Piece, view: memoryview) -> None:
         unit = self._unit
