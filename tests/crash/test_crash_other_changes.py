@@ -6,12 +6,13 @@ from __future__ import annotations
 import struct
 
 import pytest
-from qimg.formats.base import HasBitmaps
+from test_crash_in_place import KIB, change, crash, make, pattern
+
 from qimg.formats.bits import byte_ranges
+from qimg.formats.capabilities import HasBitmaps
 from qimg.formats.opening import CHECK, WRITE
 from qimg.operations import amend, commit, rebase
 from support.crashing import CrashTest, check_counters, digest, opener, view
-from test_crash_in_place import KIB, change, crash, make, pattern
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -402,6 +403,7 @@ def test_repair(tmp_path: Path, name: str, mode: str) -> None:
     path = make(tmp_path / "i.qcow2", cluster_size=4096)
     CORRUPTIONS[name](path)
     assert check_counters(path) != (0, 0, 0)
+
     def operate() -> None:
         with opener().open(str(path), purpose=CHECK, writable=True, backing=False) as image:
             image.check(mode)  # type: ignore[attr-defined]

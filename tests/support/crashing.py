@@ -8,7 +8,7 @@ import os
 import random
 
 from qimg.errors import ImageError
-from qimg.formats.base import HasBitmaps, HasSnapshots
+from qimg.formats.capabilities import HasBitmaps, HasSnapshots
 from qimg.formats.opening import CHECK, Opener
 from qimg.policy import FOLLOW, ReferencePolicy
 from support import oracle

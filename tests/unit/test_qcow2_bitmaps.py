@@ -8,7 +8,7 @@ import resource
 import pytest
 
 from qimg.errors import CorruptImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
-from qimg.formats.base import BitmapInfo
+from qimg.formats.capabilities import BitmapInfo
 from qimg.formats.opening import CHECK, RESIZE, WRITE, Opener
 from qimg.formats.qcow2 import bitmaps as qcow2_bitmaps
 from qimg.operations import bitmap, create

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ..formats.base import SnapshotInfo
+    from ..formats.capabilities import SnapshotInfo
     from ..operations.info import ImageInfo
 
 _SNAPSHOT_ROW = "%-7s %-16s %8s %19s %15s %10s"

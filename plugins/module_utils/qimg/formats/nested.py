@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ..errors import UnsupportedOperationError
 from ..storage.base import Storage
-from .base import Resizable
+from .capabilities import Resizable
 from .chain import chain_extents
 
 TYPE_CHECKING = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ..errors import OptionError, UnsupportedOperationError
 from ..formats import get_format
-from ..formats.base import Amendable
+from ..formats.capabilities import Amendable
 from ..formats.opening import READ, WRITE, Opener
 from ..formats.options import check_values
 from .create import creatable

@@ -37,8 +37,8 @@ class BenchRequest(
 
     ``image``, ``format``: where to, and its format, ``None`` to find out; ``count``: how many requests; ``depth``: how
     many of them are under way at once; ``size``: bytes of each; ``offset``: where the first begins; ``step``: how many
-    bytes later the next one begins (beyond the end of the disk it starts over), ``None``: ``size``; ``write``: whether
-    they write ``pattern``, a byte, over what is there; ``flush_interval``: flush after so many writes, 0: never;
+    bytes later the next one begins (beyond the end of the disk it starts over), ``None`` or 0: ``size``; ``write``:
+    whether they write ``pattern``, a byte, over what is there; ``flush_interval``: flush after so many writes, 0: never;
     ``drain``: send nothing while a flush waits for earlier requests.
     """
 
@@ -47,7 +47,7 @@ class BenchRequest(
     @property
     def stride(self) -> int:
         """Bytes from the beginning of one request to that of the next."""
-        return int(self.size if self.step is None else self.step)
+        return int(self.step or self.size)
 
     def check(self) -> None:
         """Refuse what makes no sense.

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..errors import ImageError, MismatchError, OptionError, UnsupportedOperationError
-from ..formats.base import BitmapInfo, HasBitmaps
 from ..formats.bits import byte_ranges
+from ..formats.capabilities import BitmapInfo, HasBitmaps
 from ..formats.opening import READ, WRITE, Opener, shown_reference
 from ..intervals import IntervalSet
 from .plan import Plan, nothing
@@ -132,6 +132,7 @@ def merge_bitmap(image: Image, name: str, other: Image, source: str) -> None:
     """
     if not isinstance(image, HasBitmaps):
         raise _not_found(image, name)
+    find_bitmap(image, name)
     found = find_bitmap(other, source)
     pieces = _holder(other, source).dirty_pieces(source)
     check_sizes(image, other)

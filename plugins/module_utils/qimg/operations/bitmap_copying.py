@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from ..errors import CorruptImageError, ImageError, OptionError, UnsupportedOperationError
-from ..formats.base import HasBitmaps
+from ..formats.capabilities import HasBitmaps
 from .bitmap import check_sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..formats.base import BitmapInfo, Image
+    from ..formats.base import Image
+    from ..formats.capabilities import BitmapInfo
 
 
 def bitmaps_to_copy(sources: Sequence[Image], skip_broken: Callable[[str], None] | None) -> list[BitmapInfo]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..errors import UnsupportedOperationError
-from ..formats.base import Checkable
+from ..formats.capabilities import Checkable
 from ..formats.opening import CHECK, Opener
 from .plan import Plan
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..formats.base import CheckResult, Image
+    from ..formats.base import Image
+    from ..formats.capabilities import CheckResult
     from ..formats.opening import Reference
     from .plan import Progress
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from ..errors import OptionError, UnsupportedOperationError
-from ..formats.base import Emptyable, Resizable
+from ..formats.capabilities import Emptyable, Resizable
 from ..formats.chain import chain_extents
-from ..formats.opening import READ, RESIZE, WRITE, Opener
+from ..formats.opening import READ, RESIZE, WRITE, Opener, shown_reference
 from ..references import protocol_of
 from ..storage.local import LocalFile
 from .compare import compare_images
@@ -46,7 +46,7 @@ def plan_commit(
     with opener.open(reference, format, READ) as top:
         path = top.filename
         layers = top.layers()
-        depth = _find_base(layers, base)
+        depth = _find_base(layers, base, shown_reference(reference))
         target = layers[depth]
         identity = target.storage.identity
         if identity is None:
@@ -104,7 +104,7 @@ def _grow(base: Image, size: int) -> None:
     base.resize(size)
 
 
-def _find_base(layers: list[Image], base: str | None) -> int:
+def _find_base(layers: list[Image], base: str | None, shown: str) -> int:
     """The index of the image to write into."""
     top = layers[0]
     if len(layers) < 2:
@@ -116,7 +116,7 @@ def _find_base(layers: list[Image], base: str | None) -> int:
         if base in (layer.filename, overlay.backing_file) or _same_file(base, layer):
             return index
     raise OptionError(
-        "Did not find '%s' in the backing chain of '%s'" % (base, top.filename),
+        "Did not find '%s' in the backing chain of '%s'" % (base, shown),
         path=top.filename,
         remedy="the chain is: %s" % ", ".join("'%s'" % layer.filename for layer in layers[1:]),
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..errors import CorruptImageError, ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
-from ..formats.base import Compressing
+from ..formats.capabilities import Compressing
 from ..formats.chain import chain_extents
 from ..formats.new_files import target_exists
 from ..formats.opening import INFO, SOURCE, WRITE, Opener

@@ -15,7 +15,7 @@ import time
 from collections import namedtuple
 
 from ..errors import StorageError, StorageLostError
-from ..formats.base import Compressing
+from ..formats.capabilities import Compressing
 from ..limits import DEFAULT_LIMITS, SECTOR, Limits
 from ..storage.buffers import aligned_buffer
 from ..storage.zeros import DEFAULT_GRAIN, data_runs, is_zero

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..errors import ImageError, LimitError
-from ..formats.base import HasSnapshots
+from ..formats.capabilities import HasSnapshots
 from ..formats.nested import ImageStorage
 from ..formats.opening import INFO, Opener
 from ..sizes import round_up

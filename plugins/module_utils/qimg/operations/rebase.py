@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from ..errors import ImageError, OptionError, StorageError, UnsupportedOperationError
 from ..formats import get_format
-from ..formats.base import ABSENT, ABSENT_ALLOCATED, Compressing, Rebasable
+from ..formats.base import ABSENT, ABSENT_ALLOCATED
+from ..formats.capabilities import Compressing, Rebasable
 from ..formats.chain import chain_extents
 from ..formats.opening import INFO, READ, WRITE, Opener
 from ..limits import MIB, SECTOR
@@ -72,7 +73,7 @@ def plan_rebase(
     def run(opener: Opener, progress: Progress) -> None:
         if unsafe:
             with opener.open(reference, format, WRITE, backing=False) as image:
-                _change(image, wanted_file, wanted_format)
+                _rebasable(image, wanted_file).change_backing(wanted_file, wanted_format)
             return
         with opener.open(reference, format, WRITE) as image:
             backing_opener = opener.variant(cache=backing_cache, force_share=share_backing)
@@ -84,19 +85,11 @@ def plan_rebase(
             finally:
                 if new is not None:
                     new.abandon()
-            _change(image, wanted_file, wanted_format)
+            _rebasable(image, wanted_file).change_backing(wanted_file, wanted_format)
 
     how = "" if unsafe else ", copying what differs"
     action = "change the backing file from %s to %s%s" % (_shown(before), _shown(after), how)
     return Plan(path, [action], before, after, run, opener)
-
-
-def _change(image: Image, backing_file: str | None, backing_format: str | None) -> None:
-    try:
-        _rebasable(image, backing_file).change_backing(backing_file, backing_format)
-    except OptionError as error:
-        error.reason = "Could not change the backing file to '%s': %s" % (backing_file or "", error.reason)
-        raise
 
 
 def _shown(state: dict[str, Any]) -> str:
@@ -106,7 +99,11 @@ def _shown(state: dict[str, Any]) -> str:
 
 
 def _check_change(image: Image, backing_file: str | None, backing_format: str | None) -> None:
-    _rebasable(image, backing_file)
+    try:
+        _rebasable(image, backing_file).check_backing(backing_file)
+    except OptionError as error:
+        error.reason = "Could not change the backing file to '%s': %s" % (backing_file or "", error.reason)
+        raise
     if backing_file and backing_format is None:
         raise OptionError(
             "Could not change the backing file to '%s': backing format must be specified" % backing_file,
@@ -160,6 +157,8 @@ def _copy_differences(image: Image, new: Image | None, compress: bool, progress:
     for start in range(0, image.size, _WINDOW):
         end = min(image.size, start + _WINDOW)
         runs = list(_differing_runs(image, new, start, end, unit, shared))
+        if not _rebasable(image, None).zeroes_hide_backing:
+            runs = list(_without_zeroes(image, runs))
         if runs:
             copier = Copier(image, False, copy_options(compress=compress))
             copier.run(_with_gaps(runs, start, end))
@@ -174,6 +173,16 @@ def _layers_above(old: Image | None, new: Image | None) -> int | None:
         if layer.storage.identity == new.storage.identity:
             return index
     return None
+
+
+def _without_zeroes(image: Image, runs: list[SourceRun]) -> Iterator[SourceRun]:
+    """Write the zeroes among the runs as data, so that they hide what comes below; the other runs are left."""
+    for run in runs:
+        if run.kind != ZERO:
+            yield run
+            continue
+        for storage, host, length in image.place(run.start, run.length):
+            storage.write_zeroes(host, length, deallocate=False)
 
 
 def _with_gaps(runs: list[SourceRun], start: int, end: int) -> Iterator[SourceRun]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..errors import OptionError, UnsupportedOperationError
-from ..formats.base import Resizable
+from ..formats.capabilities import Resizable
 from ..formats.opening import READ, RESIZE, Opener
 from .plan import Plan, nothing
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 
 from ..errors import OptionError, UnsupportedOperationError
-from ..formats.base import HasSnapshots
+from ..formats.capabilities import HasSnapshots
 from ..formats.opening import READ, WRITE, Opener
 from .compare import compare_images
 from .plan import Plan, nothing
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Optional
 
-    from ..formats.base import Image, SnapshotInfo
+    from ..formats.base import Image
+    from ..formats.capabilities import SnapshotInfo
     from ..formats.opening import Reference
     from .plan import Progress
 
@@ -78,8 +79,8 @@ def show_snapshot(image: Image, wanted: str | tuple[str | None, str | None]) -> 
     """
     if not isinstance(image, HasSnapshots):
         raise UnsupportedOperationError(
-            "Failed to load snapshot: Block format '%s' used by device '' does not support temporarily loading internal "
-            "snapshots" % image.format,
+            "Failed to load snapshot: Block format '%s' used by device '' does not support temporarily loading "
+            "internal snapshots" % image.format,
             path=image.filename,
             format=image.format,
             remedy="an image of this format has no snapshots",

@@ -11,7 +11,7 @@ from ..options import Command, Option, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ...formats.base import CheckResult
+    from ...formats.capabilities import CheckResult
     from ...operations.check import CheckReport
     from ..console import Console
     from ..options import Arguments

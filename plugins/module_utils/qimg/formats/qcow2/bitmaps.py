@@ -8,8 +8,8 @@ import struct
 from ...errors import FormatError, OptionError
 from ...intervals import IntervalSet
 from ...limits import MIB
-from ..base import BitmapInfo
 from ..bits import set_runs
+from ..capabilities import BitmapInfo
 from .bitmap_bits import BitmapBits, entries_for
 from .layout import Geometry, corrupt
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 
 from ...errors import CorruptImageError, FormatError
-from ..base import CheckResult
+from ..capabilities import CheckResult
 from .layout import COPIED, CORRUPT, DIRTY, OFFSET_MASK, ZERO_FLAG, words_to_bytes
 from .reference_scan import ReferenceScan
 from .references import apply_copied_changes, copied_changes, first_words

@@ -6,20 +6,16 @@ from __future__ import annotations
 from ...errors import ImageError, OptionError, UnsupportedOperationError
 from ...limits import DEFAULT_LIMITS, Limits
 from ...references import resolve_reference
-from ..base import (
-    ABSENT,
-    DATA,
-    DATA_ZERO,
+from ..base import ABSENT, DATA, DATA_ZERO, Extent, Image
+from ..capabilities import (
     Amendable,
     BitmapInfo,
     Checkable,
     CheckResult,
     Compressing,
     Emptyable,
-    Extent,
     HasBitmaps,
     HasSnapshots,
-    Image,
     Rebasable,
     Resizable,
     SnapshotInfo,
@@ -329,7 +325,7 @@ class Qcow2Image(
         self._change_with_size(lambda: self.change_size(size, preallocation))
 
     def _change_with_size(self, work: Callable[[], Any]) -> None:
-        """As :meth:`_change`, for work that may make the disk smaller: what lay behind its end goes when that is safe."""
+        """As :meth:`_change`, for work that may make the disk smaller: what lay behind its end goes once it may."""
         old_size = self.metadata.header.size
         self._change(work)
         size = self.metadata.header.size
@@ -454,10 +450,27 @@ class Qcow2Image(
         bitmaps = self._changeable_bitmaps()
         bitmaps.merge(bitmaps.usable(name), granularity, pieces)
 
-    def change_backing(self, backing_file: str | None, backing_format: str | None) -> None:
-        name = (backing_file or "").encode("utf-8", "surrogateescape")
-        if len(name) > MAX_BACKING_NAME:
+    @property
+    def zeroes_hide_backing(self) -> bool:
+        # Version 2 has no zero flag: without a backing file, clusters of zeroes are absent ones.
+        return bool(self.metadata.header.version >= 3 or self.metadata.backing_file)
+
+    def check_backing(self, backing_file: str | None) -> None:
+        if not backing_file:
+            return
+        if len(backing_file.encode("utf-8", "surrogateescape")) > MAX_BACKING_NAME:
             raise OptionError("Backing file name too long", path=self.filename)
+        if self.metadata.header.autoclear_features & RAW_EXTERNAL_DATA:
+            raise OptionError(
+                "An image whose data file is valid as a raw image (data_file_raw) cannot have a backing file",
+                path=self.filename,
+                format=self.format,
+                remedy="amend it with data_file_raw=off first",
+            )
+
+    def change_backing(self, backing_file: str | None, backing_format: str | None) -> None:
+        self.check_backing(backing_file)
+        name = (backing_file or "").encode("utf-8", "surrogateescape")
 
         def change() -> None:
             self.metadata.backing_file = name

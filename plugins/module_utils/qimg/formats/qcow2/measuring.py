@@ -6,7 +6,8 @@ from __future__ import annotations
 from ...errors import ImageError, OptionError
 from ...limits import MAX_IMAGE_BYTES
 from ...sizes import ceil_div, round_up
-from ..base import HasBitmaps, Measurement
+from ..base import Measurement
+from ..capabilities import HasBitmaps
 from ..chain import chain_extents
 from .amending import VERSIONS
 from .bitmap_bits import entries_for

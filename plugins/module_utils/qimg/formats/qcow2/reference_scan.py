@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ...errors import CorruptImageError
-from ..base import CheckResult
+from ..capabilities import CheckResult
 from .layout import (
     COMPRESSED,
     COPIED,

@@ -71,9 +71,15 @@ def _clear_tail(image: Qcow2Image, old_size: int, size: int) -> None:
     """Have the new part read as zeroes, whatever lies in the last old cluster or in a longer backing file."""
     cluster = image.metadata.geometry.cluster_size
     backing_end = image.backing.size if image.backing is not None else 0
-    end = min(size, max(-(-old_size // cluster) * cluster, backing_end))
-    if (old_size % cluster and end > old_size) or backing_end > old_size:
+    if backing_end > old_size:
+        end = min(size, max(-(-old_size // cluster) * cluster, backing_end))
         image.writer.zero(old_size, end - old_size, True)
+        return
+    # A disk that was larger before has old data behind its end; what is absent is zero already.
+    tail = min(size, -(-old_size // cluster) * cluster) - old_size
+    for run in list(image.runs(old_size, tail)) if tail else ():
+        if run.present:
+            image.writer.zero(run.start, run.length, True)
 
 
 def _shrink(metadata: Metadata, size: int) -> None:
@@ -156,7 +162,7 @@ def _extend_sparsely(metadata: Metadata, storage: Storage, host: int, length: in
         storage.truncate(stop)
     elif host < storage.size:
         storage.write_zeroes(host, min(stop, storage.size) - host)
-    if length % unit and metadata.data_file is None:
+    if length % unit:
         storage.write(stop, bytes(-length % unit))
 
 

@@ -8,7 +8,7 @@ from collections import namedtuple
 
 from ...errors import FormatError
 from ...limits import MIB
-from ..base import SnapshotInfo
+from ..capabilities import SnapshotInfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -326,6 +326,9 @@ class Writer:
     def discard(self, offset: int, length: int) -> None:
         """Drop the content of a guest range; only whole clusters are dropped."""
         self._record(offset, length)
+        if self._metadata.header.version < 3 and self._image.backing_file is not None:
+            # Nothing could say that a cluster is zero: old content of the backing file would come up again.
+            return
         bits = self._geometry.cluster_bits
         end = offset + length
         if end < self._image.size:

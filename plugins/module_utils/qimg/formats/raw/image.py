@@ -10,7 +10,16 @@ from ...limits import SECTOR
 from ...sizes import round_up
 from ...storage import base
 from ...storage.base import Storage
-from ..base import DATA, DATA_ZERO, UNALLOCATED, ZERO, ZERO_ALLOCATED, Extent, Image, Resizable
+from ..base import (
+    DATA,
+    DATA_ZERO,
+    UNALLOCATED,
+    ZERO,
+    ZERO_ALLOCATED,
+    Extent,
+    Image,
+)
+from ..capabilities import Resizable
 from ..probing import PROBE_BYTES, probe
 
 TYPE_CHECKING = False
