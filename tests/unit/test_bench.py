@@ -51,11 +51,11 @@ def test_requests_start_over_behind_the_end_of_the_disk(tmp_path: Path) -> None:
     assert marked == {9 * KIB, 4 * KIB, 9 * KIB}
 
 
-def test_a_step_of_nothing_sends_every_request_to_the_same_place(tmp_path: Path) -> None:
+def test_a_step_of_nothing_is_a_step_of_one_request(tmp_path: Path) -> None:
     path = str(tmp_path / "i")
     create.create(path, "raw", 10 * KIB)
     bench(BenchRequest(path, "raw", 5, 2, 512, 1024, 0, True, 9))
-    assert content(path) == bytes(1024) + b"\x09" * 512 + bytes(10 * KIB - 1536)
+    assert content(path) == bytes(1024) + b"\x09" * 512 * 5 + bytes(10 * KIB - 1024 - 5 * 512)
 
 
 @pytest.mark.parametrize("depth", [1, 4])
@@ -102,7 +102,8 @@ def test_flushes_come_at_their_interval(tmp_path: Path, monkeypatch: pytest.Monk
         assert events == ["write"] * 4 + ["flush"] + ["write"] * 4 + ["flush"] + ["write"] * 2 + ["flush"]
     else:
         positions = [position for position, name in enumerate(events) if name == "flush"]
-        assert positions[0] >= 4 and positions[1] >= 9
+        # Sent behind the fourth write and the eighth, of which two may still be under way.
+        assert positions[0] >= 2 and positions[1] >= 7
 
 
 def test_reading_shows_what_lies_in_chains_and_compressed_clusters(tmp_path: Path) -> None:
