@@ -36,8 +36,8 @@ def test_the_example_of_a_difference_shows_it(entry: KnownDifference, images: Pa
 @pytest.mark.oracle
 @pytest.mark.parametrize("entry", FILE_DIFFERENCES, ids=lambda entry: entry.title)
 def test_the_example_of_a_difference_leaves_other_files(entry: FileDifference, images: Path, tmp_path: Path) -> None:
-    def is_other_aspect(words: list[str], aspect: str, theirs: object, ours: object) -> bool:
-        return aspect != entry.aspect and is_known_in_files(words, aspect, theirs, ours)
+    def is_other_aspect(lines: list[list[str]], aspect: str, theirs: object, ours: object) -> bool:
+        return aspect != entry.aspect and is_known_in_files(lines, aspect, theirs, ours)
 
     pair = SideBySide(tmp_path, images, is_other_aspect)
     pair.expect_same(split(entry.line))

@@ -8,28 +8,26 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
-from pathlib import Path
+import tempfile
+import time
+import traceback
 
+from qimg.cli.main import main
 from support import oracle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from pathlib import Path
+    from typing import Any, NoReturn
 
     from support.oracle import Answer
 
-_SDK_PARENT = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
-
-_PROGRAM = """\
-#!%s
-import sys
-sys.path.insert(0, %r)
-from qimg.cli.main import main
-sys.exit(main())
-"""
+#: How long one command line may take.
+_SECONDS = 60
 
 #: Debian's 10.0.2 has a later option parser than upstream 10.0: its words for wrong usage -> upstream's.
 _UPSTREAM = (
@@ -85,12 +83,50 @@ class Difference(AssertionError):
         self.aspect = aspect
 
 
+def run_ours(words: Sequence[str], directory: Path) -> Answer:
+    """What our program answers under qemu-img's name.
+
+    It runs in a copy of this process, which is much quicker than to start an interpreter for each command line.
+    """
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        child = os.fork()
+        if child == 0:
+            _become_qemu_img(words, directory, stdout.fileno(), stderr.fileno())
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        texts = []
+        for file in (stdout, stderr):
+            file.seek(0)
+            texts.append(file.read().decode("utf-8", "surrogateescape"))
+    return oracle.Answer(code, *texts)
+
+
+def _become_qemu_img(words: Sequence[str], directory: Path, stdout: int, stderr: int) -> NoReturn:
+    code = 70
+    try:
+        os.chdir(directory)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
+            os.dup2(source, target)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        os.environ["TZ"] = "UTC"
+        time.tzset()
+        # As long as the whole process may: a command that hangs is a failure, not a hanging test.
+        signal.alarm(_SECONDS)
+        code = main(["qemu-img", *words])
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
 class SideBySide:
     """Two directories with the same files, one for each program.
 
     :param root: an empty directory
     :param template: a directory whose files both get
-    :param is_known: whether two files may differ after a command line; it gets its words, the aspect, and what real
+    :param is_known: whether two files may differ after command lines; it gets their words, the aspect, and what real
         qemu-img finds in its own file and in ours
     """
 
@@ -100,11 +136,6 @@ class SideBySide:
         self.ours = root / "ours"
         for directory in (self.theirs, self.ours):
             subprocess.run(["cp", "-a", "--sparse=always", str(template), str(directory)], check=True)
-        bin_directory = root / "bin"
-        bin_directory.mkdir()
-        self.program = bin_directory / "qemu-img"
-        self.program.write_text(_PROGRAM % (sys.executable, str(_SDK_PARENT)))
-        self.program.chmod(0o755)
         self.history: list[Sequence[str]] = []
         self._failed = False
         self._before: dict[str, tuple[int, ...]] = {}
@@ -114,9 +145,9 @@ class SideBySide:
         self.history.append(words)
         self._before = _marks(self.ours)
         theirs = oracle.run("qemu-img", *words, cwd=self.theirs)
-        ours = oracle.run(str(self.program), *words, cwd=self.ours)
-        # These exit so to say what they found.
-        self._failed = ours.code != 0 and words[:1] not in (["check"], ["compare"])
+        ours = run_ours(words, self.ours)
+        # These exit so to say what they found, or have written something.
+        self._failed = ours.code != 0 and words[:1] not in (["check"], ["compare"], ["bench"])
         theirs = theirs._replace(stdout=without_progress(theirs.stdout), stderr=upstream_words(theirs.stderr))
         return theirs, ours._replace(stdout=without_progress(ours.stdout))
 
@@ -156,10 +187,21 @@ class SideBySide:
             if one.is_file() and one.read_bytes() != other.read_bytes():
                 self._expect_same_image(name)
 
+    def changed(self) -> bool:
+        """Whether our side's last command line changed a file."""
+        return _marks(self.ours) != self._before
+
+    def is_same(self) -> bool:
+        """Whether both directories hold files of the same names and lengths."""
+        sizes = []
+        for directory in (self.theirs, self.ours):
+            sizes.append({name: mark[1] for name, mark in _marks(directory).items()})
+        return sizes[0] == sizes[1]
+
     def _expect_same_image(self, name: str) -> None:
         for aspect, look in (("info", _info), ("map", _map), ("check", _check)):
             theirs, ours = look(name, self.theirs), look(name, self.ours)
-            if theirs != ours and not self._is_known(self.history[-1], aspect, theirs, ours):
+            if theirs != ours and not self._is_known(self.history, aspect, theirs, ours):
                 raise self.difference(theirs, ours, aspect, " of " + name)
         answer = oracle.ask_qemu_img("compare", self.theirs / name, self.ours / name)
         if answer.code == 1:
@@ -193,25 +235,26 @@ def _info(name: str, directory: Path) -> Any:
 
 
 def _map(name: str, directory: Path) -> Any:
-    """The map without host offsets."""
+    """The map without host offsets, and without what the file system knows of zeroes in what is allocated."""
     answer = oracle.ask_qemu_img("map", "-U", "--output=json", "./" + name, cwd=directory)
     if answer.code:
         return answer
     extents = json.loads(answer.stdout)
     for extent in extents:
         extent["offset"] = "offset" in extent
-    return merged_map(extents, ("depth", "present", "zero", "data", "compressed", "offset"))
+        extent["zero"] = extent["zero"] and not extent["data"]
+    return _merged(extents)
 
 
-def merged_map(extents: list[dict[str, Any]], keys: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Extents with some keys only; neighbours that have these in common are one."""
+def _merged(extents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Extents of which no two neighbours say the same."""
     merged: list[dict[str, Any]] = []
     for extent in extents:
         last = merged[-1] if merged else None
-        if last is not None and all(last[key] == extent[key] for key in keys):
+        if last is not None and all(last[key] == extent[key] for key in extent if key not in ("start", "length")):
             last["length"] += extent["length"]
         else:
-            merged.append({key: extent[key] for key in ("start", "length", *keys)})
+            merged.append(dict(extent))
     return merged
 
 

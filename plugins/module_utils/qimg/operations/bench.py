@@ -38,8 +38,8 @@ class BenchRequest(
     ``image``, ``format``: where to, and its format, ``None`` to find out; ``count``: how many requests; ``depth``: how
     many of them are under way at once; ``size``: bytes of each; ``offset``: where the first begins; ``step``: how many
     bytes later the next one begins (beyond the end of the disk it starts over), ``None`` or 0: ``size``; ``write``:
-    whether they write ``pattern``, a byte, over what is there; ``flush_interval``: flush after so many writes, 0: never;
-    ``drain``: send nothing while a flush waits for earlier requests.
+    whether they write ``pattern``, a byte, over what is there; ``flush_interval``: flush after so many writes, 0:
+    never; ``drain``: send nothing while a flush waits for earlier requests.
     """
 
     __slots__ = ()

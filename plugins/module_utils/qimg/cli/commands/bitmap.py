@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _action(kind: str) -> Callable[[str], BitmapAction]:
-    return lambda source: BitmapAction(kind, None, source or None)
+    return lambda source: BitmapAction(kind, None, source if kind == MERGE else None)
 
 
 COMMAND = Command(

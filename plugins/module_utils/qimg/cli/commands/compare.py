@@ -60,6 +60,8 @@ def run(console: Console, arguments: Arguments) -> int:
             result = compare(
                 first, second, arguments.format, arguments.second_format, arguments.strict, opener, progress
             )
+            if result.identical:
+                progress(1.0)
             if not quiet:
                 for line in _lines(result):
                     console.write(line + "\n")

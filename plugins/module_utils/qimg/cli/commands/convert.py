@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from ...errors import ImageError
 from ...operations.convert import ConvertRequest, plan_convert
+from ...option_text import parse_size_option
 from ...storage.cache import UNSAFE
 from ...storage.zeros import DEFAULT_GRAIN
 from .. import arguments as common
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ...errors import StorageError
+    from ...formats.opening import Opener
     from ..console import Console
     from ..options import Arguments
 
@@ -106,12 +108,43 @@ def run(console: Console, arguments: Arguments) -> int:
         return print_help(console, target_format, arguments.operands[-1] if len(arguments.operands) > 1 else None)
     _check(arguments)
     source_cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
-    cache = common.cache_argument(arguments.cache, default=UNSAFE)
-    *sources, target = arguments.operands
-    values = _options(options)
     opener = common.opener_for(console, arguments, source_cache)
-    request = ConvertRequest(
-        tuple(common.reference_for(console, source, arguments.image_opts) for source in sources),
+    try:
+        with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
+            plan_convert(_request(console, arguments, target_format, options, opener), opener=opener).apply(progress)
+            progress(1.0)
+    except ImageError as error:
+        if error.while_creating is None:
+            raise
+        console.image_error(
+            error, "%s: error while converting %s: " % (arguments.operands[-1], error.while_creating)
+        )
+        return 1
+    return 0
+
+
+def _request(
+    console: Console, arguments: Arguments, target_format: str, options: str | None, opener: Opener
+) -> ConvertRequest:
+    """What is to be done.
+
+    :raises UsageError: that contradicts itself, which qemu-img notices only when it has opened all sources
+    :raises ImageError: before that, a source cannot be opened
+    """
+    *names, target = arguments.operands
+    sources = [common.reference_for(console, source, arguments.image_opts) for source in names]
+    values = _options(options)
+    cache, wrong = UNSAFE, _wrong_for_several(arguments, values)
+    try:
+        cache = common.cache_argument(arguments.cache, default=UNSAFE)
+    except UsageError as error:
+        wrong = wrong or error
+    if wrong is not None:
+        for source in sources:
+            opener.open(source, arguments.format).abandon()
+        raise wrong
+    return ConvertRequest(
+        tuple(sources),
         arguments.format,
         common.reference_for(console, target, arguments.target_image_opts),
         None if arguments.target_image_opts else target_format,
@@ -132,17 +165,6 @@ def run(console: Console, arguments: Arguments) -> int:
         arguments.bitmaps,
         _skip_broken(console) if arguments.skip_broken else None,
     )
-    try:
-        plan = plan_convert(request, opener=opener)
-        with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
-            plan.apply(progress)
-    except ImageError as error:
-        prefix = ""
-        if error.while_creating is not None:
-            prefix = "%s: error while converting %s: " % (target, error.while_creating)
-        console.image_error(error, prefix)
-        return 1
-    return 0
 
 
 def _check(arguments: Arguments) -> None:
@@ -150,7 +172,6 @@ def _check(arguments: Arguments) -> None:
 
     :raises UsageError: in qemu-img's words
     """
-    several = len(arguments.operands) > 2
     for wrong, message in (
         (arguments.skip_broken and not arguments.bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps"),
         (arguments.image_opts and arguments.format is not None, "--image-opts and --format are mutually exclusive"),
@@ -171,25 +192,30 @@ def _check(arguments: Arguments) -> None:
         (arguments.no_create and arguments.options, "-o has no effect when skipping image creation"),
         (arguments.target_is_zero and not arguments.no_create, "--target-is-zero requires use of -n flag"),
         (len(arguments.operands) < 2, "Must specify image file name"),
-        (
-            arguments.bitmaps and several,
-            "Copying bitmaps only possible with single source",
-        ),
-        (arguments.snapshot is not None and several, "No support for concatenating multiple snapshot"),
-        (
-            several
-            and (arguments.backing is not None or "backing_file" in _options(common.option_list(arguments.options))),
-            "Having a backing file for the target makes no sense when concatenating multiple input images",
-        ),
     ):
         if wrong:
             raise UsageError(message)
 
 
+def _wrong_for_several(arguments: Arguments, options: dict[str, Any]) -> UsageError | None:
+    """What cannot be asked of several sources."""
+    if len(arguments.operands) > 2:
+        if arguments.bitmaps:
+            return UsageError("Copying bitmaps only possible with single source")
+        if arguments.snapshot is not None:
+            return UsageError("No support for concatenating multiple snapshot")
+        if arguments.backing is not None or "backing_file" in options:
+            return UsageError(
+                "Having a backing file for the target makes no sense when concatenating multiple input images"
+            )
+    return None
+
+
 def _options(options: str | None) -> dict[str, Any]:
     """The options of the new image; its size is always that of the sources."""
     values: dict[str, Any] = common.option_values(options)
-    values.pop("size", None)
+    if "size" in values:
+        parse_size_option("size", values.pop("size"))
     return values
 
 

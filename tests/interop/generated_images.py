@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Directories of images that a seed decides about; real qemu-img and qemu-io make them."""
+
+from __future__ import annotations
+
+import random
+from collections import namedtuple
+
+from support import oracle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+_SIZES = (0, 512, 1536, 64 * KIB, 65 * KIB, 200 * KIB, MIB - 512, MIB, MIB + 512, 3 * MIB, 5000 * KIB)
+_SECTOR = 512
+
+
+class Disk(namedtuple("Disk", ["name", "format", "size", "backing", "snapshots", "bitmaps"])):
+    """An image: its name, its format, its size in bytes, the name of its backing file, and names of what is in it."""
+
+    __slots__ = ()
+
+
+class Scenario(namedtuple("Scenario", ["disks", "steps"])):
+    """Some images, and the command lines that make them."""
+
+    __slots__ = ()
+
+    def build(self, directory: Path) -> None:
+        """Make the images."""
+        for program, *words in self.steps:
+            if program == "qemu-img":
+                oracle.qemu_img(*words, cwd=directory)
+            elif program == "qemu-io":
+                name, format, *commands = words
+                oracle.qemu_io("./" + name, *commands, format=format, cwd=directory)
+            else:
+                with open(directory / words[0], "ab") as file:
+                    file.truncate(int(words[1]))
+
+    def __str__(self) -> str:
+        return "\n".join("    %s %s" % (program, " ".join(map(repr, words))) for program, *words in self.steps)
+
+
+def scenario(seed: int) -> Scenario:
+    """The images of a seed."""
+    return _Plan(random.Random(seed)).make()
+
+
+class _Plan:
+    def __init__(self, choices: random.Random) -> None:
+        self._random = choices
+        self._steps: list[Sequence[str]] = []
+
+    def make(self) -> Scenario:
+        base = self._plain("base" + self._odd_letters())
+        middle = self._overlay("middle", base)
+        disks = [base, middle, self._overlay("top", middle), self._rich("rich"), self._special("special")]
+        disks.append(self._raw("odd.raw", self._random.choice((0, 1, 511, 1000, 65537, MIB + 1))))
+        disks.append(self._raw("nothing", 0))
+        return Scenario(disks, self._steps)
+
+    def _odd_letters(self) -> str:
+        return self._random.choice(("", "", " 1", ":1", ",1", "\u00e9", "\n1", "=1"))
+
+    def _size(self) -> int:
+        return self._random.choice(_SIZES)
+
+    def _create(self, name: str, format: str, *options: str, size: int | None = None) -> None:
+        words = ["create", "-q", "-f", format, *options, "file:" + name]
+        self._steps.append(["qemu-img", *words, *([] if size is None else [str(size)])])
+
+    def _writes(self, name: str, format: str, size: int, most: int = 5, compressed: bool = False) -> None:
+        commands = []
+        for _ in range(self._random.randint(0, most) if size else 0):
+            start = self._random.randrange(0, size, _SECTOR)
+            if self._random.random() < 0.4:
+                start = start // (64 * KIB) * (64 * KIB)
+            length = min(self._random.choice((_SECTOR, 4 * KIB, 64 * KIB, 192 * KIB, MIB)), size - start)
+            kind = self._random.random()
+            if kind < 0.15:
+                commands.append("write -z %s%d %d" % (self._random.choice(("", "-u ")), start, length))
+            elif kind < 0.25:
+                commands.append("discard %d %d" % (start, length))
+            elif compressed and length == 64 * KIB and start % length == 0:
+                commands.append("write -c -P 99 %d %d" % (start, length))
+            else:
+                # Zeroes that are written are not the same as zeroes that are not.
+                commands.append("write -P %d %d %d" % (self._random.choice((0, 1, 200)), start, length))
+        # What is there already cannot be compressed.
+        commands = sorted(set(commands), key=lambda command: not command.startswith("write -c"))
+        if commands:
+            self._steps.append(["qemu-io", name, format, *commands])
+
+    def _raw(self, name: str, size: int) -> Disk:
+        self._steps.append(["truncate", name, str(size)])
+        self._writes(name, "raw", size // _SECTOR * _SECTOR, 2)
+        return Disk(name, "raw", size, None, (), ())
+
+    def _plain(self, name: str) -> Disk:
+        if self._random.random() < 0.3:
+            return self._raw(name + ".raw", self._size())
+        name += ".qcow2"
+        size = self._size()
+        cluster_size = self._random.choice(("512", "4k", "64k", "64k", "2M"))
+        options = ["cluster_size=" + cluster_size]
+        if self._random.random() < 0.3:
+            options.append("preallocation=" + self._random.choice(("metadata", "falloc", "full")))
+        self._create(name, "qcow2", "-o", ",".join(options), size=size)
+        self._writes(name, "qcow2", size, compressed=cluster_size == "64k")
+        return Disk(name, "qcow2", size, None, (), ())
+
+    def _overlay(self, name: str, below: Disk) -> Disk:
+        name += ".qcow2"
+        size = below.size if self._random.random() < 0.5 else self._size()
+        options = ["cluster_size=" + self._random.choice(("4k", "64k", "64k"))]
+        if self._random.random() < 0.2:
+            options = ["extended_l2=on"]
+        backing = below.name if ":" not in below.name else "./" + below.name
+        words = ["-b", backing, "-F", below.format]
+        self._create(name, "qcow2", *words, "-o", ",".join(options), size=size)
+        size = (size + _SECTOR - 1) // _SECTOR * _SECTOR
+        self._writes(name, "qcow2", size, 3)
+        return Disk(name, "qcow2", size, below.name, (), ())
+
+    def _rich(self, name: str) -> Disk:
+        """An image with snapshots and bitmaps."""
+        name += ".qcow2"
+        size = self._size()
+        self._create(name, "qcow2", "-o", "cluster_size=" + self._random.choice(("4k", "64k")), size=size)
+        snapshots, bitmaps = [], []
+        for number in range(self._random.randint(0, 2)):
+            self._writes(name, "qcow2", size, 2)
+            snapshots.append(self._random.choice(("s%d", "1", "with space %d")).replace("%d", str(number)))
+            self._steps.append(["qemu-img", "snapshot", "-c", snapshots[-1], name])
+        for number in range(self._random.randint(0, 2) if size else 0):
+            bitmaps.append("b%d" % number)
+            state = self._random.choice(("--enable", "--disable"))
+            granularity = self._random.choice(("512", "4k", "64k", "2M"))
+            self._steps.append(["qemu-img", "bitmap", "--add", state, "-g", granularity, name, bitmaps[-1]])
+            self._writes(name, "qcow2", size, 2)
+        return Disk(name, "qcow2", size, None, tuple(snapshots), tuple(bitmaps))
+
+    def _special(self, name: str) -> Disk:
+        name += ".qcow2"
+        size = self._size()
+        options = self._random.choice(
+            (
+                "compat=0.10",
+                "data_file=special.data",
+                "data_file=special.data,data_file_raw=on",
+                "refcount_bits=1",
+                "refcount_bits=64,cluster_size=4k",
+                "extended_l2=on,cluster_size=16k",
+                "lazy_refcounts=on",
+                "compression_type=zstd",
+            )
+        )
+        self._create(name, "qcow2", "-o", options, size=size)
+        self._writes(name, "qcow2", size, compressed="data_file" not in options and "cluster_size" not in options)
+        return Disk(name, "qcow2", size, None, (), ())
