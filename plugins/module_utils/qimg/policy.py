@@ -67,7 +67,7 @@ class ReferencePolicy:
         raise ReferenceDeniedError(reason, path=referrer, remedy=remedy)
 
     def check_remote(self, referrer: str, target: str, role: str) -> None:
-        """The same for a target that is no local file (``nbd://…``): :data:`FOLLOW` allows it, or that it is trusted."""
+        """The same for one that is no local file (``nbd://…``): :data:`FOLLOW` allows it, or that it is trusted."""
         if self.mode == FOLLOW or target in self._trusted_names:
             return
         raise ReferenceDeniedError(

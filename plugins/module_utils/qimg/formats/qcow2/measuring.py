@@ -15,7 +15,7 @@ from .bitmaps import directory_bytes
 from .create import check_cluster_size, check_extended_l2
 from .layout import MAX_L1_BYTES, Geometry
 from .options import OPTIONS
-from .refcounts import metadata_clusters
+from .refcount_blocks import metadata_clusters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

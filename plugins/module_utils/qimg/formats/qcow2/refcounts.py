@@ -11,14 +11,8 @@ from __future__ import annotations
 from ...errors import ImageError
 from ...intervals import IntervalSet
 from . import refcount_widths as widths
-from .layout import (
-    MAX_REFCOUNT_TABLE_BYTES,
-    REFCOUNT_BLOCK_OFFSET_MASK,
-    Geometry,
-    corrupt,
-    words_from_bytes,
-    words_to_bytes,
-)
+from .layout import MAX_REFCOUNT_TABLE_BYTES, Geometry, corrupt, words_from_bytes, words_to_bytes
+from .refcount_blocks import RefcountBlock, RefcountBlocks, metadata_clusters
 from .table_runs import equal_run_end
 
 TYPE_CHECKING = False
@@ -32,25 +26,8 @@ class RefcountOverflowError(ImageError):
     """A cluster would be used more often than its refcount can say."""
 
 
-class _Block:
-    """One refcount block in memory."""
-
-    __slots__ = ("offset", "counts", "owned", "dirty")
-
-    def __init__(self, offset: int, counts: array[int], owned: bool) -> None:
-        self.offset = offset
-        self.counts = counts
-        #: Whether it lies in a cluster of this transaction, so that it may be written there.
-        self.owned = owned
-        self.dirty = owned
-
-
-class Refcounts:
-    """How often each host cluster is used.
-
-    :param table_clusters: length of the refcount table at ``table_offset``; it is read when it is first needed
-    :param fresh: the file is new: the table is all zero, and nothing on disk needs to be kept
-    """
+class Refcounts(RefcountBlocks):
+    """How often each host cluster is used, and which of them to use next; parameters as of :class:`RefcountBlocks`."""
 
     def __init__(
         self,
@@ -62,100 +39,15 @@ class Refcounts:
         cache_bytes: int,
         fresh: bool = False,
     ) -> None:
-        self._storage = storage
-        self._geometry = geometry
-        self.order = order
-        self.max = (1 << (1 << order)) - 1
-        self.block_entries = geometry.cluster_size * 8 >> order
-        self._table = words_from_bytes(bytes(table_clusters * geometry.cluster_size)) if fresh else None
-        self.table_offset = table_offset
-        self.table_owned = fresh
-        self.table_dirty = fresh
-        self._table_clusters = table_clusters
-        self._fresh = fresh
-        self._blocks: dict[int, _Block] = {}
-        self._max_blocks = max(4, cache_bytes // geometry.cluster_size)
+        super().__init__(storage, geometry, order, table_offset, table_clusters, cache_bytes, fresh)
         #: The allocator looks from here on; nothing below is free, or it was passed over as too small.
         self._hint = 0
-        #: Allocated in this transaction: free in the image on disk.
-        self._owned_clusters = IntervalSet()
         #: Freed in this transaction: still in use in the image on disk.
         self.held = IntervalSet()
 
     @property
-    def table(self) -> array[int]:
-        """The refcount table's entries."""
-        if self._table is None:
-            length = self._table_clusters * self._geometry.cluster_size
-            self._table = words_from_bytes(self._storage.read(self.table_offset, length))
-        return self._table
-
-    @property
     def changed(self) -> bool:
         return self.table_dirty or any(block.dirty for block in self._blocks.values())
-
-    # Reading
-
-    def get(self, cluster: int) -> int:
-        """The refcount of one cluster."""
-        block = self._block(cluster // self.block_entries)
-        return block.counts[cluster % self.block_entries] if block else 0
-
-    def slices(self, first: int, count: int) -> list[array[int]]:
-        """The refcounts of a run of clusters, as consecutive arrays."""
-        parts = []
-        while count > 0:
-            index, start = divmod(first, self.block_entries)
-            piece = min(count, self.block_entries - start)
-            block = self._block(index)
-            parts.append(
-                block.counts[start : start + piece] if block else widths.zeroes(self.order, piece)
-            )
-            first += piece
-            count -= piece
-        return parts
-
-    def block_offset(self, index: int) -> int:
-        """Host offset of a refcount block; 0: there is none, all its clusters are free."""
-        return self.table[index] & REFCOUNT_BLOCK_OFFSET_MASK if index < len(self.table) else 0
-
-    def _block(self, index: int) -> _Block | None:
-        block = self._blocks.get(index)
-        if block is None:
-            offset = self.block_offset(index)
-            if not offset:
-                return None
-            if offset % self._geometry.cluster_size:
-                raise corrupt(
-                    self._storage.name,
-                    "Refblock offset %#x unaligned (reftable index: %#x)" % (offset, index),
-                    offset,
-                )
-            data = self._storage.read(offset, self._geometry.cluster_size)
-            block = _Block(offset, widths.unpack(self.order, data), self.owns(offset >> self._geometry.cluster_bits))
-            block.dirty = False
-            self._remember(index, block)
-        return block
-
-    def _remember(self, index: int, block: _Block) -> None:
-        if len(self._blocks) >= self._max_blocks:
-            self._evict()
-        self._blocks[index] = block
-
-    def _evict(self) -> None:
-        """Drop what is not needed; write what may already be written (its cluster is ours)."""
-        for index, block in list(self._blocks.items()):
-            if block.dirty and not block.owned:
-                continue
-            if block.dirty:
-                self._write_block(block)
-            del self._blocks[index]
-            if len(self._blocks) < self._max_blocks // 2:
-                return
-
-    def _write_block(self, block: _Block) -> None:
-        self._storage.write(block.offset, widths.pack(self.order, block.counts))
-        block.dirty = False
 
     # Changing
 
@@ -178,7 +70,7 @@ class Refcounts:
             first += piece
             count -= piece
 
-    def _add_in_block(self, block: _Block, index: int, start: int, count: int, delta: int) -> None:
+    def _add_in_block(self, block: RefcountBlock, index: int, start: int, count: int, delta: int) -> None:
         counts = block.counts
         base = index * self.block_entries
         position, end = start, start + count
@@ -240,10 +132,6 @@ class Refcounts:
             self._owned_clusters.remove(start, stop)
             self._hint = min(self._hint, start)
             position = stop
-
-    def owns(self, cluster: int) -> bool:
-        """Whether a cluster was allocated in this transaction, so that the image on disk does not need its content."""
-        return self._fresh or cluster in self._owned_clusters
 
     def _underflow(self, cluster: int) -> ImageError:
         return corrupt(
@@ -352,7 +240,7 @@ class Refcounts:
         offset = cluster << self._geometry.cluster_bits
         self.table[index] = offset
         self.table_dirty = True
-        self._remember(index, _Block(offset, widths.zeroes(self.order, self.block_entries), True))
+        self._remember(index, RefcountBlock(offset, widths.zeroes(self.order, self.block_entries), True))
 
     def _grow_table(self, index: int, block_cluster: int) -> None:
         """Make room in the table for block ``index``, which is about to be put into ``block_cluster``."""
@@ -479,28 +367,6 @@ class Refcounts:
         self.table_dirty = True
         self.add(cluster, 1, -1)
 
-    def used_end(self) -> int:
-        """One more than the last cluster in use."""
-        for index in range(len(self.table) - 1, -1, -1):
-            block = self._block(index)
-            if block is not None and any(block.counts):
-                last = len(block.counts) - 1
-                while not block.counts[last]:
-                    last -= 1
-                return index * self.block_entries + last + 1
-        return 0
-
-    def structure(self) -> list[int]:
-        """The host clusters of the table and the blocks, in ascending order; one that is used twice comes twice."""
-        bits = self._geometry.cluster_bits
-        first = self.table_offset >> bits
-        clusters = list(range(first, first + self._table_clusters))
-        for entry in self.table:
-            offset = entry & REFCOUNT_BLOCK_OFFSET_MASK
-            if offset and offset == entry and not offset % self._geometry.cluster_size:
-                clusters.append(offset >> bits)
-        return sorted(clusters)
-
     def reset(self, order: int, counts: list[array[int]]) -> None:
         """Start anew with a table and blocks that have no place yet; the commit finds one.
 
@@ -520,7 +386,7 @@ class Refcounts:
         for index, block_counts in enumerate(counts):
             if any(block_counts):
                 block_counts.extend(widths.zeroes(order, self.block_entries - len(block_counts)))
-                self._blocks[index] = _Block(0, block_counts, False)
+                self._blocks[index] = RefcountBlock(0, block_counts, False)
                 self._blocks[index].dirty = True
         self.held.clear()
         self._owned_clusters.clear()
@@ -541,26 +407,6 @@ class Refcounts:
         self.table_owned = False
         self._fresh = False
         return freed
-
-
-def metadata_clusters(clusters: int, geometry: Geometry, order: int, generous: bool = False) -> tuple[int, int]:
-    """How many refcount blocks and table clusters describe ``clusters`` other clusters, and themselves.
-
-    :param generous: leave room for the table to grow by half
-    """
-    per_block = geometry.cluster_size * 8 >> order
-    per_table_cluster = geometry.cluster_size // 8
-    blocks = table = 0
-    total = -1
-    while True:
-        blocks = -(-(clusters + blocks + table) // per_block)
-        table = -(-blocks // per_table_cluster)
-        if clusters + blocks + table == total:
-            if not generous:
-                return blocks, table
-            clusters += -(-table // 2)
-            generous = False
-        total = clusters + blocks + table
 
 
 def _first_nonzero(counts: array[int], start: int, limit: int) -> int:
