@@ -10,14 +10,14 @@ from __future__ import annotations
 import zlib
 
 from ...errors import MissingPackageError
-from .layout import ZLIB
+from .layout import ZLIB, corrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ...storage.base import Buffer
+    from ...storage.base import Buffer, Storage
 
     Compress = Callable[[Buffer], bytes]
     Decompress = Callable[[bytes, int], bytes]
@@ -164,3 +164,32 @@ def _zstd_module() -> Any:
             "Zstandard compression needs a Python package that is not installed",
             remedy="install 'zstandard' or 'backports.zstd' (or use Python 3.14 or later)",
         ) from None
+
+
+class CompressedReader:
+    """Reads a run of compressed clusters; holds no reference to tables that may change."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        jobs: list[tuple[int, int, int, int, int]],
+        cluster_size: int,
+        decompress: Decompress,
+    ) -> None:
+        self._storage = storage
+        #: (position in the buffer, offset within the cluster, length, host offset, readable bytes)
+        self._jobs = jobs
+        self._cluster_size = cluster_size
+        self._decompress = decompress
+
+    def __call__(self, buffer: Buffer) -> None:
+        view = memoryview(buffer)
+        for position, inner, length, host, readable in self._jobs:
+            packed = self._storage.read(host, readable)
+            try:
+                plain = self._decompress(packed, self._cluster_size)
+            except DecompressionError as error:
+                raise corrupt(
+                    self._storage.name, "A compressed cluster cannot be decompressed: %s" % error, host
+                ) from error
+            view[position : position + length] = plain[inner : inner + length]

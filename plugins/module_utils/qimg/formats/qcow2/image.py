@@ -20,21 +20,18 @@ from ..capabilities import (
     Resizable,
     SnapshotInfo,
 )
+from . import description
 from .bitmaps import BitmapDirectory, default_granularity
 from .layout import (
-    COMPRESSION_NAMES,
     COPIED,
     CORRUPT,
     CRYPT_NONE,
     DIRTY,
     EXT_BACKING_FORMAT,
-    EXTENDED_L2,
-    LAZY_REFCOUNTS,
     MAX_BACKING_NAME,
     OFFSET_MASK,
     RAW_EXTERNAL_DATA,
     STATUS_TABLE_BYTES,
-    corrupt,
 )
 from .metadata import Metadata
 from .reading import TableReader
@@ -122,44 +119,14 @@ class Qcow2Image(
         return self.metadata.data_file or self.storage
 
     def format_specific(self) -> dict[str, Any]:
-        header = self.metadata.header
-        compression_type = COMPRESSION_NAMES[header.compression_type]
-        refcount_bits = 1 << header.refcount_order
-        if header.version == 2:
-            return {"compat": "0.10", "refcount-bits": refcount_bits, "compression-type": compression_type}
-        data: dict[str, Any] = {
-            "compat": "1.1",
-            "lazy-refcounts": bool(header.compatible_features & LAZY_REFCOUNTS),
-            "refcount-bits": refcount_bits,
-            "corrupt": self.corrupt,
-            "extended-l2": bool(header.incompatible_features & EXTENDED_L2),
-            "compression-type": compression_type,
-        }
-        if self.bitmaps:
-            data["bitmaps"] = [_bitmap_document(bitmap) for bitmap in self.bitmaps]
-        if self.metadata.has_data_file:
-            data["data-file"] = self.metadata.data_file_name
-            data["data-file-raw"] = bool(header.autoclear_features & RAW_EXTERNAL_DATA)
-        return data
+        return description.format_specific(self.metadata, self.bitmaps)
 
     @property
     def has_other_files(self) -> bool:
         return self.metadata.has_data_file
 
     def creation_options(self) -> dict[str, Any]:
-        from . import amending
-
-        header = self.metadata.header
-        return {
-            "backing_file": None,
-            "backing_fmt": None,
-            "data_file": None,
-            "data_file_raw": False,
-            "cluster_size": self.metadata.geometry.cluster_size,
-            "extended_l2": bool(header.incompatible_features & EXTENDED_L2),
-            "compression_type": COMPRESSION_NAMES[header.compression_type],
-            **amending.current_options(self.metadata),
-        }
+        return description.creation_options(self.metadata)
 
     # Reading
 
@@ -248,11 +215,11 @@ class Qcow2Image(
             host, readable = geometry.compressed_range(table.entries[index] if table else 0)
             jobs.append((position - offset, inner, piece, host, readable))
             position += piece
-        if self._decompress is None:
-            from . import compression
+        from . import compression
 
+        if self._decompress is None:
             self._decompress = compression.decompressor(self.metadata.header.compression_type)
-        return _CompressedReader(self.storage, jobs, geometry.cluster_size, self._decompress)
+        return compression.CompressedReader(self.storage, jobs, geometry.cluster_size, self._decompress)
 
     # Writing
 
@@ -506,39 +473,3 @@ class Qcow2Image(
         if self.metadata.data_file is not None:
             self.metadata.data_file.close()
         super()._release()
-
-
-def _bitmap_document(bitmap: BitmapInfo) -> dict[str, Any]:
-    flags = (["in-use"] if bitmap.inconsistent else []) + (["auto"] if bitmap.enabled else [])
-    return {"flags": flags, "name": bitmap.name, "granularity": bitmap.granularity}
-
-
-class _CompressedReader:
-    """Reads a run of compressed clusters; holds no reference to tables that may change."""
-
-    def __init__(
-        self,
-        storage: Storage,
-        jobs: list[tuple[int, int, int, int, int]],
-        cluster_size: int,
-        decompress: Callable[[bytes, int], bytes],
-    ) -> None:
-        self._storage = storage
-        #: (position in the buffer, offset within the cluster, length, host offset, readable bytes)
-        self._jobs = jobs
-        self._cluster_size = cluster_size
-        self._decompress = decompress
-
-    def __call__(self, buffer: Buffer) -> None:
-        from . import compression
-
-        view = memoryview(buffer)
-        for position, inner, length, host, readable in self._jobs:
-            packed = self._storage.read(host, readable)
-            try:
-                plain = self._decompress(packed, self._cluster_size)
-            except compression.DecompressionError as error:
-                raise corrupt(
-                    self._storage.name, "A compressed cluster cannot be decompressed: %s" % error, host
-                ) from error
-            view[position : position + length] = plain[inner : inner + length]

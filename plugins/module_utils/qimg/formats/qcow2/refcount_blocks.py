@@ -104,7 +104,8 @@ class RefcountBlocks:
                     offset,
                 )
             data = self._storage.read(offset, self._geometry.cluster_size)
-            block = RefcountBlock(offset, widths.unpack(self.order, data), self.owns(offset >> self._geometry.cluster_bits))
+            owned = self.owns(offset >> self._geometry.cluster_bits)
+            block = RefcountBlock(offset, widths.unpack(self.order, data), owned)
             block.dirty = False
             self._remember(index, block)
         return block
