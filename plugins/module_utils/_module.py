@@ -119,6 +119,8 @@ class ImageModule(ReadingModule):
 
     def __init__(self, options: dict[str, Any], **rules: Any) -> None:
         super().__init__({**GATHERING, **options}, **rules)
+        if self.params["map_limit"] < 0:
+            self.fail_json(msg="map_limit: %d is negative; give 0 for no limit" % self.params["map_limit"])
 
     def change(self, planner: Planner, describe: Describer | None = None) -> None:
         """Have a change planned, make it (or rehearse it, in check mode), and exit.
@@ -138,8 +140,10 @@ class ImageModule(ReadingModule):
             described = describe(self, plan, outcome) if describe is not None else {}
             failure = described.pop("failure", None)
             result.update(described)
-            found = self.documents(path, self.params.get("format"), described) if is_there(path) else self.nothing()
-            result.update(found)
+            if is_there(path):
+                result.update(self.available_documents(path, self.params.get("format"), described))
+            else:
+                result.update(_nothing(self.params["gather"]))
             result.update(self.facts({path: result}))
         except (ImageError, OSError) as error:
             self.fail(error, result)
@@ -154,31 +158,47 @@ class ImageModule(ReadingModule):
             plan = planner(self, self.opener())
         return plan
 
-    def documents(self, path: str, format: str | None, known: Documents | None = None) -> Documents:
+    def documents(self, path: str, format: str | None) -> Documents:
         """What the user wants to know about an image.
+
+        :raises ImageError: it cannot be read
+        """
+        documents: Documents = {}
+        for name in self.params["gather"]:
+            documents.update(self._document(name, path, format))
+        return documents
+
+    def available_documents(self, path: str, format: str | None, known: Documents) -> Documents:
+        """The same after the task has done its work, which does not fail any more because something cannot be read.
 
         :param known: what need not be found out again
         """
-        gather = [name for name in self.params["gather"] if name not in (known or {})]
         documents: Documents = {}
-        opener = self.opener(self.params["force_share"])
-        if "info" in gather:
-            documents["info"] = info(path, format, opener=opener).document()
-        if "map" in gather:
-            limit = self.params["map_limit"]
-            extents = map_image(path, format, limit=limit + 1 if limit else None, opener=opener)
-            documents["map_truncated"] = 0 < limit < len(extents)
-            documents["map"] = [extent_document(extent) for extent in extents[: limit or None]]
-        if "check" in gather:
-            try:
-                documents["check"] = check(path, format, opener=opener).document()
-            except UnsupportedOperationError:
-                documents["check"] = None
+        for name in self.params["gather"]:
+            if name not in known:
+                try:
+                    documents.update(self._document(name, path, format))
+                except ImageError as error:
+                    self.warn(printable("The result has no '%s' of the image: %s" % (name, error)))
+                    documents.update(_nothing([name]))
         return documents
 
-    def nothing(self) -> Documents:
-        """The same about an image that is not there."""
-        return {name: False if name == "map_truncated" else None for name in _keys(self.params["gather"])}
+    def _document(self, name: str, path: str, format: str | None) -> Documents:
+        """One of the documents, by its name, and what belongs to it."""
+        opener = self.opener(self.params["force_share"])
+        if name == "info":
+            return {"info": info(path, format, opener=opener).document()}
+        if name == "map":
+            limit = self.params["map_limit"]
+            extents = map_image(path, format, limit=limit + 1 if limit else None, opener=opener)
+            return {
+                "map_truncated": 0 < limit < len(extents),
+                "map": [extent_document(extent) for extent in extents[: limit or None]],
+            }
+        try:
+            return {"check": check(path, format, opener=opener).document()}
+        except UnsupportedOperationError:
+            return {"check": None}
 
     def facts(self, images: dict[str, Documents]) -> Documents:
         """The same documents as facts, by the images' paths; ``None`` for an image that is not there."""
@@ -189,6 +209,11 @@ class ImageModule(ReadingModule):
         for path, documents in images.items():
             facts[path] = {name: documents[name] for name in _keys(wanted)} if is_there(path) else None
         return {"ansible_facts": {FACT: facts}}
+
+
+def _nothing(gather: list[str]) -> Documents:
+    """The documents of an image that is not there."""
+    return {name: False if name == "map_truncated" else None for name in _keys(gather)}
 
 
 def _keys(gather: list[str]) -> list[str]:

@@ -92,7 +92,8 @@ actions:
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
-    - In check mode this is the image as it is now. V(null) if there is none.
+    - In check mode this is the image as it is now. V(null) if there is none, or if it cannot be read; a warning tells
+      why then.
   returned: O(gather) has V(info)
   type: dict
   sample:
@@ -106,7 +107,7 @@ info:
 map:
   description:
     - Which parts of the guest disk hold data and where, in the words of C(qemu-img map --output=json).
-    - It ends after O(map_limit) extents.
+    - It ends after O(map_limit) extents. V(null) as for RV(info).
   returned: O(gather) has V(map)
   type: list
   elements: dict
@@ -126,7 +127,7 @@ map_truncated:
 check:
   description:
     - What a check of the image's metadata finds, in the words of C(qemu-img check --output=json).
-    - V(null) if the format cannot be checked.
+    - V(null) if the format cannot be checked, or as for RV(info).
   returned: O(gather) has V(check)
   type: dict
   sample:

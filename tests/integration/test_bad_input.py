@@ -42,13 +42,14 @@ ON_ONE_IMAGE: dict[str, dict[str, Any]] = {
 Case = namedtuple("Case", ["module", "options", "message"])
 
 
-def everywhere(name: str, message: str, **more: Any) -> dict[str, Case]:
-    """One image in every role that an image can have."""
+def everywhere(name: str, message: str, without: str = "", **more: Any) -> dict[str, Case]:
+    """One image in every role that an image can have, ``without`` one module that has nothing against it."""
     path = "{d}/" + name
     tag = "%s_%s" % (name.split(".")[0], more.get("format", ""))
     cases = {
         "%s_%s" % (module, tag): Case(module, {"path": path, **options, **more}, message)
         for module, options in ON_ONE_IMAGE.items()
+        if module != without
     }
     source = {"source": path, "path": "{d}/new.qcow2", "format": "qcow2"}
     if "format" in more:
@@ -103,9 +104,13 @@ CASES = {
     **everywhere(
         "orphan.qcow2",
         "'{d}/orphan.qcow2': Could not open backing file: Could not open '{d}/gone.qcow2': No such file or directory",
+        without="bitmap",
     ),
-    **everywhere("foreign.qcow2", FOREIGN),
+    **everywhere("foreign.qcow2", FOREIGN, without="bitmap"),
     "info_empty_name": Case("info", {"path": ""}, "The name of an image is empty; give the path of an image file"),
+    "info_negative_limit": Case(
+        "info", {"path": "{d}/good.qcow2", "map_limit": -1}, "map_limit: -1 is negative; give 0 for no limit"
+    ),
     "info_no_such_protocol": Case(
         "info",
         {"path": "host:disk.qcow2"},
@@ -324,7 +329,7 @@ CASES = {
         "'{d}/good.qcow2': Dirty bitmap 'none' not found; the image has no bitmaps", name="none", state="cleared"
     ),
     "bitmap_raw": bitmap(
-        "Can't store persistent bitmaps to {d}/text: Operation not supported; convert the image to qcow2",
+        "'{d}/text': Can't store persistent bitmaps to {d}/text: Operation not supported; convert the image to qcow2",
         path="{d}/text",
         format="raw",
     ),
@@ -449,6 +454,35 @@ def test_details_of_an_error_are_data(bad: Bad) -> None:
         "path": str(bad.directory / "missing.qcow2"),
         "errno": 2,
     }
+
+
+def test_task_that_did_its_work_does_not_fail_over_what_cannot_be_read(ansible: Ansible, tmp_path: Path) -> None:
+    path = str(tmp_path / "orphan.qcow2")
+    oracle.qemu_img("create", "-f", "qcow2", "-u", "-b", "gone.qcow2", "-F", "qcow2", path, "4M")
+    tasks = {
+        "bitmap": {"qimg.disk.qimg_bitmap": {"path": path, "name": "new"}},
+        "again": {"qimg.disk.qimg_bitmap": {"path": path, "name": "new"}},
+        "moved": {
+            "qimg.disk.qimg_rebase": {
+                "path": path, "backing_file": "elsewhere.qcow2", "backing_format": "qcow2", "unsafe": True,
+            }
+        },
+    }
+    results = ansible.play(tasks)
+    assert {name: result["changed"] for name, result in results.items()} == {
+        "bitmap": True,
+        "again": False,
+        "moved": True,
+    }
+    for name, backing in (("bitmap", "gone.qcow2"), ("moved", "elsewhere.qcow2")):
+        assert not results[name]["failed"]
+        assert results[name]["info"]["backing-filename"] == backing
+        assert results[name]["map"] is None
+        (warning, *_more) = results[name]["warnings"]
+        assert warning == (
+            "The result has no 'map' of the image: '%s': Could not open backing file: Could not open '%s': No such file "
+            "or directory" % (path, tmp_path / backing)
+        )
 
 
 def test_check_mode_says_why_something_may_be_missing(ansible: Ansible, tmp_path: Path) -> None:
