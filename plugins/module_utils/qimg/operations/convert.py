@@ -480,7 +480,13 @@ def convert(
     format: str = "raw",
     source_format: str | None = None,
     progress: Progress | None = None,
+    opener: Opener | None = None,
     **arguments: Any,
 ) -> None:
-    """Copy one guest disk into a new image; arguments as in :class:`ConvertRequest`."""
-    plan_convert(ConvertRequest((source,), source_format, target, format, **arguments)).apply(progress)
+    """Copy one guest disk into a new image.
+
+    :param source: a file name; to put several disks one behind another, use :func:`plan_convert`
+    :param arguments: ``options``, ``compress``, ``backing_file``, ``snapshot``, … as in :class:`ConvertRequest`
+    """
+    request = ConvertRequest((source,), source_format, target, format, **arguments)
+    plan_convert(request, opener=opener).apply(progress)
