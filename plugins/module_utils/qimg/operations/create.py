@@ -72,6 +72,8 @@ def resolve_options(
     declared = with_file_options(row.options)
     names = {option.name for option in declared}
     values = check_values(declared, options)
+    if size is not None and "size" in values:
+        raise OptionError("The image size must be specified only once", path=path)
     if backing_file is not None:
         if "backing_file" not in names:
             raise OptionError("Backing file not supported for file format '%s'" % format, path=path)
@@ -81,8 +83,6 @@ def resolve_options(
             raise OptionError("Backing file format not supported for file format '%s'" % format, path=path)
         values["backing_fmt"] = backing_format
     if size is not None:
-        if "size" in values:
-            raise OptionError("The image size must be specified only once", path=path)
         values["size"] = size
     if "backing_file" in values:
         _check_backing(path, values, open_backing, opener or Opener())

@@ -200,14 +200,14 @@ def _check(arguments: Arguments) -> None:
 def _wrong_for_several(arguments: Arguments, options: dict[str, Any]) -> UsageError | None:
     """What cannot be asked of several sources."""
     if len(arguments.operands) > 2:
-        if arguments.bitmaps:
-            return UsageError("Copying bitmaps only possible with single source")
         if arguments.snapshot is not None:
             return UsageError("No support for concatenating multiple snapshot")
         if arguments.backing is not None or "backing_file" in options:
             return UsageError(
                 "Having a backing file for the target makes no sense when concatenating multiple input images"
             )
+        if arguments.bitmaps:
+            return UsageError("Copying bitmaps only possible with single source")
     return None
 
 

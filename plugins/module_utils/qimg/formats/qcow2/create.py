@@ -143,7 +143,7 @@ def _check_exclusions(choice: _Choice, width: int) -> None:
             raise OptionError("Extended L2 entries are only supported with compatibility level 1.1 and above " + newer)
         check_extended_l2(choice.cluster_bits)
     if choice.backing_file and choice.preallocation != "off" and not choice.extended_l2:
-        raise OptionError("Backing file and preallocation can only be used at the same time if extended_l2 is enabled")
+        raise OptionError("Backing file and preallocation can only be used at the same time if extended_l2 is on")
     if choice.lazy_refcounts and choice.version < 3:
         raise OptionError("Lazy refcounts only supported with compatibility level 1.1 and above " + newer)
     if width not in (1, 2, 4, 8, 16, 32, 64):
