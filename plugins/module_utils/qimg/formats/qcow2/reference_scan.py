@@ -203,7 +203,9 @@ class ReferenceScan:
             self._report("ERROR found l2 entry with reserved bits set: %x" % entry)
             result.corruptions += 1
         host = entry & OFFSET_MASK
-        if not host and not (self._metadata.has_data_file and entry & COPIED):
+        is_plain_zero = bitmaps is None and entry & ZERO_FLAG
+        # In an external data file, guest data may lie at the very beginning.
+        if not host and (is_plain_zero or not (self._metadata.has_data_file and entry & COPIED)):
             if bitmap & _ALL_SUBCLUSTERS:
                 self._report("ERROR: Unallocated cluster has non-zero subcluster allocation map")
                 result.corruptions += 1

@@ -7,6 +7,7 @@ from array import array
 
 from ...errors import ImageError, OptionError, UnsupportedOperationError
 from ...limits import MAX_IMAGE_BYTES
+from ...sizes import round_up
 from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK
 from .references import first_words, host_clusters
 
@@ -142,10 +143,13 @@ def preallocate(metadata: Metadata, start: int, end: int, mode: str) -> None:
                 "Q", range(first, first + (last - index) * step, step)
             )
             length = (last - index) << bits
-            if mode != "metadata":
-                storage.preallocate(host, length, mode)
+            needed = min(length, end - base - (index << bits))
+            if mode == "metadata":
+                _extend_sparsely(metadata, storage, host, needed)
+            elif metadata.has_data_file:
+                storage.preallocate(host, round_up(needed, geometry.subcluster_size), mode)
             else:
-                _extend_sparsely(metadata, storage, host, min(length, end - base - (index << bits)))
+                storage.preallocate(host, length, mode)
         position = stop
         refcounts.relieve()
 

@@ -12,6 +12,7 @@ from array import array
 from ...storage.zeros import is_zero
 from ..base import ABSENT, ABSENT_ALLOCATED, DATA, ZERO, ZERO_ALLOCATED
 from ..base import COMPRESSED as COMPRESSED_KIND
+from ..chain import chain_extents
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG, corrupt
 from .reading import standard_kind, subcluster_kind
 from .table_runs import progression_run_end
@@ -337,20 +338,36 @@ class Writer:
         if start < end:
             self._for_tables(start, end, self._discard_clusters)
 
-    def _reads_zero(self, start: int, end: int) -> bool:
-        """Whether the mapping alone says that a guest range is zero."""
+    def _reads_zero(self, start: int, end: int, below: bool = True) -> bool:
+        """Whether maps alone say that a guest range is zero.
+
+        :param below: whether what the backing chain says counts
+        """
         end = min(end, self._image.size)
         if start >= end:
             return True
-        for _start, _length, kind, _storage, _offset, _depth in self._image.runs(start, end - start):
-            if kind in (ABSENT, ABSENT_ALLOCATED) and self._image.backing_file is None:
-                continue
-            if kind not in (ZERO, ZERO_ALLOCATED):
+        for run in self._image.runs(start, end - start):
+            if run.kind in (ABSENT, ABSENT_ALLOCATED):
+                is_zero = self._image.backing_file is None or (
+                    below and self._is_zero_below(run.start, run.start + run.length)
+                )
+            else:
+                is_zero = run.kind in (ZERO, ZERO_ALLOCATED)
+            if not is_zero:
                 return False
         return True
 
+    def _is_zero_below(self, start: int, end: int) -> bool:
+        """Whether the backing chain says that it is zero in a guest range."""
+        backing = self._image.backing
+        if backing is None:
+            return False
+        end = min(end, backing.size)
+        return start >= end or all(extent.zero for extent in chain_extents(backing, start, end - start))
+
     def _write_zero_bytes(self, start: int, end: int) -> None:
-        if self._reads_zero(start, end):
+        # What lies below may be replaced by something else: only this image's own zeroes stay.
+        if self._reads_zero(start, end, below=False):
             return
         for storage, host, length in self._place(start, end - start):
             storage.write_zeroes(host, length, deallocate=False)
@@ -375,7 +392,7 @@ class Writer:
         if not self._geometry.extended_l2:
             for index in range(first, last):
                 entry = table.entries[index]
-                if entry & COMPRESSED or (deallocate and entry & OFFSET_MASK and not self._metadata.has_data_file):
+                if entry & COMPRESSED or (deallocate and entry & OFFSET_MASK):
                     self._release(table, index, index + 1)
                     table.entries[index] = ZERO_FLAG
                 else:
@@ -386,8 +403,11 @@ class Writer:
             cluster_start = index << bits
             from_sub = max(0, start - cluster_start) // sub
             to_sub = min(SUBCLUSTERS, -(-(end - cluster_start) // sub))
-            if base + end >= self._image.size:
-                to_sub = SUBCLUSTERS if index == last - 1 else to_sub
+            if index == last - 1 and base + end >= self._image.size:
+                # As QEMU, which splits such a request at the last whole subcluster of the disk.
+                partial = self._image.size % sub
+                if not partial or self._image.size - partial <= base + cluster_start:
+                    to_sub = SUBCLUSTERS
             self._zero_subclusters(table, base, index, from_sub, to_sub, deallocate)
 
     def _zero_subclusters(
@@ -403,7 +423,7 @@ class Writer:
             for storage, host, length in self._place(start + first * sub, (last - first) * sub):
                 storage.write_zeroes(host, length, deallocate=False)
             return
-        if whole and (entry & COMPRESSED or (deallocate and entry & OFFSET_MASK and not self._metadata.has_data_file)):
+        if whole and (entry & COMPRESSED or (deallocate and entry & OFFSET_MASK)):
             self._release(table, index, index + 1)
             table.entries[2 * index] = 0
             table.entries[2 * index + 1] = _ALL_SUBCLUSTERS << 32
