@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import ipaddress
 import os
 import socket
@@ -60,8 +61,15 @@ def serving(words: Sequence[str], listener: socket.socket, cwd: Path) -> Iterato
     try:
         yield server
     finally:
+        # Servers wait for their clients, and a connection lasts as long as the opener that made it.
+        gc.collect()
         server.terminate()
-        server.communicate(timeout=60)
+        try:
+            server.communicate(timeout=5)
+        except subprocess.TimeoutExpired:
+            # It waits for a client, which a test that failed has left connected.
+            server.kill()
+            server.communicate()
 
 
 def qemu_nbd(image: str, *options: str, format: str = "raw") -> list[str]:

@@ -1,0 +1,325 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All kinds of NBD servers: old, narrow, encrypted, read-only and dying ones."""
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qimg.crypto.objects import ObjectStore, parse_object
+from qimg.errors import ImageError, ReferenceDeniedError, StorageError, StorageLostError
+from qimg.formats.opening import WRITE, Opener, open_image
+from qimg.operations.check import check
+from qimg.operations.convert import convert
+from qimg.operations.create import create
+from qimg.operations.map import extent_document, map_image
+from qimg.policy import FOLLOW, ReferencePolicy
+from support import oracle
+from support.nbd import inet_listener, nbdkit, qemu_nbd, serving, unix_listener, write_certificates
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.skipif(shutil.which("nbdkit") is None, reason="nbdkit is not installed"),
+]
+
+MIB = 1 << 20
+NAME = "nbd+unix:///%s?socket=%s"
+
+
+def pattern(size: int, seed: int = 3) -> bytes:
+    chance = random.Random(seed)
+    data = bytearray(size)
+    for _ in range(8):
+        start = chance.randrange(size)
+        piece = chance.randbytes(min(size - start, 100000))
+        data[start : start + len(piece)] = piece
+    return bytes(data)
+
+
+FLAVOURS = {
+    "plain": ["file", "f"],
+    "without structured replies": ["--no-sr", "file", "f"],
+    "without extents": ["--filter=noextents", "file", "f"],
+    "without zeroing": ["--filter=nozero", "file", "f"],
+    "one at a time": ["--filter=noparallel", "file", "f"],
+    "for blocks of 4 KiB": ["--filter=blocksize-policy", "file", "f", "blocksize-minimum=4096",
+                            "blocksize-preferred=65536", "blocksize-maximum=1M", "blocksize-error-policy=error"],
+    "for blocks of 64 KiB": ["--filter=blocksize-policy", "file", "f", "blocksize-minimum=64k",
+                             "blocksize-preferred=64k", "blocksize-maximum=64k", "blocksize-error-policy=error"],
+    "for little at a time": ["--filter=blocksize-policy", "file", "f", "blocksize-minimum=1",
+                             "blocksize-preferred=512", "blocksize-maximum=4096", "blocksize-error-policy=error"],
+    "that forces writes": ["--filter=fua", "file", "f", "fuamode=force"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_data_go_both_ways(tmp_path: Path, flavour: str) -> None:
+    content = pattern(3 * MIB + 64 * 1024)
+    (tmp_path / "f").write_bytes(content)
+    (tmp_path / "new.raw").write_bytes(content[::-1])
+    name = NAME % ("", tmp_path / "s")
+    with unix_listener(tmp_path, "s") as listener, serving(nbdkit(*FLAVOURS[flavour]), listener, tmp_path):
+        convert(name, str(tmp_path / "copy.qcow2"), "qcow2", source_format="raw")
+        convert(str(tmp_path / "new.raw"), name, "raw", source_format="raw", into_existing=True)
+    assert oracle.read_guest(tmp_path / "copy.qcow2", tmp_path / "scratch") == content
+    assert (tmp_path / "f").read_bytes() == content[::-1]
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_an_image_in_an_export_is_changed_in_place(tmp_path: Path, flavour: str) -> None:
+    path = tmp_path / "f"
+    create(str(path), "qcow2", 2 * MIB, options={"cluster_size": 4096})
+    with open(path, "r+b") as file:
+        file.truncate(8 * MIB)
+    name = NAME % ("", tmp_path / "s")
+    data = pattern(2 * MIB)
+    with unix_listener(tmp_path, "s") as listener, serving(nbdkit(*FLAVOURS[flavour]), listener, tmp_path):
+        with open_image(name, "qcow2", WRITE) as image:
+            image.write(0, data[: MIB + 512])
+            image.create_snapshot("s", 1, 1)  # type: ignore[attr-defined]
+            image.write(MIB + 512, data[MIB + 512 :])
+            image.write_zeroes(5 * 512, 9 * 512)
+        assert check(name, "qcow2").clean
+        with open_image(name, "qcow2") as image:
+            assert image.read(0, image.size) == data[: 5 * 512] + bytes(9 * 512) + data[14 * 512 :]
+    assert oracle.is_clean(path, "-f", "qcow2")
+    assert [snapshot["name"] for snapshot in oracle.info(path, "-f", "qcow2")["snapshots"]] == ["s"]
+
+
+def test_a_server_of_the_old_style_is_read(tmp_path: Path) -> None:
+    content = pattern(MIB)
+    (tmp_path / "f").write_bytes(content)
+    with unix_listener(tmp_path, "s") as listener, serving(nbdkit("--oldstyle", "file", "f"), listener, tmp_path):
+        with open_image(NAME % ("", tmp_path / "s")) as image:
+            assert image.read(0, MIB) == content
+        with pytest.raises(StorageError, match="The server is too old for exports with names"):
+            open_image(NAME % ("name", tmp_path / "s"))
+
+
+def test_a_server_on_the_network_has_a_host_and_a_port(tmp_path: Path) -> None:
+    content = pattern(MIB)
+    (tmp_path / "f").write_bytes(content)
+    with inet_listener() as listener, serving(qemu_nbd("f", "-x", "ex"), listener, tmp_path):
+        port = listener.getsockname()[1]
+        for name in ("nbd://127.0.0.1:%d/ex" % port, "nbd:127.0.0.1:%d:exportname=ex" % port):
+            with open_image(name) as image:
+                assert image.read(0, MIB) == content
+        node: Any = {"driver": "nbd", "host": "127.0.0.1", "port": str(port), "export": "ex"}
+        with open_image(node) as image:
+            assert image.read(0, MIB) == content
+
+
+def test_extents_are_what_qemu_img_finds(tmp_path: Path) -> None:
+    name = NAME % ("", tmp_path / "s")
+    layout = "echo 0 1M hole; echo 1M 1M zero; echo 2M 1M hole,zero; echo 3M 1M"
+    words = nbdkit("eval", "get_size=echo 4M", "pread=head -c $3 /dev/zero", "can_extents=exit 0", "extents=" + layout)
+    with unix_listener(tmp_path, "s") as listener, serving(words, listener, tmp_path):
+        found = [extent_document(extent) for extent in map_image(name, "raw")]
+        assert found == oracle.map_(name, "-f", "raw")
+
+
+def test_the_error_of_the_server_is_told(tmp_path: Path) -> None:
+    name = NAME % ("", tmp_path / "s")
+    words = nbdkit("eval", "get_size=echo 4M", "pread=echo ENOMEM the tape is torn >&2; exit 1")
+    with unix_listener(tmp_path, "s") as listener, serving(words, listener, tmp_path):
+        with open_image(name, "raw") as image, pytest.raises(StorageError, match="Cannot allocate memory"):
+            image.read(0, 512)
+
+
+def test_what_is_served_for_reading_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(pattern(MIB))
+    name = NAME % ("", tmp_path / "s")
+    with unix_listener(tmp_path, "s") as listener, serving(nbdkit("-r", "file", "f"), listener, tmp_path):
+        with pytest.raises(StorageError, match=r"Permission denied.*exports it for reading only"):
+            open_image(name, "raw", WRITE)
+    assert (tmp_path / "f").read_bytes() == pattern(MIB)
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tls") / "pki"
+    write_certificates(directory)
+    return directory
+
+
+def tls_server(certificates: Path) -> list[str]:
+    return [
+        *qemu_nbd("f", "-x", "ex", "--tls-creds", "tls"),
+        "--object", "tls-creds-x509,id=tls,endpoint=server,verify-peer=yes,dir=%s" % certificates,
+    ]  # fmt: skip
+
+
+def objects(certificates: Path) -> ObjectStore:
+    store = ObjectStore()
+    store.add(parse_object("tls-creds-x509,id=mine,endpoint=client,dir=%s" % certificates))
+    return store
+
+
+def test_certificates_open_a_server_with_tls(tmp_path: Path, certificates: Path) -> None:
+    content = pattern(MIB)
+    (tmp_path / "f").write_bytes(content)
+    with inet_listener() as listener, serving(tls_server(certificates), listener, tmp_path):
+        port = str(listener.getsockname()[1])
+        node: Any = {"driver": "nbd", "host": "localhost", "port": port, "export": "ex", "tls-creds": "mine"}
+        node.pop("host")
+        node.pop("port")
+        node["server"] = {"type": "inet", "host": "127.0.0.1", "port": port}
+        with Opener(secrets=objects(certificates)).open(node, purpose=WRITE) as image:
+            assert image.read(0, MIB) == content
+            image.write(512, b"secured!" * 64)
+        uri = "nbds://127.0.0.1:%s/ex?tls-certificates=%s" % (port, certificates)
+        with open_image(uri) as image:
+            assert image.read(512, 8) == b"secured!"
+    assert (tmp_path / "f").read_bytes() == content[:512] + b"secured!" * 64 + content[1024:]
+
+
+def test_the_command_line_takes_credentials_as_qemu_img_does(tmp_path: Path, certificates: Path) -> None:
+    (tmp_path / "f").write_bytes(pattern(MIB))
+    with inet_listener() as listener, serving(tls_server(certificates), listener, tmp_path):
+        port = listener.getsockname()[1]
+        words = [
+            "map", "--output=json", "--object", "tls-creds-x509,id=mine,endpoint=client,dir=%s" % certificates,
+            "--image-opts", "driver=nbd,host=127.0.0.1,port=%d,export=ex,tls-creds=mine" % port,
+        ]  # fmt: skip
+        theirs = oracle.ask_qemu_img(*words)
+        ours = oracle.run(sys.executable, "-c", "import sys; sys.path.insert(0, %r); sys.argv[0] = 'qemu-img'\n"
+                          "from qimg.cli.main import main; sys.exit(main())" % sdk(), *words)
+    assert theirs.code == 0
+    assert ours == theirs
+
+
+def test_a_server_with_tls_is_not_talked_to_in_the_clear(tmp_path: Path, certificates: Path) -> None:
+    (tmp_path / "f").write_bytes(pattern(MIB))
+    with inet_listener() as listener, serving(tls_server(certificates), listener, tmp_path):
+        with pytest.raises(StorageError, match="TLS negotiation required before option"):
+            open_image("nbd://127.0.0.1:%d/ex" % listener.getsockname()[1])
+
+
+def test_a_server_without_tls_is_not_trusted_with_secrets(tmp_path: Path, certificates: Path) -> None:
+    (tmp_path / "f").write_bytes(pattern(MIB))
+    with inet_listener() as listener, serving(qemu_nbd("f", "-x", "ex"), listener, tmp_path):
+        uri = "nbds://127.0.0.1:%d/ex?tls-certificates=%s" % (listener.getsockname()[1], certificates)
+        with pytest.raises(StorageError, match=r"\(starttls\)"):
+            open_image(uri)
+
+
+def test_a_certificate_for_another_host_is_refused(tmp_path: Path, certificates: Path) -> None:
+    (tmp_path / "f").write_bytes(pattern(MIB))
+    with inet_listener() as listener, serving(tls_server(certificates), listener, tmp_path):
+        uri = "nbds://127.0.0.1:%d/ex?tls-hostname=elsewhere&tls-certificates=%s" % (
+            listener.getsockname()[1], certificates,
+        )  # fmt: skip
+        with pytest.raises(StorageError, match="does not match the hostname elsewhere"):
+            open_image(uri)
+
+
+def test_a_certificate_of_another_authority_is_refused(tmp_path: Path, certificates: Path) -> None:
+    (tmp_path / "f").write_bytes(pattern(MIB))
+    write_certificates(tmp_path / "other")
+    with inet_listener() as listener, serving(tls_server(certificates), listener, tmp_path):
+        uri = "nbds://127.0.0.1:%d/ex?tls-certificates=%s" % (listener.getsockname()[1], tmp_path / "other")
+        with pytest.raises(StorageError, match="certificate"):
+            open_image(uri)
+
+
+def test_credentials_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"ca-cert\.pem"):
+        ObjectStore().add(parse_object("tls-creds-x509,id=mine,endpoint=client,dir=%s" % tmp_path))
+
+
+# The end of a server
+
+
+def test_a_server_that_is_killed_ends_a_copy_with_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "old.qcow2").write_bytes(b"what was there before")
+    name = NAME % ("", tmp_path / "s")
+    # It stops itself at the first read behind the first MiB.
+    words = nbdkit(
+        "eval", "get_size=echo 8M", "pread=if [ $4 -ge 1048576 ]; then kill -9 $PPID; fi; head -c $3 /dev/urandom"
+    )
+    with unix_listener(tmp_path, "s") as listener, serving(words, listener, tmp_path) as server:
+        with pytest.raises(StorageLostError, match="Input/output error; see whether the server still runs"):
+            convert(name, str(tmp_path / "old.qcow2"), "qcow2", source_format="raw")
+        assert server.wait(30) == -signal.SIGKILL
+    assert (tmp_path / "old.qcow2").read_bytes() == b"what was there before"
+
+
+def test_a_server_that_is_killed_while_written_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "new.raw").write_bytes(random.Random(1).randbytes(8 * MIB))
+    name = NAME % ("", tmp_path / "s")
+    words = nbdkit(
+        "eval", "get_size=echo 8M", "can_write=exit 0", "pread=head -c $3 /dev/zero",
+        "pwrite=cat >/dev/null; if [ $4 -ge 1048576 ]; then kill -9 $PPID; fi",
+    )  # fmt: skip
+    with unix_listener(tmp_path, "s") as listener, serving(words, listener, tmp_path):
+        with pytest.raises(ImageError, match="Input/output error; see whether the server still runs"):
+            convert(str(tmp_path / "new.raw"), name, "raw", source_format="raw", into_existing=True)
+
+
+# Backing files that are exports
+
+
+def overlay(tmp_path: Path) -> tuple[str, str]:
+    backing = NAME % ("", tmp_path / "s")
+    path = str(tmp_path / "over.qcow2")
+    oracle.qemu_img("create", "-q", "-u", "-f", "qcow2", "-b", backing, "-F", "raw", path, "1M")
+    return path, backing
+
+
+def test_an_image_may_not_connect_us_to_a_server_unless_the_user_allows_it(tmp_path: Path) -> None:
+    content = pattern(MIB)
+    (tmp_path / "f").write_bytes(content)
+    path, backing = overlay(tmp_path)
+    with unix_listener(tmp_path, "s") as listener:
+        with pytest.raises(ReferenceDeniedError, match=r"is not a local file.*reference_policy"):
+            open_image(path)
+        # Nobody has even knocked.
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        listener.setblocking(True)
+        with serving(nbdkit("file", "f"), listener, tmp_path):
+            for policy in (ReferencePolicy(FOLLOW), ReferencePolicy(trusted_files=(backing,))):
+                with open_image(path, policy=policy) as image:
+                    assert image.read(0, MIB) == content
+
+
+def test_an_image_that_names_a_lost_server_is_still_described(tmp_path: Path) -> None:
+    path, backing = overlay(tmp_path)
+    with open_image(path, purpose="info") as image:
+        assert image.backing_file == backing
+    with pytest.raises(StorageError, match="Could not open backing file: Failed to connect to"):
+        open_image(path, policy=ReferencePolicy(FOLLOW))
+
+
+def sdk() -> str:
+    import qimg
+
+    return os.path.dirname(os.path.dirname(os.path.abspath(qimg.__file__)))
+
+
+def test_asking_for_one_export_costs_one_connection(tmp_path: Path) -> None:
+    """A server that takes one client only, and ends with it, is enough for a command."""
+    (tmp_path / "f").write_bytes(pattern(MIB))
+    name = NAME % ("ex", tmp_path / "s")
+    with unix_listener(tmp_path, "s") as listener:
+        words = ["qemu-nbd", "-f", "raw", "-x", "ex", "f"]
+        with serving(words, listener, tmp_path) as server:
+            convert(name, str(tmp_path / "copy.raw"), "raw")
+            assert server.wait(30) == 0
+    assert (tmp_path / "copy.raw").read_bytes() == pattern(MIB)
+    assert subprocess.run(["cmp", str(tmp_path / "copy.raw"), str(tmp_path / "f")], check=False).returncode == 0
