@@ -64,7 +64,7 @@ class NbdStorage(Storage):
         self._number = number
         self.writable = writable
         self._connection: Connection | None = connection
-        self._release = release
+        self._release: Callable[[], None] | None = release
         export = connection.export
         flags = export.flags
         if writable and flags & layout.NBD_FLAG_READ_ONLY:
@@ -111,9 +111,10 @@ class NbdStorage(Storage):
         """Nothing: who may use an export together is the server's business."""
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._release()
+        # Nothing of the client is kept: its connections end with the last who has a use for them.
+        release, self._connection, self._release = self._release, None, None
+        if release is not None:
+            release()
 
     # Reading
 
