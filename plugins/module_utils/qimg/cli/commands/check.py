@@ -72,11 +72,11 @@ def run(console: Console, arguments: Arguments) -> int:
         else:
             console.write(_result_text(report.result))
     result = report.result
+    if result.check_errors:
+        return 1
     if result.corruptions:
         return _CORRUPT
-    if result.leaks:
-        return _LEAKS
-    return 1 if result.check_errors else 0
+    return _LEAKS if result.leaks else 0
 
 
 def _repaired_text(result: CheckResult) -> str:

@@ -46,7 +46,7 @@ class _Checker:
         self._fix_leaks = fix_leaks
         self._fix_errors = fix_errors
         self._result = CheckResult()
-        self._highest_cluster = -1
+        self._highest_cluster = 0
         self._incomplete_snapshots = 0
 
     def run(self) -> CheckResult:
@@ -56,6 +56,8 @@ class _Checker:
         result.total_clusters = -(-(metadata.header.size // 512 * 512) >> bits)
         self._check_snapshot_table()
         scan = self._scan()
+        for first, end in scan.dangling:
+            metadata.refcounts.avoided.add(first, end)
         found_before = (result.corruptions, result.leaks, result.check_errors)
         rebuild = self._compare(scan, False, False) or scan.rebuild_needed
         if rebuild and self._fix_errors:
@@ -75,7 +77,7 @@ class _Checker:
         self._fix_misplaced_zeroes(scan)
         self._check_copied_flags()
         if self._incomplete_snapshots and self._fix_errors:
-            metadata.set_snapshots(metadata.snapshots)
+            metadata.complete_snapshots()
             result.corruptions -= self._incomplete_snapshots
             result.corruptions_fixed += self._incomplete_snapshots
         if self._fix_leaks and not result.corruptions and not result.check_errors:
@@ -168,7 +170,8 @@ class _Checker:
         )
         for cluster in structure:
             if refcounts.get(cluster):
-                self._report("Repairing cluster %d refcount=%d reference=0" % (cluster, refcounts.get(cluster)))
+                refcount = refcounts.get(cluster)
+                self._report("Repairing cluster %d refcount=%d reference=%d" % (cluster, refcount, refcount - 1))
                 refcounts.add(cluster, 1, -1)
         # What is still wrong is what no refcount can mend.
         rescan = ReferenceScan(self._metadata, result, lambda line: None, False)

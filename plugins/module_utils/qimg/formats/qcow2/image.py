@@ -329,6 +329,9 @@ class Qcow2Image(
         if repair is None:
             return checking.check(self.metadata, None, say)
         result: CheckResult = self._change(lambda: checking.check(self.metadata, repair, say))
+        if repair == "all" and result.corruptions_fixed and not result.corruptions:
+            # The tables have moved: where an entry referred to their old places, its flag is now wrong.
+            self._change(lambda: checking.check(self.metadata, repair, lambda line: None))
         return result
 
     @property

@@ -222,10 +222,10 @@ def parse_extensions(data: bytes, header: Header, path: str) -> list[tuple[int, 
     while offset + _EXTENSION.size <= end:
         kind, length = _EXTENSION.unpack_from(data, offset)
         offset += _EXTENSION.size
-        if kind == EXT_END:
-            break
         if length > end - offset:
             raise FormatError("Header extension too large", path=path, format="qcow2")
+        if kind == EXT_END:
+            break
         extensions.append((kind, data[offset : offset + length]))
         offset += -(-length // 8) * 8
     return extensions

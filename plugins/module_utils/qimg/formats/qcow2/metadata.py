@@ -168,6 +168,14 @@ class Metadata:
             self._snapshots = entries
         self._snapshots_changed = True
 
+    def complete_snapshots(self) -> None:
+        """Have the snapshot table written anew, with all that version 3 demands in each entry."""
+        entries = [entry.completed() for entry in self.snapshots]
+        if self.header.snapshots_offset + self._snapshot_table_bytes > self.storage.size:
+            # The old table is not in the file at all: there is nothing to free.
+            self._snapshot_table_bytes = 0
+        self.set_snapshots(entries)
+
     @property
     def has_valid_bitmaps(self) -> bool:
         """Whether the bitmaps extension may be trusted (section "Bitmaps extension")."""

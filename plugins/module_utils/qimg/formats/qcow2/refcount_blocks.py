@@ -103,6 +103,10 @@ class RefcountBlocks:
                     "Refblock offset %#x unaligned (reftable index: %#x)" % (offset, index),
                     offset,
                 )
+            if offset >> 63:
+                raise corrupt(
+                    self._storage.name, "Refblock offset %#x is no file offset (reftable index: %#x)" % (offset, index)
+                )
             data = self._storage.read(offset, self._geometry.cluster_size)
             owned = self.owns(offset >> self._geometry.cluster_bits)
             block = RefcountBlock(offset, widths.unpack(self.order, data), owned)

@@ -44,6 +44,8 @@ class Refcounts(RefcountBlocks):
         self._hint = 0
         #: Freed in this transaction: still in use in the image on disk.
         self.held = IntervalSet()
+        #: Free, but broken entries refer to them: what is put there would show up in the guest disk.
+        self.avoided = IntervalSet()
 
     @property
     def changed(self) -> bool:
@@ -192,7 +194,7 @@ class Refcounts(RefcountBlocks):
         return 0
 
     def _is_free(self, cluster: int) -> bool:
-        return self.get(cluster) == 0 and cluster not in self.held
+        return self.get(cluster) == 0 and cluster not in self.held and cluster not in self.avoided
 
     def _find_free(self, count: int) -> int:
         """A run of ``count`` free clusters from the hint on; moves the hint behind it."""
@@ -207,11 +209,13 @@ class Refcounts(RefcountBlocks):
                     start = position = index * self.block_entries + _first_zero(block.counts, used)
                     continue
             stop = index * self.block_entries + limit
-            held = self.held.next_run(position)
-            if held is not None and held[0] < stop:
-                start = position = held[1]
-                continue
-            position = stop
+            for kept in (self.held, self.avoided):
+                run = kept.next_run(position)
+                if run is not None and run[0] < stop:
+                    start = position = run[1]
+                    break
+            else:
+                position = stop
         self._hint = position
         return start
 

@@ -55,6 +55,8 @@ class ReferenceScan:
         self.misplaced_zeroes: list[tuple[int, int]] = []
         #: Such entries that are known already.
         self.ignored: set[tuple[int, int]] = set()
+        #: Runs ``(first, end)`` of clusters behind the end of the file that entries refer to.
+        self.dangling: list[tuple[int, int]] = []
         #: Whether the refcount table or blocks themselves are broken.
         self.rebuild_needed = False
 
@@ -94,6 +96,7 @@ class ReferenceScan:
                 "offset 0x%x size 0x%x" % (offset, length)
             )
             self._result.corruptions += 1
+            self.dangling.append((offset >> self._geometry.cluster_bits, self._clusters_of(end)))
             return
         bits = self._geometry.cluster_bits
         first = offset >> bits
@@ -221,11 +224,13 @@ class ReferenceScan:
             if has_data:
                 self._report("ERROR offset=%x: Data cluster is not properly aligned; L2 entry corrupted." % host)
             else:
+                # What an unaligned table seems to say are other clusters' bytes.
+                fix = self._fix_errors and l2_offset % size == 0
                 self._report(
                     "%s offset=%x: Preallocated cluster is not properly aligned; L2 entry corrupted."
-                    % ("Repairing" if self._fix_errors else "ERROR", host)
+                    % ("Repairing" if fix else "ERROR", host)
                 )
-                if self._fix_errors:
+                if fix:
                     self.misplaced_zeroes.append((l2_offset, index))
                     result.corruptions -= 1
                     result.corruptions_fixed += 1
@@ -335,6 +340,8 @@ class ReferenceScan:
         self._report("%s refcount block %d is outside image" % ("Repairing" if self._fix_errors else "ERROR", index))
         if not self._fix_errors or offset >= _MAX_ASSUMED_FILE_SIZE:
             self._result.corruptions += 1
+            # No file reaches so far; without this block, others are needed.
+            self.rebuild_needed = self.rebuild_needed or self._fix_errors
             return
         # The file is taken as if it reached so far: the block is all zero then.
         self._file_size = max(self._file_size, offset + self._geometry.cluster_size)

@@ -52,6 +52,10 @@ class Snapshot(
 
     __slots__ = ()
 
+    def completed(self) -> Snapshot:
+        """The entry with all extra data that version 3 demands, as :func:`pack_table` writes it."""
+        return self._replace(extra_length=_EXTRA.size + len(self.unknown_extra))
+
     def info(self) -> SnapshotInfo:
         """The entry without what only qcow2 knows."""
         return SnapshotInfo(
