@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 FACT = "qimg_images"
 
+#: What the loop of a task has found so far, by the task and the host: Ansible sets the facts of all items at its end.
+_found_in_loop: dict[tuple[str, str], dict[str, Any]] = {}
+
 
 class ActionModule(ActionBase):
     """The action of every module of this collection; ``meta/runtime.yml`` says so."""
@@ -29,8 +32,18 @@ class ActionModule(ActionBase):
             self._remove_tmp_path(self._connection._shell.tmpdir)
         images = result.get("ansible_facts", {}).get(FACT)
         if images is not None:
+            images = self._with_earlier_items(task_vars or {}, images)
             result["ansible_facts"][FACT] = merged(self._known_images(task_vars or {}), images)
         return result
+
+    def _with_earlier_items(self, task_vars: dict[str, Any], images: dict[str, Any]) -> dict[str, Any]:
+        """What all items of the task's loop have found, up to this one."""
+        if self._task.loop is None and self._task.loop_with is None:
+            return images
+        host = self._task.delegate_to if self._task.delegate_facts else None
+        found = _found_in_loop.setdefault((self._task._uuid, host or task_vars["inventory_hostname"]), {})
+        found.update(images)
+        return found
 
     def _known_images(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """The fact as it is now, of the host that the new facts will belong to."""

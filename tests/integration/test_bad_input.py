@@ -480,8 +480,8 @@ def test_task_that_did_its_work_does_not_fail_over_what_cannot_be_read(ansible: 
         assert results[name]["map"] is None
         (warning, *_more) = results[name]["warnings"]
         assert warning == (
-            "The result has no 'map' of the image: '%s': Could not open backing file: Could not open '%s': No such file "
-            "or directory" % (path, tmp_path / backing)
+            "The result has no 'map' of the image: '%s': Could not open backing file: Could not open '%s': No such "
+            "file or directory" % (path, tmp_path / backing)
         )
 
 

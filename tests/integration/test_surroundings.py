@@ -1,0 +1,211 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Modules where they are used: on hosts with an old and bare Python, under odd names, in the background."""
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import oracle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from support.playbook import Ansible
+
+
+def oldest_python() -> str:
+    """The oldest Python here that a managed host may have."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for minor in range(9, 14):
+        found = sorted(root.glob("versions/3.%d.*/bin/python" % minor))
+        if found:
+            return str(found[0])
+        on_path = shutil.which("python3.%d" % minor)
+        if on_path is not None:
+            return on_path
+    return sys.executable
+
+
+@pytest.fixture
+def bare_python(tmp_path: Path) -> str:
+    """A Python without any installed package."""
+    script = tmp_path / "python3"
+    script.write_text('#!/bin/sh\nexec %s -S "$@"\n' % oldest_python())
+    script.chmod(0o755)
+    return str(script)
+
+
+#: Has the facts about images in its result.
+FACTS = {"ansible.builtin.debug": {"var": "ansible_facts.qimg_images"}}
+
+
+def known(result: dict[str, Any]) -> dict[str, Any]:
+    """The facts by the images' paths, from the result of :data:`FACTS`."""
+    images: dict[str, Any] = result["ansible_facts.qimg_images"]
+    return images
+
+
+@pytest.mark.oracle
+def test_nothing_but_an_old_python_is_needed(ansible: Ansible, bare_python: str, tmp_path: Path) -> None:
+    raw, golden, overlay = (str(tmp_path / name) for name in ("server.raw", "golden.qcow2", "web1.qcow2"))
+    (tmp_path / "server.raw").write_bytes(b"\1" * (1 << 20) + bytes(3 << 20))
+    tasks: dict[str, dict[str, Any]] = {
+        "convert": {
+            "qimg.disk.qimg_convert": {
+                "source": raw, "source_format": "raw", "path": golden, "format": "qcow2", "compress": True,
+            }
+        },
+        "create": {
+            "qimg.disk.qimg_create": {
+                "path": overlay, "format": "qcow2", "backing_file": "golden.qcow2", "backing_format": "qcow2",
+            }
+        },
+        "snapshot": {"qimg.disk.qimg_snapshot": {"path": overlay, "name": "one"}},
+        "bitmap": {"qimg.disk.qimg_bitmap": {"path": golden, "name": "one"}},
+        "rebase": {"qimg.disk.qimg_rebase": {"path": overlay, "backing_file": ""}},
+        "amend": {"qimg.disk.qimg_amend": {"path": overlay, "options": {"lazy_refcounts": True}}},
+        "resize": {"qimg.disk.qimg_resize": {"path": overlay, "size": "8M", "preallocation": "metadata"}},
+        "check": {"qimg.disk.qimg_check": {"path": overlay, "repair": "all"}},
+        "info": {"qimg.disk.qimg_info": {"path": [raw, golden, overlay]}},
+        "compare": {"qimg.disk.qimg_compare": {"path": raw, "format": "raw", "other_path": overlay}},
+    }
+    results = ansible.play(tasks, python=bare_python)
+    assert {name: result.get("msg") for name, result in results.items() if result["failed"]} == {}
+    assert [name for name, result in results.items() if result["changed"]] == [
+        "convert", "create", "snapshot", "bitmap", "rebase", "amend", "resize",
+    ]
+    assert results["compare"]["identical"]
+    for image in (golden, overlay):
+        assert oracle.is_clean(image)
+
+
+ODD_NAMES = [
+    "with space.qcow2",
+    "ümläut-日本.qcow2",
+    "quote'\".qcow2",
+    "a,b=c:d.qcow2",
+    "{{ curly }}.qcow2",
+    "-dash.qcow2",
+    "new\nline.qcow2",
+]
+
+
+@pytest.mark.oracle
+def test_odd_names_are_names(ansible: Ansible, tmp_path: Path) -> None:
+    oracle.qemu_img("create", "-f", "qcow2", tmp_path / "base.qcow2", "4M")
+    tasks: dict[str, dict[str, Any]] = {}
+    for number, name in enumerate(ODD_NAMES):
+        path, unsafe = {"__ansible_unsafe": str(tmp_path / name)}, {"__ansible_unsafe": name}
+        tasks["create%d" % number] = {
+            "qimg.disk.qimg_create": {
+                "path": path, "format": "qcow2", "backing_file": "base.qcow2", "backing_format": "qcow2",
+            }
+        }
+        tasks["snapshot%d" % number] = {"qimg.disk.qimg_snapshot": {"path": path, "name": unsafe}}
+    tasks["facts"] = FACTS
+    results = ansible.play(tasks)
+    assert {name: result.get("msg") for name, result in results.items() if result["failed"]} == {}
+    assert list(known(results["facts"])) == [str(tmp_path / name) for name in ODD_NAMES]
+    for name in ODD_NAMES:
+        (snapshot,) = oracle.info("file:%s" % (tmp_path / name))["snapshots"]
+        assert snapshot["name"] == name
+
+
+def test_facts_of_several_tasks_add_up(ansible: Ansible, tmp_path: Path) -> None:
+    one, two = (str(tmp_path / name) for name in ("one.qcow2", "two.qcow2"))
+    results = ansible.play(
+        {
+            "one": {"qimg.disk.qimg_create": {"path": one, "format": "qcow2", "size": "1M"}},
+            "two": {"qimg.disk.qimg_create": {"path": two, "format": "qcow2", "size": "2M", "gather": ["info"]}},
+            "both": FACTS,
+            "untouched": {"qimg.disk.qimg_resize": {"path": two, "size": "3M", "gather": []}},
+            "larger": {"qimg.disk.qimg_resize": {"path": one, "size": "3M"}},
+            "newer": FACTS,
+            "absent": {"qimg.disk.qimg_create": {"path": one, "state": "absent"}},
+            "rest": FACTS,
+        }
+    )
+    assert known(results["both"]).keys() == {one, two}
+    assert known(results["both"])[one].keys() == {"info", "map", "map_truncated", "check"}
+    assert known(results["both"])[two].keys() == {"info"}
+    assert "ansible_facts" not in results["untouched"]
+    assert known(results["newer"])[one]["info"]["virtual-size"] == 3 << 20
+    assert known(results["newer"])[two]["info"]["virtual-size"] == 2 << 20
+    assert known(results["rest"]).keys() == {two}
+
+
+def test_loop_over_images_knows_them_all(ansible: Ansible, tmp_path: Path) -> None:
+    results = ansible.play(
+        {
+            "create": {
+                "qimg.disk.qimg_create": {"path": "%s/{{ item }}.raw" % tmp_path, "format": "raw", "size": "1M"},
+                "loop": ["one", "two", "three"],
+            },
+            "made": FACTS,
+            "remove": {
+                "qimg.disk.qimg_create": {"path": "%s/{{ item }}.raw" % tmp_path, "state": "absent"},
+                "with_items": ["one", "two"],
+            },
+            "left": FACTS,
+        }
+    )
+    assert known(results["made"]).keys() == {str(tmp_path / name) for name in ("one.raw", "two.raw", "three.raw")}
+    assert known(results["left"]).keys() == {str(tmp_path / "three.raw")}
+
+
+def test_map_is_cut_where_the_user_says(ansible: Ansible, tmp_path: Path) -> None:
+    path = str(tmp_path / "holes.raw")
+    with open(path, "wb") as file:
+        for offset in range(0, 4 << 20, 1 << 20):
+            file.seek(offset)
+            file.write(b"\1" * 65536)
+    results = ansible.play(
+        {
+            "cut": {"qimg.disk.qimg_info": {"path": path, "format": "raw", "gather": ["map"], "map_limit": 3}},
+            "exact": {"qimg.disk.qimg_info": {"path": path, "format": "raw", "gather": ["map"], "map_limit": 7}},
+            "whole": {"qimg.disk.qimg_info": {"path": path, "format": "raw", "gather": ["map"], "map_limit": 0}},
+        }
+    )
+    assert {name: (len(result["map"]), result["map_truncated"]) for name, result in results.items()} == {
+        "cut": (3, True),
+        "exact": (7, False),
+        "whole": (7, False),
+    }
+    assert results["cut"]["map"] == results["whole"]["map"][:3]
+
+
+def test_modules_run_in_the_background(ansible: Ansible, tmp_path: Path) -> None:
+    create = {"path": str(tmp_path / "new.qcow2"), "format": "qcow2", "size": "1M"}
+    results = ansible.play(
+        {
+            "watched": {"qimg.disk.qimg_create": create, "async": 60, "poll": 1},
+            "facts": FACTS,
+            "again": {"qimg.disk.qimg_create": create, "async": 60, "poll": 1},
+        }
+    )
+    assert [results[name]["changed"] for name in ("watched", "again")] == [True, False]
+    assert results["watched"]["info"]["virtual-size"] == 1 << 20
+    assert known(results["facts"]).keys() == {create["path"]}
+
+
+def test_links_lead_to_the_image(ansible: Ansible, tmp_path: Path) -> None:
+    link, image = tmp_path / "link.raw", tmp_path / "image.raw"
+    image.write_bytes(bytes(1 << 20))
+    link.symlink_to(image.name)
+    tasks = {
+        "resize": {"qimg.disk.qimg_resize": {"path": str(link), "format": "raw", "size": "2M"}},
+        "recreate": {
+            "qimg.disk.qimg_create": {"path": str(link), "format": "raw", "size": "3M", "on_mismatch": "recreate"}
+        },
+    }
+    assert all(result["changed"] for result in ansible.play(tasks).values())
+    assert link.is_symlink() and image.stat().st_size == 3 << 20
+    remove: dict[str, Any] = {"remove": {"qimg.disk.qimg_create": {"path": str(link), "state": "absent"}}}
+    assert ansible.play(remove)["remove"]["changed"]
+    assert not link.is_symlink() and image.exists()
