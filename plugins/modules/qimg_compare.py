@@ -42,6 +42,23 @@ options:
       - Also demand that the disks have the same size, and the same parts of them allocated.
     type: bool
     default: false
+  gather:
+    description:
+      - What to find out about both images besides, for C(ansible_facts.qimg_images).
+      - V(info) reads the images' headers, V(map) their tables, V(check) reads all of their metadata.
+    type: list
+    elements: str
+    choices:
+      - info
+      - map
+      - check
+    default: []
+  map_limit:
+    description:
+      - The number of extents after which C(map) is cut off.
+      - V(0) means no limit.
+    type: int
+    default: 1000
 seealso:
   - module: qimg.disk.qimg_convert
 """
@@ -84,14 +101,35 @@ offset:
   returned: RV(identical) is V(false), unless RV(reason=size)
   type: int
   sample: 1048576
+ansible_facts:
+  description: The same documents for every image of the host that was looked at, added to those of earlier tasks.
+  returned: O(gather) is not empty
+  type: dict
+  contains:
+    qimg_images:
+      description:
+        - The documents by the images' absolute paths; an image that is gone has none.
+        - Use them as C(ansible_facts.qimg_images[path].info).
+      returned: always
+      type: dict
+      sample:
+        /var/lib/libvirt/images/web1.qcow2:
+          info: {virtual-size: 10737418240, format: qcow2}
+          map: []
+          map_truncated: false
+          check: {check-errors: 0}
 """
 
-from ansible_collections.qimg.disk.plugins.module_utils._module import ReadingModule, absolute
+from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule, absolute
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.compare import compare
 
 
 def look(module, opener):
     options = module.params
+    formats = {
+        absolute(options["path"]): options["format"],
+        absolute(options["other_path"]): options["other_format"],
+    }
     result = compare(
         absolute(options["path"]),
         absolute(options["other_path"]),
@@ -100,17 +138,22 @@ def look(module, opener):
         options["strict"],
         opener,
     )
-    return {key.replace("-", "_"): value for key, value in result.document().items()}
+    documents = {path: module.documents(path, format) for path, format in formats.items()}
+    return {
+        **{key.replace("-", "_"): value for key, value in result.document().items()},
+        **module.facts(documents),
+    }
 
 
 def main():
-    module = ReadingModule(
+    module = ImageModule(
         {
             "path": {"type": "path", "required": True},
             "format": {"type": "str"},
             "other_path": {"type": "path", "required": True},
             "other_format": {"type": "str"},
             "strict": {"type": "bool", "default": False},
+            "gather": {"type": "list", "elements": "str", "choices": ["info", "map", "check"], "default": []},
         }
     )
     module.report(look)

@@ -147,12 +147,15 @@ ansible_facts:
 """
 
 from ansible_collections.qimg.disk.plugins.module_utils._module import IMAGE, ImageModule
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import OptionError
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations import snapshot
 
 
 def plan(module, opener):
     options = module.params
     path, format = module.image_name(), options["format"]
+    if "" in (options["name"], options["id"]):
+        raise OptionError("The name or id of the snapshot is empty", remedy="say which snapshot is meant")
     if options["state"] == "present":
         return snapshot.plan_create(path, options["name"], format, only_if_missing=True, opener=opener)
     if options["id"] is not None:

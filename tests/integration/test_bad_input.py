@@ -314,6 +314,11 @@ CASES = {
         "'{d}/twins.qcow2': Failed to load snapshot: No such file or directory; there is no snapshot 'none'; there "
         "are: 'twin', 'twin'",
     ),
+    "snapshot_no_name": Case(
+        "snapshot",
+        {"path": "{d}/good.qcow2", "name": ""},
+        "'{d}/good.qcow2': The name or id of the snapshot is empty; say which snapshot is meant",
+    ),
     "snapshot_ambiguous": Case(
         "snapshot",
         {"path": "{d}/twins.qcow2", "name": "twin", "state": "absent"},

@@ -159,6 +159,31 @@ def test_loop_over_images_knows_them_all(ansible: Ansible, tmp_path: Path) -> No
     assert known(results["left"]).keys() == {str(tmp_path / "three.raw")}
 
 
+def test_defaults_of_the_group_are_for_all_modules(ansible: Ansible, tmp_path: Path) -> None:
+    one, two = (str(tmp_path / name) for name in ("one.qcow2", "two.qcow2"))
+    disk = {"path": one, "format": "qcow2"}
+    tasks: dict[str, dict[str, Any]] = {
+        "create": {"qimg.disk.qimg_create": {**disk, "size": "1M"}},
+        "convert": {"qimg.disk.qimg_convert": {"source": one, "path": two, "format": "qcow2"}},
+        "bitmap": {"qimg.disk.qimg_bitmap": {**disk, "name": "new"}},
+        "snapshot": {"qimg.disk.qimg_snapshot": {**disk, "name": "new"}},
+        "resize": {"qimg.disk.qimg_resize": {**disk, "size": "1M"}},
+        "rebase": {"qimg.disk.qimg_rebase": {**disk, "backing_file": two, "backing_format": "qcow2"}},
+        "commit": {"qimg.disk.qimg_commit": disk},
+        "amend": {"qimg.disk.qimg_amend": {**disk, "options": {"lazy_refcounts": True}}},
+        "check": {"qimg.disk.qimg_check": disk},
+        "info": {"qimg.disk.qimg_info": disk},
+        "compare": {"qimg.disk.qimg_compare": {**disk, "other_path": two}},
+    }
+    defaults = {"gather": ["map"], "map_limit": 5, "reference_policy": "follow", "force_share": True}
+    results = ansible.play(tasks, keywords={"module_defaults": {"group/qimg.disk.qimg": defaults}})
+    assert {name: result.get("msg") for name, result in results.items() if result["failed"]} == {}
+    for name, result in results.items():
+        for documents in result["ansible_facts"]["qimg_images"].values():
+            assert documents.keys() == {"map", "map_truncated"}, name
+    assert results["compare"]["ansible_facts"]["qimg_images"].keys() == {one, two}
+
+
 def test_map_is_cut_where_the_user_says(ansible: Ansible, tmp_path: Path) -> None:
     path = str(tmp_path / "holes.raw")
     with open(path, "wb") as file:
