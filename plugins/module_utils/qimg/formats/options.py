@@ -35,8 +35,8 @@ class CreateOption(
 #: What the file beneath every format understands, if the format does not have an option of that name.
 FILE_OPTIONS = (
     CreateOption("size", SIZE, "Virtual disk size"),
-    CreateOption("preallocation", STR, "Preallocation mode (allowed values: off, falloc, full)"),
     CreateOption("nocow", BOOL, "Turn off copy-on-write (valid only on btrfs)"),
+    CreateOption("preallocation", STR, "Preallocation mode (allowed values: off, falloc, full)"),
     CreateOption("extent_size_hint", SIZE, "Extent size hint for the image file, 0 to disable"),
 )
 

@@ -324,7 +324,7 @@ def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, pro
         backing = _open_backing(request, options, opener)
         with _create(request, row, files, options, backing) as target:
             _check_compression(request, target)
-            target_is_zero = target.reads_zero_when_new and not _preallocated(options)
+            target_is_zero = target.reads_zero_when_new and not _shows_old_bytes(target, options)
             _copy(request, sources, target, target_is_zero, opener.rehearses, progress)
         backdated = files.backdate()
         files.commit()
@@ -385,9 +385,14 @@ def _too_small(request: ConvertRequest) -> OptionError:
     return OptionError("output file is smaller than input file", path=request.target)
 
 
-def _preallocated(options: dict[str, Any]) -> bool:
-    """Whether the new image's space may hold something else than zeroes (a device), or must stay allocated."""
-    return options.get("preallocation") in ("falloc", "full")
+def _shows_old_bytes(target: Image, options: dict[str, Any]) -> bool:
+    """Whether the space that is reserved for a new image may hold something else than zeroes, as that of a device may.
+
+    In a file it is zero, and zeroes must not be written: that would give back the space that was asked for.
+    """
+    if options.get("preallocation", "off") == "off":
+        return False
+    return "data_file" in options or not target.storage.reads_zero_when_new
 
 
 def _fill_existing(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> None:

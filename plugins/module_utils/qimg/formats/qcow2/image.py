@@ -298,9 +298,10 @@ class Qcow2Image(
         size = self.metadata.header.size
         if size < old_size:
             data_file = self.metadata.data_file
-            if data_file is not None and data_file.size > size:
+            if data_file is None:
+                self._clear_behind_end()
+            elif data_file.size > size:
                 data_file.truncate(size)
-            self._clear_behind_end()
             self.metadata.trim()
 
     def _clear_behind_end(self) -> None:
