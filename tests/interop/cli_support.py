@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+from pathlib import Path
+
+import qimg
 
 
 def split(line: str) -> list[str]:
@@ -14,3 +18,22 @@ def split(line: str) -> list[str]:
         ["bash", "-c", "printf '%%s\\0' %s" % line], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
     )
     return [word.decode("utf-8", "surrogateescape") for word in done.stdout.split(b"\0")[:-1]]
+
+
+_PROGRAM = """\
+#!%s
+import sys
+sys.path.insert(0, %r)
+from qimg.cli.main import main
+sys.exit(main())
+"""
+
+
+def install(directory: Path) -> Path:
+    """Our program, as an executable file called ``qimg``, and a link to it called ``qemu-img``; returns the link."""
+    program = directory / "qimg"
+    program.write_text(_PROGRAM % (sys.executable, str(Path(qimg.__file__).parents[1])))
+    program.chmod(0o755)
+    link = directory / "qemu-img"
+    link.symlink_to(program)
+    return link

@@ -59,3 +59,12 @@ class ProgressMeter:
     ) -> None:
         if self._enabled:
             self._console.progress("\n")
+
+
+def ignore_requests() -> None:
+    """Have SIGUSR1 do no harm to a command that does not know how far it has come."""
+    import signal
+    import threading
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)

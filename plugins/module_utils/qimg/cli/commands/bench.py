@@ -8,6 +8,7 @@ from ...errors import OptionError
 from ...operations.bench import MAX_NUMBER, BenchRequest, bench
 from .. import arguments as common
 from ..options import Command, Option, UsageError
+from ..progress import ignore_requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def run(console: Console, arguments: Arguments) -> int:
     reference = common.reference_for(console, filename, arguments.image_opts)
     request = BenchRequest(reference, arguments.format, write=arguments.write, drain=not arguments.no_drain, **given)
     request.check()
+    ignore_requests()
     opener = common.opener_for(console, arguments, cache)
     if (arguments.native or arguments.aio == "native") and not cache.direct:
         raise OptionError(

@@ -8,6 +8,7 @@ from ...errors import UnsupportedOperationError
 from ...operations.check import check
 from .. import arguments as common
 from ..options import Command, Option, UsageError
+from ..progress import ignore_requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def run(console: Console, arguments: Arguments) -> int:
     filename = common.one_filename(arguments)
     common.check_format_and_image_opts(arguments)
     cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
+    ignore_requests()
     opener = common.opener_for(console, arguments, cache)
     reference = common.reference_for(console, filename, arguments.image_opts)
     as_json = arguments.output == "json"

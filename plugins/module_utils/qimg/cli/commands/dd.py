@@ -9,6 +9,7 @@ from ...formats import format_names
 from ...operations.dd import MAX_BLOCK_SIZE, DdRequest, plan_dd
 from .. import arguments as common
 from ..options import Command, Option, UsageError
+from ..progress import ignore_requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def run(console: Console, arguments: Arguments) -> int:
         numbers.get("count"),
         numbers.get("skip", 0),
     )
+    ignore_requests()
     opener = common.opener_for(console, arguments)
     try:
         if request.format not in format_names():
