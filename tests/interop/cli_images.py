@@ -56,6 +56,8 @@ def build(directory: Path) -> None:
     write("subclusters.qcow2", "write -P 3 2k 2k", "write -P 3 256k 128k")
     create("lazy.qcow2", "-o", "lazy_refcounts=on,cluster_size=4k", size="1M")
     create("odd.raw", format="raw", size="1000")
+    create("over-odd.qcow2", "-b", "odd.raw", "-F", "raw", size="")
+    write("over-odd.qcow2", "write -P 4 0 512")
     create("sparse.raw", format="raw", size="10M")
     write("sparse.raw", "write -P 4 1M 1M", format="raw")
     oracle.qemu_img("convert", "-O", "qcow2", "-c", "data.qcow2", "packed.qcow2", cwd=directory)

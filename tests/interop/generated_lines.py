@@ -72,7 +72,7 @@ class Lines:
         command = self._command = self._pick((*self._makers, "convert", "rebase", "commit"))
         options, operands = self._makers[command]()
         if self._chance(0.03):
-            options.append([self._pick(("-z", "--nonsense", "--f", "-o", "--object", "--"))])
+            options.append([self._pick(("-z", "--nonsense", "--f", "-o", "--"))])
         if self._chance(0.03):
             options.append(["--object", self._pick(_SECRETS)])
         if self._chance(0.03):

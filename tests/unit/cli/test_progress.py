@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-
 def _printed(capfdbinary: pytest.CaptureFixture[bytes]) -> tuple[bytes, bytes]:
     captured = capfdbinary.readouterr()
     return captured.out, captured.err

@@ -208,7 +208,7 @@ def _downgrade(metadata: Metadata) -> None:
     remaining = header.incompatible_features & ~(DIRTY | COMPRESSION_TYPE)
     if remaining:
         raise _refuse(
-            metadata, "Cannot downgrade an image with incompatible features set: %#x" % remaining
+            metadata, "Cannot downgrade an image with incompatible features %#x set" % remaining
         )
     if header.incompatible_features & COMPRESSION_TYPE and _has_compressed_clusters(metadata):
         raise _refuse(metadata, "Cannot downgrade an image with zstd compression type and existing compressed clusters")
