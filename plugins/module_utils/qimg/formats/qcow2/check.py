@@ -13,7 +13,7 @@ from ...errors import CorruptImageError, FormatError
 from ..capabilities import CheckResult
 from .layout import COPIED, CORRUPT, DIRTY, OFFSET_MASK, ZERO_FLAG, words_to_bytes
 from .reference_scan import ReferenceScan
-from .references import apply_copied_changes, copied_changes, first_words
+from .references import apply_copied_changes, copied_changes, data_runs, first_words
 from .snapshots import MIN_EXTRA_BYTES
 
 TYPE_CHECKING = False
@@ -48,6 +48,8 @@ class _Checker:
         self._result = CheckResult()
         self._highest_cluster = 0
         self._incomplete_snapshots = 0
+        #: Clusters with more references than they should have: not all of these can be meant.
+        self._disputed: set[int] = set()
 
     def run(self) -> CheckResult:
         result = self._result
@@ -137,6 +139,8 @@ class _Checker:
     def _mismatch(self, cluster: int, refcount: int, references: int, fix_leaks: bool, fix_errors: bool) -> None:
         result = self._result
         is_leak = refcount > references
+        if not is_leak:
+            self._disputed.add(cluster)
         fix = refcount != 0 and (fix_leaks if is_leak else fix_errors)
         word = "Repairing" if fix else "Leaked" if is_leak else "ERROR"
         self._report("%s cluster %d refcount=%d reference=%d" % (word, cluster, refcount, references))
@@ -191,6 +195,10 @@ class _Checker:
             if l2_offset in active:
                 entries = metadata.mapping.own_table(active[l2_offset]).entries
                 entries[index * len(words) : (index + 1) * len(words)] = words
+            elif l2_offset >> geometry.cluster_bits in self._disputed:
+                # It may be something else altogether, guest data for instance.
+                self._result.corruptions += 1
+                self._result.corruptions_fixed -= 1
             else:
                 # A table of snapshots only, which never moves: one entry is written in one step.
                 place = l2_offset + index * 8 * len(words)
@@ -209,7 +217,7 @@ class _Checker:
         for l1_index in range(len(mapping.l1)):
             entry = mapping.l1[l1_index]
             offset = entry & OFFSET_MASK
-            if not offset or offset % geometry.cluster_size:
+            if not offset:
                 continue
             try:
                 refcount = refcounts.get(offset >> geometry.cluster_bits)
@@ -225,7 +233,7 @@ class _Checker:
                 if repair:
                     mapping.l1[l1_index] = offset | COPIED if refcount == 1 else offset
                     mapping.l1_dirty = True
-            if not metadata.has_data_file:
+            if not offset % geometry.cluster_size:
                 self._check_copied_entries(l1_index, repair, word)
 
     def _check_copied_entries(self, l1_index: int, repair: bool, word: str) -> None:
@@ -235,16 +243,21 @@ class _Checker:
         if table is None:
             return
         words = first_words(table.entries, geometry)
-        try:
-            changes = copied_changes(words, geometry, metadata.refcounts)
-        except CorruptImageError:
-            return
+        if metadata.has_data_file:
+            # Nobody else can use a cluster of the data file.
+            runs = data_runs(words, geometry)
+            changes = [(index, end, True) for index, end, _first in runs if not words[index] & COPIED]
+        else:
+            try:
+                changes = copied_changes(words, geometry, metadata.refcounts)
+            except CorruptImageError:
+                return
         for index, end, _flag in changes:
             for position in range(index, end):
                 cluster = (words[position] & OFFSET_MASK) >> geometry.cluster_bits
                 self._flag_error(
                     "%s OFLAG_COPIED data cluster: l2_entry=%x refcount=%d"
-                    % (word, words[position], metadata.refcounts.get(cluster)),
+                    % (word, words[position], 1 if metadata.has_data_file else metadata.refcounts.get(cluster)),
                     repair,
                 )
         if changes and repair:

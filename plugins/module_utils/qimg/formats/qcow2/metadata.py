@@ -28,6 +28,7 @@ from .layout import (
     MAX_REFCOUNT_ORDER,
     MAX_REFCOUNT_TABLE_BYTES,
     MAX_SNAPSHOTS,
+    RAW_EXTERNAL_DATA,
     Geometry,
     Header,
     check_features,
@@ -371,6 +372,8 @@ def _validate(header: Header, path: str) -> None:
     refcount_bytes = header.refcount_table_clusters * cluster_size
     if header.refcount_order > MAX_REFCOUNT_ORDER:
         raise refuse("Reference count entry width too large; may not exceed 64 bits")
+    if header.autoclear_features & RAW_EXTERNAL_DATA and not header.incompatible_features & EXTERNAL_DATA_FILE:
+        raise refuse("data-file-raw requires a data file")
     if header.crypt_method > CRYPT_LUKS:
         raise UnsupportedFeatureError(
             "Unsupported encryption method %d" % header.crypt_method, path=path, format="qcow2"

@@ -271,7 +271,7 @@ class ReferenceScan:
     def _count_snapshots(self) -> None:
         metadata = self._metadata
         for snapshot in metadata.snapshots:
-            shown = (snapshot.id.decode("utf-8", "replace"), snapshot.name.decode("utf-8", "replace"))
+            shown = tuple(text.split(b"\0")[0].decode("utf-8", "replace") for text in (snapshot.id, snapshot.name))
             if snapshot.l1_table_offset % self._geometry.cluster_size:
                 self._report(
                     "ERROR snapshot %s (%s) l1_offset=%#x: L1 table is not cluster aligned; snapshot table entry "
