@@ -93,7 +93,7 @@ class _Plan:
             else:
                 # Zeroes that are written are not the same as zeroes that are not.
                 commands.append("write -P %d %d %d" % (self._random.choice((0, 1, 200)), start, length))
-        # What is there already cannot be compressed.
+        # The same goes for what was written before.
         commands = sorted(set(commands), key=lambda command: not command.startswith("write -c"))
         if commands:
             self._steps.append(["qemu-io", name, format, *commands])
@@ -113,7 +113,8 @@ class _Plan:
         if self._random.random() < 0.3:
             options.append("preallocation=" + self._random.choice(("metadata", "falloc", "full")))
         self._create(name, "qcow2", "-o", ",".join(options), size=size)
-        self._writes(name, "qcow2", size, compressed=cluster_size == "64k")
+        # What is allocated already cannot be compressed.
+        self._writes(name, "qcow2", size, compressed=cluster_size == "64k" and len(options) == 1)
         return Disk(name, "qcow2", size, None, (), ())
 
     def _overlay(self, name: str, below: Disk) -> Disk:
