@@ -158,6 +158,7 @@ class Machine(RuleBasedStateMachine):
         """
         leader, follower = (self.ours, self.theirs) if self.leaders & 1 else (self.theirs, self.ours)
         self.leaders >>= 1
+        self.compared = DOCUMENTS
         if _files(leader) != _files(follower):
             _copy(leader, follower)
         before = _files(self.ours)
@@ -527,7 +528,6 @@ class Machine(RuleBasedStateMachine):
                     # Which of its zeroes are holes depends on how a file was written.
                     one, other = (_without_holes(extents) for extents in (one, other))
                 assert ELSEWHERE[name](one) == ELSEWHERE[name](other), name
-        self.compared = DOCUMENTS
 
 
 def _without_holes(extents: list[dict[str, Any]]) -> list[dict[str, Any]]:
