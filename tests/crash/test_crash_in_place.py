@@ -76,7 +76,7 @@ def change(path: Path, work: Any, purpose: str = WRITE) -> Any:
 
 
 def crash(path: Path, work: Any, purpose: str = WRITE, seed: int = 0) -> None:
-    CrashTest([path], [path], change(path, work, purpose), lambda: view(path)).run(seed)
+    CrashTest([path], [path], change(path, work, purpose), lambda: view(path), one_step=True).run(seed)
 
 
 @pytest.mark.parametrize("layout", WITH_SNAPSHOTS)

@@ -59,6 +59,16 @@ def check_counters(path: Path) -> tuple[int, int, int]:
         return result.corruptions, result.leaks, result.check_errors
 
 
+def allocated(path: Path, content: bytes) -> bytes:
+    """What a qcow2 image consists of: the clusters that it counts."""
+    with opener().open(str(path), purpose=CHECK, backing=False) as image:
+        metadata = image.metadata  # type: ignore[attr-defined]
+        size = metadata.geometry.cluster_size
+        clusters = range(-(-len(content) // size))
+        counts = [metadata.refcounts.get(cluster) for cluster in clusters]
+    return b"".join(content[number * size : (number + 1) * size] for number in clusters if counts[number])
+
+
 class CrashTest:
     """One operation on some files.
 
@@ -66,6 +76,8 @@ class CrashTest:
     :param images: those of them that are qcow2 images, to be checked
     :param operate: does the operation
     :param look: what a user sees; must be one of the allowed views at every moment
+    :param between: whether something in between of the old and the new view is allowed as well
+    :param one_step: the operation is one change of the image: one that fails leaves no trace but in free clusters
     """
 
     def __init__(
@@ -75,14 +87,17 @@ class CrashTest:
         operate: Callable[[], Any],
         look: Callable[[], Any],
         between: Callable[[Any, Any, Any], bool] | None = None,
+        one_step: bool = False,
     ) -> None:
         self.files = list(files)
         self.images = list(images)
         self.operate = operate
         self.look = look
         self._between = between
+        self._one_step = one_step
         self.before = {path: path.read_bytes() for path in self.files}
         self.counters_before = [check_counters(path) for path in self.images]
+        self.allocated_before = [allocated(path, self.before[path]) for path in self.images]
         self.old = look()
         self.new: Any = None
         self.events: list[Event] = []
@@ -135,8 +150,19 @@ class CrashTest:
                     pass
                 else:
                     # Giving freed space back may fail without harm.
-                    assert not recorder.failed or recorder.events[-1:] == [], "failure of event %d was not said" % number
-            self._judge_files("event %d failed" % number, number % 7 == 0)
+                    was_said = not recorder.failed or recorder.events[-1:] == []
+                    assert was_said, "failure of event %d was not said" % number
+            what = "event %d failed" % number
+            self._judge_files(what, number % 7 == 0)
+            if self._one_step and recorder.failed and not recorder.failed_at_header and self.look() == self.old:
+                self._judge_remains(what)
+
+    def _judge_remains(self, what: str) -> None:
+        """What failed has taken no space, and only what was free may be different."""
+        for path, old in zip(self.images, self.allocated_before):
+            content = path.read_bytes()
+            assert len(content) <= len(self.before[path]), "%s: %s has become longer" % (what, path.name)
+            assert allocated(path, content) == old, "%s: %s is no longer the same" % (what, path.name)
 
     def _restore(self, files: dict[Path, bytes]) -> None:
         for path, content in files.items():

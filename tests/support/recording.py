@@ -42,6 +42,8 @@ class Recorder:
         self._fail_at = fail_at
         self._error = error
         self._seen = 0
+        #: What failed instead of happening.
+        self.failure: Event | None = None
         self._saved: dict[str, Any] = {}
         #: Called with the number of events so far before each event happens.
         self.before_event: Callable[[int], None] | None = None
@@ -49,7 +51,17 @@ class Recorder:
     @property
     def failed(self) -> bool:
         """Whether the failure that was asked for has happened."""
-        return self._fail_at is not None and self._seen > self._fail_at
+        return self.failure is not None
+
+    @property
+    def failed_at_header(self) -> bool:
+        """Whether the failure leaves open what the beginning of the file says: it was written, or put on the medium."""
+        failure = self.failure
+        if failure is None or failure.kind not in ("write", "flush"):
+            return False
+        before = self.events[self._fail_at - 1] if self._fail_at else None
+        written = failure if failure.kind == "write" else before
+        return written is not None and written.kind == "write" and written.offset == 0
 
     def __enter__(self) -> Recorder:
         for name in ("write", "write_zeroes", "discard", "truncate", "preallocate", "flush", "copy_from"):
@@ -119,6 +131,7 @@ class Recorder:
             self.before_event(self._seen)
         if self._seen == self._fail_at:
             self._seen += 1
+            self.failure = Event(path, kind, offset, data)
             raise StorageError(
                 "Could not write '%s': %s" % (file.name, os.strerror(self._error)), path=file.name, errno=self._error
             )
