@@ -14,8 +14,8 @@ from support import oracle
 settings.register_profile(
     "qimg", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True
 )
-# Other examples each time, to search for longer: --hypothesis-profile=thorough, and --hypothesis-seed to have them again.
-# What fails is shown as it was found: to make it smaller takes minutes where each step runs programs.
+# Other examples each time, to search for longer: --hypothesis-profile=thorough, and --hypothesis-seed to have them
+# again.  What fails is shown as it was found: to make it smaller takes minutes where each step runs programs.
 settings.register_profile(
     "thorough", settings.get_profile("qimg"), derandomize=False, phases=[Phase.generate], report_multiple_bugs=False
 )

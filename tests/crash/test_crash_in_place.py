@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from qimg.formats.opening import RESIZE, WRITE
 from qimg.operations import create
 from support.crashing import CrashTest, opener, view

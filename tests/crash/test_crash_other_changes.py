@@ -288,9 +288,8 @@ def test_guest_writes(tmp_path: Path, layout: dict[str, Any], with_backing: bool
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_guest_writes_to_an_external_data_file(tmp_path: Path, raw: bool) -> None:
-    path = make(
-        tmp_path / "i.qcow2", cluster_size=4096, snapshots=False, data_file=str(tmp_path / "data.raw"), data_file_raw=raw
-    )
+    data_file = str(tmp_path / "data.raw")
+    path = make(tmp_path / "i.qcow2", cluster_size=4096, snapshots=False, data_file=data_file, data_file_raw=raw)
 
     def work(image: Any) -> None:
         image.write(3 * 512, b"first" * 4000)

@@ -9,10 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from test_crash_in_place import KIB, change, make
+
 from qimg.formats.opening import RESIZE, WRITE
 from support.crashing import CrashTest, check_counters, opener, view
 from support.recording import Recorder
-from test_crash_in_place import KIB, change, make
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
