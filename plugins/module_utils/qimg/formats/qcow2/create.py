@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ..base import Image
 
 PREALLOCATION_MODES = ("off", "metadata", "falloc", "full")
+_NEWER = " (use version=v3 or greater)"
 
 
 class _Choice(
@@ -80,17 +81,19 @@ def validate(options: dict[str, Any]) -> _Choice:
     given = {option.name: option.default for option in OPTIONS}
     given.update(options)
     size = round_up(given["size"], 512)
-    bits = check_cluster_size(given["cluster_size"])
-    compat = given["compat"] or "1.1"
+    compat = "1.1" if given["compat"] is None else given["compat"]
     if compat not in VERSIONS:
         raise OptionError("Parameter 'version' does not accept value '%s'" % compat)
     version = VERSIONS[compat]
-    preallocation = given["preallocation"] or "off"
+    preallocation = "off" if given["preallocation"] is None else given["preallocation"]
     if preallocation not in PREALLOCATION_MODES:
         raise OptionError("Parameter 'preallocation' does not accept value '%s'" % preallocation)
     if given["compression_type"] not in COMPRESSION_NAMES:
         raise OptionError("Parameter 'compression-type' does not accept value '%s'" % given["compression_type"])
     compression_type = COMPRESSION_NAMES.index(given["compression_type"])
+    if given["extended_l2"] and version < 3:
+        raise OptionError("Extended L2 entries are only supported with compatibility level 1.1 and above" + _NEWER)
+    bits = check_cluster_size(given["cluster_size"])
     width = given["refcount_bits"]
     backing_file = given["backing_file"] or ""
     choice = _Choice(
@@ -135,29 +138,26 @@ def check_extended_l2(cluster_bits: int) -> None:
 
 
 def _check_exclusions(choice: _Choice, width: int) -> None:
-    newer = "(use version=v3 or greater)"
     if choice.backing_fmt and not choice.backing_file:
         raise OptionError("Backing format cannot be used without backing file")
     if choice.extended_l2:
-        if choice.version < 3:
-            raise OptionError("Extended L2 entries are only supported with compatibility level 1.1 and above " + newer)
         check_extended_l2(choice.cluster_bits)
     if choice.backing_file and choice.preallocation != "off" and not choice.extended_l2:
         raise OptionError("Backing file and preallocation can only be used at the same time if extended_l2 is on")
     if choice.lazy_refcounts and choice.version < 3:
-        raise OptionError("Lazy refcounts only supported with compatibility level 1.1 and above " + newer)
+        raise OptionError("Lazy refcounts only supported with compatibility level 1.1 and above" + _NEWER)
     if width not in (1, 2, 4, 8, 16, 32, 64):
         raise OptionError("Refcount width must be a power of two and may not exceed 64 bits")
     if choice.version < 3 and width != 16:
-        raise OptionError("Different refcount widths than 16 bits require compatibility level 1.1 or above " + newer)
+        raise OptionError("Different refcount widths than 16 bits require compatibility level 1.1 or above" + _NEWER)
     if choice.data_file_raw and not choice.data_file:
         raise OptionError("data-file-raw requires data-file")
     if choice.backing_file and choice.data_file_raw:
         raise OptionError("Backing file and data-file-raw cannot be used at the same time")
     if choice.data_file and choice.version < 3:
-        raise OptionError("External data files are only supported with compatibility level 1.1 and above " + newer)
+        raise OptionError("External data files are only supported with compatibility level 1.1 and above" + _NEWER)
     if choice.compression_type != ZLIB and choice.version < 3:
-        raise OptionError("Non-zlib compression type is only supported with compatibility level 1.1 and above " + newer)
+        raise OptionError("Non-zlib compression type is only supported with compatibility level 1.1 and above" + _NEWER)
     if len(choice.backing_file.encode("utf-8", "surrogateescape")) > MAX_BACKING_NAME:
         raise OptionError("Backing file name too long")
 
