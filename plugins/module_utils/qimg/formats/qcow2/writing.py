@@ -13,7 +13,8 @@ from ...storage.zeros import is_zero
 from ..base import ABSENT, ABSENT_ALLOCATED, DATA, ZERO, ZERO_ALLOCATED
 from ..base import COMPRESSED as COMPRESSED_KIND
 from ..chain import chain_extents
-from .layout import COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG, corrupt
+from .compressed_writing import CompressedWriter
+from .layout import COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG
 from .reading import standard_kind, subcluster_kind
 from .table_runs import progression_run_end
 
@@ -43,9 +44,7 @@ class Writer:
         self._geometry = metadata.geometry
         self._mapping = metadata.mapping
         self._refcounts = metadata.refcounts
-        #: Where the next compressed cluster may continue, in bytes; 0: in a new host cluster.
-        self._compressed_end = 0
-        self._wrote_compressed = False
+        self._compressed = CompressedWriter(metadata)
         #: The file must reach so far: zeroes before it were left to be a hole.
         self._file_end = 0
 
@@ -91,11 +90,7 @@ class Writer:
         self._metadata.bitmaps.end_guard()
         if self._data.size < self._file_end:
             self._data.truncate(self._file_end)
-        if self._wrote_compressed:
-            storage = self._metadata.storage
-            storage.truncate(-(-storage.size // 512) * 512)
-            self._wrote_compressed = False
-        self._compressed_end = 0
+        self._compressed.finish()
 
     def _place_standard(self, l1_index: int, base: int, start: int, end: int, pieces: Pieces) -> None:
         bits = self._geometry.cluster_bits
@@ -475,39 +470,7 @@ class Writer:
                 plain = plain[length:]
             return
         self._record(offset, min(self._geometry.cluster_size, self._image.size - offset))
-        l1_index, inner = divmod(offset, self._geometry.l2_span)
-        index = (inner >> self._geometry.cluster_bits) * self._geometry.entry_words
-        table = self._mapping.own_table(l1_index)
-        if table.entries[index] & (COMPRESSED | OFFSET_MASK):
-            raise corrupt(self._metadata.storage.name, "Compressed write to a cluster that has data", offset)
-        host = self._allocate_bytes(len(data))
-        self._metadata.storage.write(host, data)
-        table.entries[index] = self._geometry.compressed_entry(host, len(data))
-        if self._geometry.extended_l2:
-            table.entries[index + 1] = 0
-        self._wrote_compressed = True
-
-    def _allocate_bytes(self, length: int) -> int:
-        """Host offset for compressed bytes; every host cluster that they touch is used once more."""
-        bits = self._geometry.cluster_bits
-        size = self._geometry.cluster_size
-        offset = self._compressed_end
-        if offset and self._refcounts.get(offset >> bits) >= self._refcounts.max:
-            offset = 0
-        room = -offset % size
-        if not offset or room < length:
-            new = self._refcounts.allocate(1) << bits
-            if offset and offset + room == new:
-                self._refcounts.add(offset >> bits, 1, 1)
-            else:
-                offset = new
-        else:
-            self._refcounts.add(offset >> bits, 1, 1)
-        end = offset + length
-        if end > self._geometry.compressed_limit:
-            raise corrupt(self._metadata.storage.name, "The file is too large for compressed clusters", offset)
-        self._compressed_end = end if end % size else 0
-        return offset
+        self._compressed.write(offset, data)
 
 
 def _add_piece(pieces: Pieces, storage: Storage, host: int, length: int) -> None:
