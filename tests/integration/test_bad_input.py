@@ -667,7 +667,8 @@ def test_full_disk_leaves_everything_as_it_was(ansible: Ansible, small_disk: Pat
     oracle.qemu_img("create", "-f", "qcow2", base, "4M")
     oracle.qemu_io(base, "write -P 1 0 128k")
     oracle.qemu_img("create", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", overlay)
-    oracle.qemu_io(overlay, "write -P 2 1M 128k")
+    # The first half is there in the base already, and would be overwritten before the second finds no room.
+    oracle.qemu_io(overlay, "write -P 2 64k 256k")
     oracle.qemu_img("create", "-f", "raw", small_disk / "image.raw", "128k")
     oracle.qemu_img("create", "-f", "qcow2", small_disk / "corrupt.qcow2", "4M")
     oracle.qemu_io(small_disk / "corrupt.qcow2", "write -P 1 0 128k")

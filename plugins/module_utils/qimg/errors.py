@@ -83,6 +83,10 @@ class ImageError(Exception):
         return {key: value for key, value in fields.items() if value is not None}
 
 
+#: What to do when a disk is full.
+NO_SPACE_REMEDY = "free some space on its file system and try again"
+
+
 class StorageError(ImageError):
     """The operating system refused to open, read, write or lock a file."""
 

@@ -3,8 +3,11 @@
 """Merging an overlay into one of the images below it."""
 from __future__ import annotations
 
-from ..errors import OptionError, UnsupportedOperationError
-from ..formats.capabilities import Emptyable, Resizable
+import errno
+import os
+
+from ..errors import NO_SPACE_REMEDY, OptionError, StorageError, UnsupportedOperationError
+from ..formats.capabilities import Emptyable, HasSnapshots, Resizable
 from ..formats.chain import chain_extents
 from ..formats.opening import READ, RESIZE, WRITE, Opener, shown_reference
 from ..references import protocol_of
@@ -74,6 +77,7 @@ def plan_commit(
         with opener.open(base_reference, base_format, RESIZE if grows else WRITE) as written:
             top = opener.variant(reuse={identity: written}).open(reference, format, WRITE)
             try:
+                _check_room(top, written, depth)
                 if grows:
                     _grow(written, size)
                 if opener.rehearses:
@@ -123,11 +127,40 @@ def _find_base(layers: list[Image], base: str | None, shown: str) -> int:
 
 
 def _same_file(name: str, layer: Image) -> bool:
-    import os
-
     if protocol_of(name) is not None or name.startswith("json:"):
         return False
     return os.path.realpath(name) == os.path.realpath(layer.filename)
+
+
+def _check_room(top: Image, base: Image, depth: int) -> None:
+    """Refuse what would fill the disk half way: by then, bytes of the base would have been overwritten.
+
+    :raises StorageError: the base would need more space than there is
+    """
+    free = base.storage.free_space
+    if free is None or base.has_other_files:
+        return
+    unit = base.cluster_size or base.write_unit
+    keeps_old = isinstance(base, HasSnapshots) and bool(base.snapshots)
+    needed = 0
+    last = 0
+    for extent in chain_extents(top, 0, top.size, layers=depth):
+        if extent.zero or not extent.present:
+            continue
+        start, end = max(last, extent.start // unit * unit), extent.start + extent.length
+        inside = max(start, min(end, base.size))
+        for run in base.runs(start, inside - start):
+            if run.offset is None or run.zero or keeps_old:
+                needed += run.length
+        needed += end - inside
+        last = end
+    if needed > free:
+        raise StorageError(
+            "%d bytes have to be added, and %d are free: %s" % (needed, free, os.strerror(errno.ENOSPC)),
+            path=base.filename,
+            errno=errno.ENOSPC,
+            remedy=NO_SPACE_REMEDY,
+        )
 
 
 def _merge(top: Image, base: Image, depth: int, rate: int, progress: Progress) -> None:

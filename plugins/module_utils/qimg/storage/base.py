@@ -154,6 +154,11 @@ class Storage(ABC):
         """Bytes that it occupies on its medium; ``None`` where that is not known."""
         return None
 
+    @property
+    def free_space(self) -> int | None:
+        """Bytes that it can still grow by on its medium; ``None`` where that is not known."""
+        return None
+
     def __enter__(self) -> Storage:
         return self
 

@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 
-from ..errors import StorageError
+from ..errors import NO_SPACE_REMEDY, StorageError
 from ..limits import SECTOR
 from . import linux
 from .base import FALLOC, OFF, Storage
@@ -98,6 +98,13 @@ class LocalFile(Storage):
     @property
     def allocated_size(self) -> int | None:
         return os.fstat(self._fd).st_blocks * 512
+
+    @property
+    def free_space(self) -> int | None:
+        if self.is_device:
+            return None
+        status = os.fstatvfs(self._fd)
+        return (status.f_bavail if os.geteuid() else status.f_bfree) * status.f_frsize
 
     def lock(self, intent: LockIntent) -> None:
         if self._lock is not None:
@@ -247,7 +254,7 @@ class LocalFile(Storage):
         failure = StorageError.from_os_error(error, self.name, "%s '%s'" % (what, self.name))
         failure.offset = offset
         if error.errno == errno.ENOSPC:
-            failure.remedy = "free some space on its file system and try again"
+            failure.remedy = NO_SPACE_REMEDY
         return failure
 
 
