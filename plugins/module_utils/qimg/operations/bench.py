@@ -24,6 +24,8 @@ MAX_NUMBER = (1 << 31) - 1
 #: At the most so many threads wait for the system at once, and so many bytes of buffers do they have.
 _MAX_THREADS = 64
 _MAX_BUFFER_BYTES = 256 << 20
+#: In place of the number and the offset of a request.
+_NO_MORE: tuple[int, int | None] = (0, None)
 
 
 class BenchRequest(
@@ -96,45 +98,73 @@ class _Run:
     def __init__(self, request: BenchRequest, image: Image) -> None:
         self._request = request
         self._image = image
+        #: Who holds this sends what comes next; while somebody keeps it, nothing is sent.
+        self._turn = threading.Lock()
+        self._offsets_left = enumerate(self._offsets(), 1)
+        self._failure: BaseException | None = None
         self._metadata = threading.Lock()
-        #: Writes that have their place, but not their data yet; a flush waits until there are none.
+        #: Writes that were sent and are not done; a flush waits until there are none.
         self._unwritten = 0
         self._written = threading.Condition(self._metadata)
-        self._local = threading.local()
         self._data = bytes((request.pattern,)) * request.size if request.write else b""
 
     def run(self) -> None:
         """Send everything, in order, never more than allowed at once."""
-        # Imported here: it brings a third of an interpreter start with it.
-        from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-
         request = self._request
-        threads = max(1, min(request.depth, request.count, _MAX_THREADS, _MAX_BUFFER_BYTES // request.size))
-        with ThreadPoolExecutor(threads) as pool:
-            pending: set[Any] = set()
-            try:
-                for number, offset in enumerate(self._offsets(), 1):
-                    while len(pending) >= request.depth:
-                        pending = self._finish(wait(pending, return_when=FIRST_COMPLETED))
-                    pending.add(pool.submit(self._write if request.write else self._read, offset))
-                    if request.flush_interval and number % request.flush_interval == 0:
-                        if request.drain:
-                            pending = self._finish(wait(pending))
-                        pending.add(pool.submit(self._flush))
-                        if request.drain:
-                            pending = self._finish(wait(pending))
-                self._finish(wait(pending))
-            finally:
-                for future in pending:
-                    future.cancel()
+        # Each thread takes the next request itself: handing them out one by one costs more than a read that is cached.
+        work = self._write_all if request.write else self._read_all
+        count = max(1, min(request.depth, request.count, _MAX_THREADS, _MAX_BUFFER_BYTES // request.size))
+        started: list[threading.Thread] = []
+        try:
+            for _ in range(count - 1):
+                thread = threading.Thread(target=self._guarded, args=(work,))
+                thread.start()
+                started.append(thread)
+            self._guarded(work)
+            for thread in started:
+                thread.join()
+        except BaseException as error:
+            # An interrupt while we wait: nothing more is sent, and nobody uses the image when it is closed.
+            self._failure = self._failure or error
+            for thread in started:
+                thread.join()
+        if self._failure is not None:
+            raise self._failure
 
-    @staticmethod
-    def _finish(futures: Any) -> Any:
-        """What is not done yet; an error of what is done is raised."""
-        done, pending = futures
-        for future in done:
-            future.result()
-        return pending
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Work; what goes wrong stops all threads, and is raised when they have stopped."""
+        try:
+            work()
+        except BaseException as error:
+            if self._failure is None:
+                self._failure = error
+
+    def _read_all(self) -> None:
+        view = memoryview(bytearray(self._request.size))
+        while self._failure is None:
+            with self._turn:
+                _number, offset = next(self._offsets_left, _NO_MORE)
+            if offset is None:
+                return
+            self._read(offset, view)
+
+    def _write_all(self) -> None:
+        interval, drain = self._request.flush_interval, self._request.drain
+        while self._failure is None:
+            with self._turn:
+                number, offset = next(self._offsets_left, _NO_MORE)
+                if offset is None:
+                    return
+                with self._metadata:
+                    self._unwritten += 1
+                flush = interval and number % interval == 0
+                if flush and drain:
+                    self._write(offset)
+                    self._flush()
+                    continue
+            self._write(offset)
+            if flush:
+                self._flush()
 
     def _offsets(self) -> Iterator[int]:
         offset, size = self._request.offset, self._image.size
@@ -157,11 +187,8 @@ class _Run:
                 % (self._request.size, offset, self._image.size),
             )
 
-    def _read(self, offset: int) -> None:
+    def _read(self, offset: int, view: memoryview) -> None:
         self._check(offset)
-        view = getattr(self._local, "buffer", None)
-        if view is None:
-            view = self._local.buffer = memoryview(bytearray(self._request.size))
         try:
             with self._metadata:
                 runs = list(source_runs(self._image, chain_extents(self._image, offset, len(view))))
@@ -178,22 +205,20 @@ class _Run:
             raise _failed(error) from error
 
     def _write(self, offset: int) -> None:
-        self._check(offset)
         try:
+            self._check(offset)
             with self._metadata:
                 places = self._image.place(offset, self._request.size)
-                self._unwritten += 1
-            try:
-                done = 0
-                for storage, host, length in places:
-                    storage.write(host, memoryview(self._data)[done : done + length])
-                    done += length
-            finally:
-                with self._metadata:
-                    self._unwritten -= 1
-                    self._written.notify_all()
+            done = 0
+            for storage, host, length in places:
+                storage.write(host, memoryview(self._data)[done : done + length])
+                done += length
         except ImageError as error:
             raise _failed(error) from error
+        finally:
+            with self._metadata:
+                self._unwritten -= 1
+                self._written.notify_all()
 
     def _flush(self) -> None:
         try:

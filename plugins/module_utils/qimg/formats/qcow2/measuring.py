@@ -65,7 +65,8 @@ def _layout(given: dict[str, Any]) -> tuple[Geometry, int, int]:
     if given["extended_l2"]:
         check_extended_l2(cluster_bits)
     compat = given["compat"] or "1.1"
-    if compat not in VERSIONS:
+    # Not the other names of the versions: so does qemu-img.
+    if compat not in ("0.10", "1.1"):
         raise OptionError("Invalid compatibility level: '%s'" % compat, format="qcow2")
     version = VERSIONS[compat]
     width = given["refcount_bits"]
