@@ -531,7 +531,12 @@ class Machine(RuleBasedStateMachine):
 
 
 def _without_holes(extents: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [dict(extent, zero=extent["zero"] and not extent["data"]) for extent in extents]
+    # What lies below is a raw file in places, where a hole is the only zero that there is.
+    return [
+        dict(extent, zero=False, data=True) if extent["depth"] and "offset" in extent
+        else dict(extent, zero=extent["zero"] and not extent["data"])
+        for extent in extents
+    ]
 
 
 def _files(directory: Path) -> dict[str, bytes]:
