@@ -236,3 +236,19 @@ def test_what_is_excluded_is_refused_in_the_same_words_and_leaves_no_file(
         assert answer == expected, shown(line)
         if expected.code:
             assert sorted(os.listdir(ours)) == BASES, shown(line)
+
+
+@pytest.mark.parametrize("extended", ["off", "on"])
+@pytest.mark.parametrize("line", ["resize -q new.qcow2 600k", "amend -q -o size=600k new.qcow2"])
+def test_a_raw_data_file_stays_mapped_as_a_whole_when_it_grows(
+    sides: tuple[Path, Path], extended: str, line: str
+) -> None:
+    for directory in sides:
+        clear(directory)
+        options = "data_file=data.bin,data_file_raw=on,cluster_size=16k,extended_l2=" + extended
+        oracle.qemu_img("create", "-q", "-f", "qcow2", "-o", options, "new.qcow2", "311k", cwd=directory)
+    theirs, ours = sides
+    assert in_process.qimg(*line.split(), cwd=ours) == oracle.run("qemu-img", *line.split(), cwd=theirs)
+    assert oracle.map_("new.qcow2", cwd=ours) == oracle.map_("new.qcow2", cwd=theirs)
+    assert lengths(ours)["data.bin"] == lengths(theirs)["data.bin"]
+    assert oracle.is_clean("new.qcow2", cwd=ours)

@@ -8,7 +8,7 @@ from array import array
 from ...errors import ImageError, OptionError, UnsupportedOperationError
 from ...limits import MAX_IMAGE_BYTES
 from ...sizes import round_up
-from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK
+from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK, RAW_EXTERNAL_DATA
 from .references import first_words, host_clusters
 
 TYPE_CHECKING = False
@@ -62,6 +62,9 @@ def resize(image: Qcow2Image, size: int, preallocation: str) -> None:
     metadata.header = metadata.header._replace(size=size)
     if size > old_size:
         _clear_tail(image, old_size, size)
+        if preallocation == "off" and metadata.has_data_file and header.autoclear_features & RAW_EXTERNAL_DATA:
+            # The whole data file is the disk, so every cluster must be mapped, as in a new image.
+            preallocation = "metadata"
         if preallocation != "off":
             preallocate(metadata, old_size, size, preallocation)
         if metadata.data_file is not None and metadata.data_file.size < size:
