@@ -15,7 +15,7 @@ from .option_text import split_with_forms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Node = dict[str, Any]
@@ -175,8 +175,17 @@ def local_path(node: Node) -> str | None:
     """The path of the local file beneath a node; ``None`` if it is something else."""
     child = node.get("file")
     if isinstance(child, dict) and child.get("driver", "file") in _PLAIN and "filename" in child:
-        return str(child["filename"])
+        return str(child["filename"]) if "file" not in child else None
     return None
+
+
+def leaves(node: Node) -> Iterator[Node]:
+    """Every place for bytes that a node would have opened: not only below it, also by ``backing`` and ``data-file``."""
+    children = [node[key] for key in ("file", "backing", "data-file") if isinstance(node.get(key), dict)]
+    for child in children:
+        yield from leaves(child)
+    if not isinstance(node.get("file"), dict):
+        yield node
 
 
 #: Options of a node that decide what the guest reads, and so belong to its name (drivers that are not here have none).

@@ -11,6 +11,7 @@ from ..references import (
     OptionString,
     display_name,
     first_key,
+    leaves,
     local_path,
     nest,
     parse_protocol_name,
@@ -176,11 +177,16 @@ class Opener:
         :param target: its name, resolved
         :raises ReferenceDeniedError: it may not be opened
         """
-        path = local_path(parse_reference(target))
-        if path is None:
-            self.policy.check_remote(referrer, target, "backing file")
-        else:
-            self.policy.check_file(referrer, path, "backing file")
+        self._check(parse_reference(target), referrer, target, "backing file")
+
+    def _check(self, node: Node, referrer: str, target: str, role: str) -> None:
+        """Ask the policy about every file that a node would have us open."""
+        for leaf in leaves(node):
+            path = local_path({"file": leaf})
+            if path is None:
+                self.policy.check_remote(referrer, target, role)
+            else:
+                self.policy.check_file(referrer, path, role)
 
     def _open_node(
         self, node: Node, name: str | None, purpose: str, backing: bool, writable: bool, cache: CacheMode
@@ -379,12 +385,10 @@ class Children:
             raise OptionError("Cannot find device='%s' nor node-name='%s'" % (override, override))
         elif stored_name:
             target = resolve_reference(self._location, stored_name)
-            node = parse_reference(target)["file"]
-            path = local_path({"file": node})
-            if path is None:
-                self._opener.policy.check_remote(self._filename, target, role)
-            else:
-                self._opener.policy.check_file(self._filename, path, role)
+            node = parse_reference(target).get("file")
+            if not isinstance(node, dict):
+                raise OptionError("Its %s '%s' is not the name of a file" % (role, target), path=self._filename)
+            self._opener._check(node, self._filename, target, role)
         else:
             raise OptionError("'%s' is required for this image" % key, path=self._filename)
         writable = self.purpose in (WRITE, RESIZE)
