@@ -385,9 +385,10 @@ class Children:
             raise OptionError("Cannot find device='%s' nor node-name='%s'" % (override, override))
         elif stored_name:
             target = resolve_reference(self._location, stored_name)
-            node = parse_reference(target).get("file")
-            if not isinstance(node, dict):
+            child = parse_reference(target).get("file")
+            if not isinstance(child, dict):
                 raise OptionError("Its %s '%s' is not the name of a file" % (role, target), path=self._filename)
+            node = child
             self._opener._check(node, self._filename, target, role)
         else:
             raise OptionError("'%s' is required for this image" % key, path=self._filename)
