@@ -335,6 +335,9 @@ new 1M -q
 -f qcow2 new 16E
 """,
     "convert": r"""
+-o help --target-is-zero -O qcow2 data.qcow2 new
+-n -o help -O qcow2 data.qcow2 new
+-f raw --image-opts -C -c data.qcow2 new
 
 snapshots.qcow2
 nope out

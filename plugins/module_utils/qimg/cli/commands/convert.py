@@ -104,9 +104,10 @@ COMMAND = Command(
 def run(console: Console, arguments: Arguments) -> int:
     target_format = arguments.target_format or "raw"
     options = common.option_list(arguments.options)
+    _check(arguments)
     if common.wants_help(options):
         return print_help(console, target_format, arguments.operands[-1] if len(arguments.operands) > 1 else None)
-    _check(arguments)
+    _check_files(arguments)
     source_cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
     opener = common.opener_for(console, arguments, source_cache)
     try:
@@ -174,11 +175,6 @@ def _check(arguments: Arguments) -> None:
     """
     for wrong, message in (
         (arguments.skip_broken and not arguments.bitmaps, "Use of --skip-broken-bitmaps requires --bitmaps"),
-        (arguments.image_opts and arguments.format is not None, "--image-opts and --format are mutually exclusive"),
-        (
-            arguments.target_image_opts and arguments.target_format is not None,
-            "--image-opts and --format are mutually exclusive",
-        ),
         (arguments.compress and arguments.offload, "Cannot enable copy offloading when -c is used"),
         (
             arguments.sparse_grain is not None and arguments.offload,
@@ -191,10 +187,24 @@ def _check(arguments: Arguments) -> None:
         ),
         (arguments.no_create and arguments.options, "-o has no effect when skipping image creation"),
         (arguments.target_is_zero and not arguments.no_create, "--target-is-zero requires use of -n flag"),
-        (len(arguments.operands) < 2, "Must specify image file name"),
     ):
         if wrong:
             raise UsageError(message)
+
+
+def _check_files(arguments: Arguments) -> None:
+    """Refuse what cannot name the images; ``-o help`` does without them.
+
+    :raises UsageError: in qemu-img's words
+    """
+    if len(arguments.operands) < 2:
+        raise UsageError("Must specify image file name")
+    for as_options, format in (
+        (arguments.image_opts, arguments.format),
+        (arguments.target_image_opts, arguments.target_format),
+    ):
+        if as_options and format is not None:
+            raise UsageError("--image-opts and --format are mutually exclusive")
 
 
 def _wrong_for_several(arguments: Arguments, options: dict[str, Any]) -> UsageError | None:
