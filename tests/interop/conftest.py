@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cli_images
 import pytest
+
 from support.side_by_side import template
 
 

@@ -21,7 +21,7 @@ WANTED_MAJOR = 10
 Answer = namedtuple("Answer", ["code", "stdout", "stderr"])
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def missing() -> str | None:
     """Why the oracle cannot be asked; ``None``: it can."""
     for program in ("qemu-img", "qemu-io", "qemu-nbd"):
@@ -58,7 +58,9 @@ def ask_qemu_img(*arguments: Any, cwd: Any = None) -> Answer:
     return run("qemu-img", *map(str, arguments), cwd=cwd)
 
 
-def qemu_io(path: Any, *commands: str, format: str | None = None, cwd: Any = None, options: tuple[str, ...] = ()) -> str:
+def qemu_io(
+    path: Any, *commands: str, format: str | None = None, cwd: Any = None, options: tuple[str, ...] = ()
+) -> str:
     """Run commands of qemu-io on one image; all of them must succeed."""
     words = ["qemu-io", *options]
     if format is not None:
