@@ -18,7 +18,8 @@ _DIGITS = "0123456789"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "/": "/", "\\": "\\", '"': '"', "'": "'"}
 _KEYWORDS = {"true": True, "false": False, "null": None}
-_MAX_DEPTH = 1024
+#: No name of an image needs more, and each level costs two of the interpreter's thousand nested calls.
+_MAX_DEPTH = 64
 
 
 class JsonSyntaxError(OptionError):

@@ -37,6 +37,8 @@ def parse_reference(name: str) -> Node:
     """
     if name.startswith("json:"):
         return _parse_json(name)
+    if "\0" in name:
+        raise OptionError("A file name cannot have a zero byte in it", path=name)
     protocol = protocol_of(name)
     if protocol is None:
         return {"file": {"driver": "file", "filename": name}}

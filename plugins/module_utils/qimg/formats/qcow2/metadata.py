@@ -114,7 +114,8 @@ class Metadata:
             name_end = header.backing_file_offset + header.backing_file_size
             if header.backing_file_size > min(MAX_BACKING_NAME, len(cluster) - header.backing_file_offset):
                 raise FormatError("Backing file name too long", path=path, format="qcow2")
-            backing_file = cluster[header.backing_file_offset : name_end]
+            # To QEMU, a name ends with a zero byte.
+            backing_file = cluster[header.backing_file_offset : name_end].partition(b"\0")[0]
             live_end = max(live_end, name_end)
         kept = [extension for extension in extensions if extension[0] != EXT_PADDING]
         return cls(storage, header, kept, backing_file, cluster[:live_end], limits)
