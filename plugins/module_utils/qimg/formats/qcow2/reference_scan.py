@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _ALL_SUBCLUSTERS = 0xFFFFFFFF
 #: A file is not taken to be longer than this just because a refcount block is said to lie so far out.
 _MAX_ASSUMED_FILE_SIZE = 1 << 44
+#: Nor to have more clusters: each takes a byte of memory here.
+_MAX_ASSUMED_CLUSTERS = 1 << 28
 
 
 class ReferenceScan:
@@ -338,7 +340,8 @@ class ReferenceScan:
 
     def _count_block_outside(self, index: int, offset: int) -> None:
         self._report("%s refcount block %d is outside image" % ("Repairing" if self._fix_errors else "ERROR", index))
-        if not self._fix_errors or offset >= _MAX_ASSUMED_FILE_SIZE:
+        most = min(_MAX_ASSUMED_FILE_SIZE, _MAX_ASSUMED_CLUSTERS << self._geometry.cluster_bits)
+        if not self._fix_errors or offset >= most:
             self._result.corruptions += 1
             # No file reaches so far; without this block, others are needed.
             self.rebuild_needed = self.rebuild_needed or self._fix_errors
