@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from array import array
 
+from ...storage.zeros import ZEROS
 from . import refcount_widths as widths
 
 _MANY = 255
@@ -24,8 +25,9 @@ class ReferenceCounter:
 
     def extend(self, clusters: int) -> None:
         """Count at least so many clusters."""
-        if clusters > len(self._counts):
-            self._counts.extend(bytes(clusters - len(self._counts)))
+        while len(self._counts) < clusters:
+            # In pieces: all at once, the new zeroes would be in memory twice.
+            self._counts.extend(ZEROS[: clusters - len(self._counts)])
 
     def add(self, first: int, count: int) -> None:
         """One more reference to each of ``count`` clusters."""

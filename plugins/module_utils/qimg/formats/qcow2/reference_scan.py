@@ -33,7 +33,7 @@ _ALL_SUBCLUSTERS = 0xFFFFFFFF
 #: A file is not taken to be longer than this just because a refcount block is said to lie so far out.
 _MAX_ASSUMED_FILE_SIZE = 1 << 44
 #: Nor to have more clusters: each takes a byte of memory here.
-_MAX_ASSUMED_CLUSTERS = 1 << 28
+_MAX_ASSUMED_CLUSTERS = 300_000_000
 
 
 class ReferenceScan:
