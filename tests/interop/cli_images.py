@@ -64,6 +64,10 @@ def build(directory: Path) -> None:
     (directory / "nothing").write_bytes(b"")
     (directory / "bytes").write_bytes(b"not an image, and not a whole sector")
     (directory / "folder").mkdir()
+    oracle.qemu_img(
+        "create", "-q", "-f", "qcow2", "-o", "data_file=beside.raw", "outside.qcow2", "1M", cwd=directory / "folder"
+    )
+    create("v2-over.qcow2", "-o", "compat=0.10", "-b", "other.qcow2", "-F", "qcow2", size="1M")
     (directory / "short.qcow2").write_bytes((directory / "data.qcow2").read_bytes()[:300])
     _damage(directory)
     for name in (b"with space", b"c:olon", b"new\nline", b"b\xff\xc3\xa9", b"com,ma"):

@@ -18,6 +18,7 @@ from cli_differences import (
 )
 from cli_support import split
 
+from support import oracle
 from support.side_by_side import Difference, SideBySide
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "differences.md"
@@ -49,3 +50,14 @@ def test_the_example_of_a_difference_leaves_other_files(entry: FileDifference, i
 def test_the_page_explains_every_difference_and_no_other() -> None:
     headings = re.findall(r"^### (.*)$", _PAGE.read_text("utf-8"), re.MULTILINE)
     assert sorted(headings) == sorted(entry.title for entry in (*DIFFERENCES, *FILE_DIFFERENCES))
+
+
+@pytest.mark.oracle
+def test_a_safe_rebase_of_version_2_changes_nothing_that_is_read(images: Path, tmp_path: Path) -> None:
+    pair = SideBySide(tmp_path, images)
+    # v2.qcow2 has nothing at 1 KiB, other.qcow2 has data at 1 MiB: both are as large as it takes to show it.
+    for line in ("resize v2.qcow2 3M", "rebase -b other.qcow2 -F qcow2 v2.qcow2"):
+        theirs, ours = pair.run(line.split())
+        assert theirs.code == ours.code == 0
+    for directory, byte in ((pair.theirs, 4), (pair.ours, 0)):
+        oracle.qemu_io("v2.qcow2", "read -P %d 1M 1M" % byte, cwd=directory)
