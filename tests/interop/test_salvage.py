@@ -13,8 +13,8 @@ import qimg
 from qimg.errors import StorageError
 from qimg.storage.local import LocalFile
 from support import oracle
+from support.in_process import qimg as run_ours
 from support.nbd import nbdkit, serving, unix_listener
-from support.side_by_side import run_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_what_is_salvaged_is_what_qemu_img_salvages(tmp_path: Path) -> None:
     with unix_listener(tmp_path, "s") as listener, serving(words, listener, tmp_path):
         for new in ("theirs", "ours"):
             words = ["convert", "--salvage", "-f", "raw", "-O", "raw", name, new]
-            answer = run_ours(words, tmp_path) if new == "ours" else oracle.run("qemu-img", *words, cwd=tmp_path)
+            answer = run_ours(*words, cwd=tmp_path) if new == "ours" else oracle.run("qemu-img", *words, cwd=tmp_path)
             assert answer.code == 0, answer
             warnings.append(sorted(answer.stderr.splitlines()))
             assert (tmp_path / new).read_bytes() == _salvaged(content)

@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 
 import qimg
 from support import oracle
-from support.side_by_side import run_ours, template
+from support.in_process import qimg as run_ours
+from support.side_by_side import template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _printed(command: list[str], directory: Path) -> Iterator[object]:
     count = 0
     for path in sorted(directory.iterdir()):
         words = [*command, "-U", "--output=json", "./" + path.name]
-        for answer in (oracle.run("qemu-img", *words, cwd=directory), run_ours(words, directory)):
+        for answer in (oracle.run("qemu-img", *words, cwd=directory), run_ours(*words, cwd=directory)):
             if answer.stdout.startswith(("{", "[")) and answer.code in (0, 2, 3):
                 count += 1
                 yield json.loads(answer.stdout)

@@ -8,26 +8,19 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
-import sys
-import tempfile
-import time
-import traceback
 
-from qimg.cli.main import main
 from support import oracle
+from support.comparable import check_elsewhere, info_elsewhere, map_elsewhere
+from support.in_process import qimg
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-    from typing import Any, NoReturn
+    from typing import Any
 
     from support.oracle import Answer
-
-#: How long one command line may take.
-_SECONDS = 60
 
 #: Debian's 10.0.2 has a later option parser than upstream 10.0: its words for wrong usage -> upstream's.
 _UPSTREAM = (
@@ -83,44 +76,6 @@ class Difference(AssertionError):
         self.aspect = aspect
 
 
-def run_ours(words: Sequence[str], directory: Path) -> Answer:
-    """What our program answers under qemu-img's name.
-
-    It runs in a copy of this process, which is much quicker than to start an interpreter for each command line.
-    """
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        child = os.fork()
-        if child == 0:
-            _become_qemu_img(words, directory, stdout.fileno(), stderr.fileno())
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        texts = []
-        for file in (stdout, stderr):
-            file.seek(0)
-            texts.append(file.read().decode("utf-8", "surrogateescape"))
-    return oracle.Answer(code, *texts)
-
-
-def _become_qemu_img(words: Sequence[str], directory: Path, stdout: int, stderr: int) -> NoReturn:
-    code = 70
-    try:
-        os.chdir(directory)
-        null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
-            os.dup2(source, target)
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        os.environ["TZ"] = "UTC"
-        time.tzset()
-        # As long as the whole process may: a command that hangs is a failure, not a hanging test.
-        signal.alarm(_SECONDS)
-        code = main(["qemu-img", *words])
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
 class SideBySide:
     """Two directories with the same files, one for each program.
 
@@ -145,7 +100,7 @@ class SideBySide:
         self.history.append(words)
         self._before = _marks(self.ours)
         theirs = oracle.run("qemu-img", *words, cwd=self.theirs)
-        ours = run_ours(words, self.ours)
+        ours = qimg(*words, cwd=self.ours)
         # These exit so to say what they found, or have written something.
         self._failed = ours.code != 0 and words[:1] not in (["check"], ["compare"], ["bench"])
         theirs = theirs._replace(stdout=without_progress(theirs.stdout), stderr=upstream_words(theirs.stderr))
@@ -218,55 +173,23 @@ def _marks(directory: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _info(name: str, directory: Path) -> Any:
-    """What qemu-img says of an image, but for what depends on the file system and on the time."""
     answer = oracle.ask_qemu_img("info", "-U", "--output=json", "./" + name, cwd=directory)
-    if answer.code:
-        return answer
-    document = json.loads(answer.stdout)
-    for node in (document, *(child["info"] for child in document["children"])):
-        node.pop("actual-size", None)
-    for child in document["children"]:
-        # How far a file reaches behind its last cluster, and which clusters are free in it, is not laid down.
-        child["info"].pop("virtual-size", None)
-    for snapshot in document.get("snapshots", ()):
-        for key in ("date-sec", "date-nsec"):
-            snapshot.pop(key)
-    return document
+    return answer if answer.code else info_elsewhere(json.loads(answer.stdout))
 
 
 def _map(name: str, directory: Path) -> Any:
-    """The map without host offsets, and without what the file system knows of zeroes in what is allocated."""
     answer = oracle.ask_qemu_img("map", "-U", "--output=json", "./" + name, cwd=directory)
     if answer.code:
         return answer
-    extents = json.loads(answer.stdout)
-    for extent in extents:
-        extent["offset"] = "offset" in extent
-        extent["zero"] = extent["zero"] and not extent["data"]
-    return _merged(extents)
-
-
-def _merged(extents: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Extents of which no two neighbours say the same."""
-    merged: list[dict[str, Any]] = []
-    for extent in extents:
-        last = merged[-1] if merged else None
-        if last is not None and all(last[key] == extent[key] for key in extent if key not in ("start", "length")):
-            last["length"] += extent["length"]
-        else:
-            merged.append(dict(extent))
-    return merged
+    # What the file system knows of zeroes in what is allocated depends on how it was written.
+    return map_elsewhere([dict(each, zero=each["zero"] and not each["data"]) for each in json.loads(answer.stdout)])
 
 
 def _check(name: str, directory: Path) -> Any:
     answer = oracle.ask_qemu_img("check", "-U", "--output=json", "./" + name, cwd=directory)
     if answer.code not in (0, 2, 3):
         return answer
-    document = json.loads(answer.stdout)
-    # Where clusters lie decides both.
-    for key in ("image-end-offset", "fragmented-clusters"):
-        document.pop(key, None)
-    return answer.code, document
+    return answer.code, check_elsewhere(json.loads(answer.stdout))
 
 
 def template(directory: Path, build: Callable[[Path], None]) -> Path:
