@@ -116,7 +116,7 @@ class _Run:
         count = max(1, min(request.depth, request.count, _MAX_THREADS, _MAX_BUFFER_BYTES // request.size))
         started: list[threading.Thread] = []
         try:
-            for _ in range(count - 1):
+            for _number in range(count - 1):
                 thread = threading.Thread(target=self._guarded, args=(work,))
                 thread.start()
                 started.append(thread)
