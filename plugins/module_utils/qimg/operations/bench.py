@@ -10,15 +10,13 @@ from collections import namedtuple
 from ..errors import ImageError, OptionError, StorageError
 from ..formats.chain import chain_extents
 from ..formats.opening import READ, WRITE, Opener
-from .pieces import DATA, source_runs
+from .pieces import source_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
 
     from ..formats.base import Image
-    from .pieces import SourceRun
 
 MAX_NUMBER = (1 << 31) - 1
 #: At the most so many threads wait for the system at once, and so many bytes of buffers do they have.
@@ -192,15 +190,9 @@ class _Run:
         try:
             with self._metadata:
                 runs = list(source_runs(self._image, chain_extents(self._image, offset, len(view))))
-                readers = [_encoded_reader(run) for run in runs]
+                readers = [run.reader() for run in runs]
             for run, reader in zip(runs, readers):
-                part = view[run.start - offset : run.start - offset + run.length]
-                if reader is not None:
-                    reader(part)
-                elif run.storage is not None:
-                    run.storage.read_into(run.offset, part)
-                else:
-                    part[:] = bytes(run.length)
+                reader(view[run.start - offset : run.start - offset + run.length])
         except ImageError as error:
             raise _failed(error) from error
 
@@ -228,14 +220,6 @@ class _Run:
                 self._image.flush()
         except ImageError as error:
             raise _failed(error) from error
-
-
-def _encoded_reader(run: SourceRun) -> Callable[[Any], None] | None:
-    """What reads a run that is not plain bytes of a storage; ``None`` where none is needed."""
-    if run.kind == DATA and run.storage is None and run.layer is not None:
-        reader: Callable[[Any], None] = run.layer.encoded_reader(run.layer_start, run.length)
-        return reader
-    return None
 
 
 def _failed(error: ImageError) -> ImageError:

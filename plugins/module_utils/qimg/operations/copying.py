@@ -19,7 +19,7 @@ from ..formats.capabilities import Compressing
 from ..limits import DEFAULT_LIMITS, SECTOR, Limits
 from ..storage.buffers import aligned_buffer
 from ..storage.zeros import DEFAULT_GRAIN, data_runs, is_zero
-from .pieces import ABSENT, DATA, Piece, PieceCutter, SourceRun
+from .pieces import ABSENT, Piece, PieceCutter, SourceRun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -211,12 +211,7 @@ class Copier:
             part = view[position : position + run.length]
             position += run.length
             try:
-                if reader is not None:
-                    reader(part)
-                elif run.storage is not None:
-                    run.storage.read_into(run.offset, part)
-                else:
-                    part[:] = bytes(run.length)
+                reader(part)
             except StorageError as error:
                 if self._options.salvage is None or isinstance(error, StorageLostError):
                     raise _ReadFailed(_at(error, "reading", run.start)) from error
@@ -329,13 +324,10 @@ def _at(error: StorageError, what: str, offset: int) -> StorageError:
     return error
 
 
-def _reader(run: SourceRun) -> Callable[[memoryview], None] | None:
-    """What fills a buffer with a run that is not plain bytes of a storage; ``None`` where none is needed."""
+def _reader(run: SourceRun) -> Callable[[memoryview], None]:
+    """What fills a buffer with a part of a piece."""
     if run.kind == ABSENT:
         # Needed to complete a unit that is stored as a whole.
         content = run.layer.read(run.layer_start, run.length)
         return lambda part: part.__setitem__(slice(None), content)
-    if run.kind == DATA and run.storage is None and run.layer is not None:
-        reader: Callable[[memoryview], None] = run.layer.encoded_reader(run.layer_start, run.length)
-        return reader
-    return None
+    return run.reader()

@@ -36,6 +36,16 @@ class SourceRun(namedtuple("SourceRun", ["start", "length", "kind", "storage", "
             self.layer_start + position,
         )
 
+    def reader(self) -> Callable[[memoryview], None]:
+        """What fills a buffer with the run, and looks at no metadata any more: bytes of data, otherwise zeroes."""
+        storage, offset = self.storage, self.offset
+        if storage is not None:
+            return lambda part: storage.read_into(offset, part)
+        if self.kind == DATA and self.layer is not None:
+            encoded: Callable[[memoryview], None] = self.layer.encoded_reader(self.layer_start, self.length)
+            return encoded
+        return lambda part: part.__setitem__(slice(None), bytes(len(part)))
+
 
 def source_runs(image: Image, extents: Iterator[Extent], shift: int = 0) -> Iterator[SourceRun]:
     """The runs of a source image.
@@ -76,8 +86,8 @@ class Piece:
         self.start = start
         self.length = 0
         self.parts: list[SourceRun] = []
-        #: For each part that is not plain bytes of a storage: what fills a buffer with it.
-        self.readers: list[Callable[[memoryview], None] | None] = []
+        #: For each part, what fills a buffer with it.
+        self.readers: list[Callable[[memoryview], None]] = []
 
     def add(self, run: SourceRun) -> None:
         """Append a run, which must begin where the piece ends."""
