@@ -7,6 +7,9 @@ import struct
 
 import pytest
 
+from qimg.errors import OptionError
+from qimg.operations.map import map_image
+from qimg.operations.snapshot import list_snapshots
 from support import oracle
 from support.in_process import qimg
 
@@ -104,6 +107,20 @@ def test_one_is_read_directly(tmp_path: Path) -> None:
     make(tmp_path)
     assert qimg("convert", "-l", "first", "-O", "raw", "i.qcow2", "raw", cwd=tmp_path).code == 0
     assert (tmp_path / "raw").read_bytes() == (b"\1" * (300 << 10)).ljust(1 << 20, b"\0")
+
+
+def test_one_is_described_and_mapped_directly(tmp_path: Path) -> None:
+    path = make(tmp_path)
+    found, = list_snapshots(str(path))
+    assert (found.id, found.name, found.disk_size) == ("1", "first", 1 << 20)
+    content = path.read_bytes()
+    for snapshot, byte in ((None, b"\2"), ("first", b"\1"), ("1", b"\1")):
+        extents = map_image(str(path), "qcow2", snapshot=snapshot)
+        assert sum(extent.length for extent in extents) == 1 << 20
+        assert sum(extent.length for extent in extents if extent.data) == 320 << 10
+        assert content[extents[0].offset :].startswith(byte * (100 << 10))
+    with pytest.raises(OptionError, match="Can't find snapshot"):
+        map_image(str(path), "qcow2", snapshot="second")
 
 
 def test_the_state_of_a_machine_outlives_our_changes(tmp_path: Path) -> None:

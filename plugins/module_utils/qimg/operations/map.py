@@ -23,15 +23,21 @@ def map_image(
     length: int | None = None,
     limit: int | None = None,
     opener: Opener | None = None,
+    snapshot: str | None = None,
 ) -> list[Extent]:
     """The extents of a guest disk, its backing chain included.
 
     :param start: first guest byte
     :param length: guest bytes from there on; ``None``: to the end
     :param limit: stop after so many extents
+    :param snapshot: id or name of the internal snapshot to look at; ``None``: the disk as it is now
     :raises ImageError: the image cannot be opened, or its metadata are broken
     """
     with (opener or Opener()).open(reference, format, READ) as image:
+        if snapshot is not None:
+            from .snapshot import show_snapshot
+
+            show_snapshot(image, snapshot)
         extents: list[Extent] = []
         for extent in extents_of(image, start, length):
             if limit is not None and len(extents) == limit:
