@@ -14,7 +14,22 @@ import pytest
 
 from support import playbook
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 CHECKOUT = Path(__file__).resolve().parents[2]
+#: What every module that works on one image is given beside its path.
+ON_ONE_IMAGE: dict[str, dict[str, Any]] = {
+    "check": {},
+    "snapshot": {"name": "new"},
+    "rebase": {"backing_file": ""},
+    "resize": {"size": "8M"},
+    "amend": {"options": {"refcount_bits": 8}},
+    "bitmap": {"name": "new"},
+    "commit": {},
+    "info": {},
+}
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +69,8 @@ def set_refcounts(image: Path, cluster: int, *counts: int) -> None:
         (block,) = struct.unpack(">Q", file.read(8))
         file.seek(block + 2 * cluster)
         file.write(struct.pack(">%dH" % len(counts), *counts))
+
+
+def failed(results: playbook.Results) -> dict[str, str]:
+    """The messages of the tasks that failed, by name."""
+    return {name: result["msg"] for name, result in results.items() if result["failed"]}

@@ -97,7 +97,7 @@ class Ansible:
         return answer
 
     def play_apart(self, tasks: Tasks, *options: str, **arguments: Any) -> Results:
-        """The same for tasks that have nothing to do with each other: several playbooks run at once."""
+        """The same for tasks that do not share any image that one of them can lock: several playbooks run at once."""
         parts = [dict(list(tasks.items())[start::_AT_ONCE]) for start in range(_AT_ONCE)]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             answers = list(pool.map(lambda part: self.play(part, *options, **arguments), parts))
