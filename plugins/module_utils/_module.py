@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ._file_options import FileOptions
     from .qimg.operations.plan import Plan
+    from .qimg.storage.replace import Ownership
 
     Documents = dict[str, Any]
     Planner = Callable[["ImageModule", Opener], Plan]
     Describer = Callable[["ImageModule", Plan, Any], Documents]
+    FindFileOptions = Callable[["ImageModule", str], FileOptions]
     Look = Callable[["ReadingModule", Opener], Documents]
 
 FACT = "qimg_images"
@@ -122,21 +125,29 @@ class ImageModule(ReadingModule):
         if self.params["map_limit"] < 0:
             self.fail_json(msg="map_limit: %d is negative; give 0 for no limit" % self.params["map_limit"])
 
-    def change(self, planner: Planner, describe: Describer | None = None) -> None:
+    def change(
+        self, planner: Planner, describe: Describer | None = None, file_options: FindFileOptions | None = None
+    ) -> None:
         """Have a change planned, make it (or rehearse it, in check mode), and exit.
 
         :param planner: plans the change; gets the module and what to open images with
         :param describe: further return values, from the module, the plan and what it returned; ``failure`` among them
             is a sentence with which the task fails in spite of them
+        :param file_options: finds out what the user wants the image's file to be
         """
         result: Documents = {"changed": False}
         try:
-            plan = self._plan(planner)
-            outcome = plan.rehearse() if self.check_mode else plan.apply()
             path = self.image_name()
-            result = {"changed": plan.changed, "path": path, "actions": plan.actions}
+            file = NoFileOptions() if file_options is None else file_options(self, path)
+            plan = self._plan(planner, file.ownership)
+            if not plan.changed:
+                file.check()
+            outcome = plan.rehearse() if self.check_mode else plan.apply()
+            file.apply()
+            actions = plan.actions + file.actions()
+            result = {"changed": bool(actions), "path": path, "actions": actions}
             if self._diff:
-                result["diff"] = difference(plan)
+                result["diff"] = difference(plan, file)
             described = describe(self, plan, outcome) if describe is not None else {}
             failure = described.pop("failure", None)
             result.update(described)
@@ -151,11 +162,11 @@ class ImageModule(ReadingModule):
             self.fail_json(msg=printable(failure), **printable(result))
         self.exit_json(**printable(result))
 
-    def _plan(self, planner: Planner) -> Plan:
-        plan = planner(self, self.opener(self.params["force_share"]))
+    def _plan(self, planner: Planner, ownership: Ownership | None) -> Plan:
+        plan = planner(self, self.opener(self.params["force_share"]).variant(ownership=ownership))
         if plan.changed and self.params["force_share"]:
             # Looking at an image in use was allowed, changing it is not.
-            plan = planner(self, self.opener())
+            plan = planner(self, self.opener().variant(ownership=ownership))
         return plan
 
     def documents(self, path: str, format: str | None) -> Documents:
@@ -241,13 +252,31 @@ def is_there(name: str) -> bool:
     return protocol_of(name) is not None or os.path.exists(name)
 
 
-def difference(plan: Plan) -> Documents:
+class NoFileOptions:
+    """Of a module that does not care what the image's file is like: see :class:`FileOptions`."""
+
+    ownership = None
+    before: Documents = {}
+    after: Documents = {}
+
+    def actions(self) -> list[str]:
+        """Nothing."""
+        return []
+
+    def check(self) -> None:
+        """Nothing to be refused."""
+
+    def apply(self) -> None:
+        """Nothing to do."""
+
+
+def difference(plan: Plan, file: FileOptions | NoFileOptions) -> Documents:
     """What ``--diff`` shows."""
     return {
         "before_header": plan.path,
         "after_header": plan.path,
-        "before": printable(plan.before),
-        "after": printable(plan.after),
+        "before": printable({**plan.before, **file.before}),
+        "after": printable({**plan.after, **file.after}),
     }
 
 

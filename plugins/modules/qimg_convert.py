@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - qimg.disk.attributes.changes
   - qimg.disk.image
   - qimg.disk.image.gather
+  - qimg.disk.file
 options:
   path:
     description:
@@ -160,6 +161,21 @@ difference:
   returned: RV(matches_source) is not V(true)
   type: str
   sample: its content differs from the source's at offset 1048576
+mode:
+  description: The permissions of the image file.
+  returned: there is an image
+  type: str
+  sample: "0644"
+owner:
+  description: The user who owns the image file; C(uid) is his number.
+  returned: there is an image
+  type: str
+  sample: libvirt-qemu
+group:
+  description: The group of the image file; C(gid) is its number.
+  returned: there is an image
+  type: str
+  sample: kvm
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
@@ -226,6 +242,7 @@ ansible_facts:
           check: {check-errors: 0}
 """
 
+from ansible_collections.qimg.disk.plugins.module_utils._file_options import FILE_OPTIONS, FileOptions
 from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule, absolute, is_same_file
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError, OptionError
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.convert import (
@@ -272,6 +289,7 @@ def describe(module, plan, outcome):
 def main():
     module = ImageModule(
         {
+            **FILE_OPTIONS,
             "path": {"type": "path", "required": True, "aliases": ["dest"]},
             "format": {"type": "str", "required": True},
             "source": {"type": "list", "elements": "path", "required": True, "aliases": ["src"]},
@@ -286,7 +304,7 @@ def main():
             "replace": {"type": "str", "choices": ["never", "if_different", "always"], "default": "never"},
         }
     )
-    module.change(plan, describe)
+    module.change(plan, describe, FileOptions)
 
 
 if __name__ == "__main__":

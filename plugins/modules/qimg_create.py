@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - qimg.disk.image.path
   - qimg.disk.image
   - qimg.disk.image.gather
+  - qimg.disk.file
 options:
   state:
     description:
@@ -98,6 +99,9 @@ EXAMPLES = r"""
     format: qcow2
     backing_file: golden.qcow2
     backing_format: qcow2
+    owner: libvirt-qemu
+    group: kvm
+    mode: "0600"
 
 - name: See that there is a disk of at least 20 GiB, though a virtual machine may be using it
   qimg.disk.qimg_create:
@@ -134,6 +138,21 @@ differences:
   type: list
   elements: str
   sample: ["its size is 10737418240 bytes, not 21474836480"]
+mode:
+  description: The permissions of the image file.
+  returned: there is an image
+  type: str
+  sample: "0644"
+owner:
+  description: The user who owns the image file; C(uid) is his number.
+  returned: there is an image
+  type: str
+  sample: libvirt-qemu
+group:
+  description: The group of the image file; C(gid) is its number.
+  returned: there is an image
+  type: str
+  sample: kvm
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
@@ -200,6 +219,7 @@ ansible_facts:
           check: {check-errors: 0}
 """
 
+from ansible_collections.qimg.disk.plugins.module_utils._file_options import FILE_OPTIONS, FileOptions
 from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError, OptionError
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.create import plan_create, plan_remove
@@ -236,6 +256,7 @@ def describe(module, plan, outcome):
 def main():
     module = ImageModule(
         {
+            **FILE_OPTIONS,
             "path": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "format": {"type": "str"},
@@ -248,7 +269,7 @@ def main():
         },
         required_if=[("state", "present", ["format"])],
     )
-    module.change(plan, describe)
+    module.change(plan, describe, FileOptions)
 
 
 if __name__ == "__main__":

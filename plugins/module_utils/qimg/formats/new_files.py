@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..references import Node
     from ..storage.base import Storage
+    from ..storage.replace import Ownership
 
     OpenStorage = Callable[[Node, bool, CacheMode], Storage]
 
@@ -32,6 +33,7 @@ class NewFiles:
     :param rehearse: only find out whether it would work; see :class:`~qimg.storage.replace.NewFile`
     :param cache: how what is written reaches the medium
     :param hints: what the file system should know about the main file
+    :param ownership: of all of them
     :raises OptionError: an unknown protocol
     :raises StorageError: the target cannot be written
     """
@@ -44,7 +46,9 @@ class NewFiles:
         rehearse: bool = False,
         cache: CacheMode = WRITEBACK,
         hints: FileHints = NO_HINTS,
+        ownership: Ownership | None = None,
     ) -> None:
+        self._ownership = ownership
         self._open_storage = open_storage
         self._sync = sync
         self._rehearse = rehearse
@@ -80,7 +84,7 @@ class NewFiles:
         node = parse_target(name)
         path = local_path({"file": node})
         if path is not None:
-            return NewFile(path, self._sync, self._rehearse, self._cache, hints)
+            return NewFile(path, self._sync, self._rehearse, self._cache, hints, self._ownership)
         cache = self._cache._replace(no_flush=self._cache.no_flush or not self._sync)
         return ExistingTarget(name, node["driver"], lambda: self._open_storage(node, True, cache))
 

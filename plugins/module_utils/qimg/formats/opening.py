@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..crypto.objects import ObjectStore
     from ..references import Node
     from ..storage.base import Storage
+    from ..storage.replace import Ownership
     from .base import Format, Image
     from .new_files import NewFiles
 
@@ -71,6 +72,7 @@ class Opener:
     :param cache: how reads and writes reach the medium
     :param secrets: where to find passwords
     :param watcher: is told of warnings
+    :param ownership: owner and permissions of new files
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Opener:
         cache: CacheMode = WRITEBACK,
         secrets: ObjectStore | None = None,
         watcher: Watcher | None = None,
+        ownership: Ownership | None = None,
     ) -> None:
         self.policy = policy
         self.limits = limits
@@ -90,6 +93,7 @@ class Opener:
         self.cache = cache
         self.secrets = secrets
         self.watcher = watcher or Watcher()
+        self.ownership = ownership
         #: Whether nothing that this opens for writing is really changed.
         self.rehearses = False
         self._connections = Connections()
@@ -122,7 +126,7 @@ class Opener:
         """The files of a new image; see :class:`~qimg.formats.new_files.NewFiles`."""
         from .new_files import NewFiles
 
-        return NewFiles(path, self.open_storage, sync, self.rehearses, self.cache, hints)
+        return NewFiles(path, self.open_storage, sync, self.rehearses, self.cache, hints, self.ownership)
 
     def open_storage(self, node: Node, writable: bool, cache: CacheMode) -> Storage:
         """Open what a protocol node describes; it is not locked yet.

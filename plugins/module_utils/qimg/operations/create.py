@@ -332,7 +332,7 @@ def plan_remove(path: str) -> Plan:
         )
 
     def run(opener: Opener, _progress: Progress) -> None:
-        _check_unused(path)
+        check_unused(path)
         directory = os.path.dirname(path) or "."
         try:
             if not opener.rehearses:
@@ -342,11 +342,15 @@ def plan_remove(path: str) -> Plan:
         except OSError as error:
             raise StorageError.from_os_error(error, path, "Could not remove '%s'" % path) from error
 
-    _check_unused(path)
+    check_unused(path)
     return Plan(path, ["remove the image"], {"state": "present"}, {"state": "absent"}, run, opener)
 
 
-def _check_unused(path: str) -> None:
+def check_unused(path: str) -> None:
+    """See that nobody is using the file at ``path``, if there is one.
+
+    :raises ImageInUseError: somebody is
+    """
     if os.path.exists(path):
         with LocalFile.open(path) as storage:
             storage.lock(CREATE)

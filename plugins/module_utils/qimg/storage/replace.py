@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections import namedtuple
 
 from ..errors import ImageError, StorageError
 from ..limits import SECTOR
@@ -33,6 +34,23 @@ _MAX_LINKS = 40
 CLOCK_STEP_NS = 2 * 1000000000
 
 
+class Ownership(namedtuple("Ownership", ["uid", "gid", "mode"], defaults=(None, None, None))):
+    """Whose a new file shall be, and its permissions; ``None``: as those of the file that it replaces, or as usual."""
+
+    __slots__ = ()
+
+    def apply(self, fd: int) -> None:
+        """Have an open file be so.
+
+        :raises OSError: we have no right to
+        """
+        if self.uid is not None or self.gid is not None:
+            os.fchown(fd, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
+        if self.mode is not None:
+            # After the owner: changing that can take permissions away.
+            os.fchmod(fd, self.mode)
+
+
 class NewFile:
     """A file that is to take the name ``path``, replacing what may be there.
 
@@ -44,6 +62,7 @@ class NewFile:
     :param rehearse: only find out whether it would work: the file never gets its name, what is there never changes
     :param cache: how what is written reaches the medium
     :param hints: what the file system should know about it
+    :param ownership: what it shall be before anybody can see it; of what is written in place, it is not changed
     :raises StorageError: the directory does not exist or cannot be written, or ``path`` is a directory
     :raises ImageInUseError: another process uses what is at ``path``
     """
@@ -55,10 +74,12 @@ class NewFile:
         rehearse: bool = False,
         cache: CacheMode = WRITEBACK,
         hints: FileHints = NO_HINTS,
+        ownership: Ownership | None = None,
     ) -> None:
         self.path = path
         self._cache = cache._replace(no_flush=cache.no_flush or not sync)
         self._hints = hints
+        self._ownership = ownership
         self.storage: Storage
         self._rehearse = rehearse
         self._sync = sync
@@ -137,8 +158,18 @@ class NewFile:
             raise self._cannot_create(error) from error
         self._hints.apply(fd)
         storage = local_file(fd, self.path, True, self._cache)
-        if self._replaced is not None:
-            _copy_ownership(self._replaced.fd, fd)
+        try:
+            if self._replaced is not None:
+                _copy_ownership(self._replaced.fd, fd)
+            if self._ownership is not None:
+                self._ownership.apply(fd)
+        except OSError as error:
+            storage.close()
+            self._remove_temporary()
+            failure = self._cannot_create(error)
+            if error.errno == errno.EPERM:
+                failure.remedy = "only root can give files to others; everybody else, to a group that he is in"
+            raise failure from error
         return storage
 
     def _hidden_name(self) -> str:
@@ -197,6 +228,9 @@ class NewFile:
         if self._replaced is not None:
             self._replaced.close()
             self._replaced = None
+        self._remove_temporary()
+
+    def _remove_temporary(self) -> None:
         if self._temporary is not None:
             os.unlink(self._temporary)
             self._temporary = None
