@@ -156,8 +156,8 @@ ansible_facts:
 """
 
 from ansible_collections.qimg.disk.plugins.module_utils._module import IMAGE, ImageModule
-from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import OptionError
-from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.resize import ShrinkRefusedError, plan_resize
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import OptionError, ShrinkRefusedError
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.resize import plan_resize
 
 
 def plan(module, opener):

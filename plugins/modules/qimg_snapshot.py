@@ -157,14 +157,14 @@ def plan(module, opener):
     if "" in (options["name"], options["id"]):
         raise OptionError("The name or id of the snapshot is empty", remedy="say which snapshot is meant")
     if options["state"] == "present":
-        return snapshot.plan_create(path, options["name"], format, only_if_missing=True, opener=opener)
+        return snapshot.plan_create_snapshot(path, options["name"], format, only_if_missing=True, opener=opener)
     if options["id"] is not None:
         wanted, find = options["id"], snapshot.find_by_id
     else:
         wanted, find = options["name"], snapshot.find_by_unique_name
     if options["state"] == "absent":
-        return snapshot.plan_delete(path, wanted, format, find, opener)
-    return snapshot.plan_apply(path, wanted, format, find, unless_same=True, opener=opener)
+        return snapshot.plan_delete_snapshot(path, wanted, format, find, opener)
+    return snapshot.plan_apply_snapshot(path, wanted, format, find, unless_same=True, opener=opener)
 
 
 def main():

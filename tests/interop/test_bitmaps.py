@@ -210,7 +210,7 @@ def test_snapshots_are_not_reverted_to_above_bitmaps(tmp_path: Path) -> None:
     oracle.qemu_img("bitmap", "--add", "--disable", path, "b")
     answer = oracle.ask_qemu_img("snapshot", "-a", "s", path)
     with pytest.raises(ImageError) as caught:
-        snapshot.plan_apply(str(path), "s").apply()
+        snapshot.apply_snapshot(str(path), "s")
     assert answer.stderr == "qemu-img: Could not apply snapshot 's': %s\n" % caught.value.reason
 
 

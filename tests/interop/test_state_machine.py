@@ -318,7 +318,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def take_snapshot(self, name: str) -> None:
-        done = self._step(lambda path: snapshot.plan_create(path, name).apply(), "snapshot", "-c", name, "i.qcow2")
+        done = self._step(lambda path: snapshot.create_snapshot(path, name), "snapshot", "-c", name, "i.qcow2")
         if done:
             id = str(max((int(each[0]) for each in self.snapshots), default=0) + 1)
             self.snapshots.append((id, name, self.content))
@@ -341,7 +341,7 @@ class Machine(RuleBasedStateMachine):
         spoken = self._spoken(data)
         index = self._index(spoken, (0, 1))
         assert index is not None
-        done = self._step(lambda path: snapshot.plan_apply(path, spoken).apply(), "snapshot", "-a", spoken, "i.qcow2")
+        done = self._step(lambda path: snapshot.apply_snapshot(path, spoken), "snapshot", "-a", spoken, "i.qcow2")
         assert done == (not self.bitmaps)
         if done:
             self.content = self.snapshots[index][2]
@@ -356,7 +356,11 @@ class Machine(RuleBasedStateMachine):
         if index is not None:
             find = snapshot.find_by_name
             assert self._step(
-                lambda path: snapshot.plan_delete(path, spoken, find=find).apply(), "snapshot", "-d", spoken, "i.qcow2"
+                lambda path: snapshot.plan_delete_snapshot(path, spoken, find=find).apply(),
+                "snapshot",
+                "-d",
+                spoken,
+                "i.qcow2",
             )
             del self.snapshots[index]
 

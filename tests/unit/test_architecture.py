@@ -32,7 +32,7 @@ STOREYS = (
     {"storage"},
     {"formats", "crypto"},
     {"operations"},
-    {"actions", ""},
+    {""},
     {"cli"},
     {"__main__"},
 )  # fmt: skip
@@ -122,7 +122,7 @@ def test_a_format_knows_of_no_other_and_the_table_knows_them_all() -> None:
 
 
 def test_no_operation_and_no_command_names_a_format() -> None:
-    above = ("operations", "cli", "actions.py")
+    above = ("operations", "cli")
 
     assert [str(path) for path in FILES if path.parts[0] in above and formats_of(path)] == []
 

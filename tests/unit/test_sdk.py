@@ -3,6 +3,7 @@
 """The public names of the SDK, and the page that explains them."""
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -13,6 +14,8 @@ import qimg
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "sdk.md"
 _NAMES = [name for name in dir(qimg) if name != "__version__"]
+#: Functions that do not do what a command does.
+_NO_COMMANDS = ("cache_mode", "format_names", "open_image", "schema", "schema_names")
 
 
 @pytest.mark.parametrize("name", _NAMES)
@@ -25,12 +28,25 @@ def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
         qimg.nonsense  # noqa: B018
 
 
+def test_type_checkers_see_the_same_names_in_the_same_places() -> None:
+    tree = ast.parse(Path(qimg.__file__).read_text("utf-8"))
+    static = [
+        (node.module, alias.name, alias.asname)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    ]
+
+    assert sorted(static) == sorted((place, name, name) for place, names in qimg._PLACES.items() for name in names)
+    assert sorted(qimg.__all__) == sorted(_NAMES)
+
+
 def test_the_page_names_every_function_and_no_other() -> None:
     table = _PAGE.read_text("utf-8").split("## Everything")[1]
     functions = {
         name
         for name in _NAMES
-        if inspect.isfunction(getattr(qimg, name)) and name not in ("open_image", "schema", "schema_names")
+        if inspect.isfunction(getattr(qimg, name)) and name not in _NO_COMMANDS
     }
 
     assert set(re.findall(r"`(\w+)`", table)) - _commands() == functions - _commands()
@@ -60,6 +76,20 @@ def test_the_examples_of_the_page_run(
     assert printed[0] == "qcow2 %d 65536" % (64 << 20)
     assert "True None None" in printed
     assert qimg.check("other.qcow2").clean and qimg.info("other.qcow2").virtual_size == 65 << 20
+
+
+def test_who_raises_from_progress_stops_a_conversion_and_nothing_is_left(tmp_path: Path) -> None:
+    class Cancelled(Exception):
+        pass
+
+    def stop(fraction: float) -> None:
+        raise Cancelled
+
+    (tmp_path / "source").write_bytes(b"x" * (8 << 20))
+    with pytest.raises(Cancelled):
+        qimg.convert(str(tmp_path / "source"), str(tmp_path / "target"), "qcow2", "raw", progress=stop)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_measure_wants_an_image_or_a_size() -> None:

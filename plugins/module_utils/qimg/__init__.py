@@ -15,128 +15,155 @@
 There is a function for each command of qemu-img; those that change something have a ``plan_…`` function beside them,
 which only finds out what would be done and why.  ``dir(qimg)`` lists all public names, docs/sdk.md explains them.
 
-Everything raises :class:`ImageError` or one of its kinds (see :mod:`qimg.errors`).  What is used is imported when it is
-used, so that importing the package costs nothing.
+What they have in common: ``reference`` is a file name, in any of QEMU's spellings, or a node; ``format`` is its format,
+``None`` to detect it; sizes and offsets are bytes; ``opener`` says which files may be opened, and how; ``progress`` is
+called with the fraction that is done, 0.0 to 1.0, and may raise to stop.  A change is made completely or not at all.
+
+Every error is an :class:`ImageError` (see :mod:`qimg.errors`).  A part of the package is imported when it is first
+used, so that importing the package itself costs nothing.
 """
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    # What type checkers and editors read, and the Ansible controller: it sends a module only what the module's files
+    # import in so many words.  The table below says the same again for the interpreter.
     from typing import Any
+
+    from .crypto.objects import ObjectStore as ObjectStore
+    from .errors import CorruptImageError as CorruptImageError
+    from .errors import FormatError as FormatError
+    from .errors import ImageError as ImageError
+    from .errors import ImageInUseError as ImageInUseError
+    from .errors import LimitError as LimitError
+    from .errors import MismatchError as MismatchError
+    from .errors import MissingPackageError as MissingPackageError
+    from .errors import NotThisFormatError as NotThisFormatError
+    from .errors import OptionError as OptionError
+    from .errors import ReferenceDeniedError as ReferenceDeniedError
+    from .errors import ShrinkRefusedError as ShrinkRefusedError
+    from .errors import StorageError as StorageError
+    from .errors import StorageLostError as StorageLostError
+    from .errors import UnsupportedFeatureError as UnsupportedFeatureError
+    from .errors import UnsupportedOperationError as UnsupportedOperationError
+    from .formats import format_names as format_names
+    from .formats.base import Extent as Extent
+    from .formats.base import Image as Image
+    from .formats.base import Measurement as Measurement
+    from .formats.capabilities import BitmapInfo as BitmapInfo
+    from .formats.capabilities import CheckResult as CheckResult
+    from .formats.capabilities import SnapshotInfo as SnapshotInfo
+    from .formats.opening import Opener as Opener
+    from .formats.opening import Watcher as Watcher
+    from .formats.opening import open_image as open_image
+    from .limits import DEFAULT_LIMITS as DEFAULT_LIMITS
+    from .limits import Limits as Limits
+    from .operations.amend import amend as amend
+    from .operations.amend import plan_amend as plan_amend
+    from .operations.bench import BenchRequest as BenchRequest
+    from .operations.bench import bench as bench
+    from .operations.bitmap import BitmapAction as BitmapAction
+    from .operations.bitmap import add_bitmap as add_bitmap
+    from .operations.bitmap import clear_bitmap as clear_bitmap
+    from .operations.bitmap import dirty_ranges as dirty_ranges
+    from .operations.bitmap import disable_bitmap as disable_bitmap
+    from .operations.bitmap import enable_bitmap as enable_bitmap
+    from .operations.bitmap import list_bitmaps as list_bitmaps
+    from .operations.bitmap import merge_bitmap as merge_bitmap
+    from .operations.bitmap import plan_bitmap as plan_bitmap
+    from .operations.bitmap import remove_bitmap as remove_bitmap
+    from .operations.check import CheckReport as CheckReport
+    from .operations.check import check as check
+    from .operations.check import check_chain as check_chain
+    from .operations.check import plan_repair as plan_repair
+    from .operations.commit import commit as commit
+    from .operations.commit import plan_commit as plan_commit
+    from .operations.compare import CompareResult as CompareResult
+    from .operations.compare import compare as compare
+    from .operations.convert import ConvertRequest as ConvertRequest
+    from .operations.convert import convert as convert
+    from .operations.convert import plan_convert as plan_convert
+    from .operations.create import create as create
+    from .operations.create import plan_create as plan_create
+    from .operations.dd import DdRequest as DdRequest
+    from .operations.dd import dd as dd
+    from .operations.dd import plan_dd as plan_dd
+    from .operations.info import ImageInfo as ImageInfo
+    from .operations.info import info as info
+    from .operations.info import info_chain as info_chain
+    from .operations.map import map_image as map_image
+    from .operations.measure import measure as measure
+    from .operations.plan import Plan as Plan
+    from .operations.rebase import plan_rebase as plan_rebase
+    from .operations.rebase import rebase as rebase
+    from .operations.resize import plan_resize as plan_resize
+    from .operations.resize import resize as resize
+    from .operations.snapshot import apply_snapshot as apply_snapshot
+    from .operations.snapshot import create_snapshot as create_snapshot
+    from .operations.snapshot import delete_snapshot as delete_snapshot
+    from .operations.snapshot import list_snapshots as list_snapshots
+    from .operations.snapshot import plan_apply_snapshot as plan_apply_snapshot
+    from .operations.snapshot import plan_create_snapshot as plan_create_snapshot
+    from .operations.snapshot import plan_delete_snapshot as plan_delete_snapshot
+    from .policy import ReferencePolicy as ReferencePolicy
+    from .schemas import schema as schema
+    from .schemas import schema_names as schema_names
+    from .storage.cache import CacheMode as CacheMode
+    from .storage.cache import cache_mode as cache_mode
 
 __version__ = "0.1.0"
 
-
 #: Module -> its public names.
-_NAMES = {
-    "actions": (
-        "add_bitmap", "amend", "apply_snapshot", "bench", "clear_bitmap", "commit", "create_snapshot", "dd",
-        "delete_snapshot", "disable_bitmap", "enable_bitmap", "measure", "merge_bitmap", "rebase", "remove_bitmap",
-        "resize",
-    ),
-    "amend": ("plan_amend",),
-    "base": ("Extent", "Image", "Measurement"),
-    "bench": ("BenchRequest",),
-    "bitmap": ("BitmapAction", "dirty_ranges", "list_bitmaps", "plan_bitmap"),
-    "capabilities": ("BitmapInfo", "CheckResult", "SnapshotInfo"),
-    "check": ("CheckReport", "check", "check_chain", "plan_repair"),
-    "commit": ("plan_commit",),
-    "compare": ("CompareResult", "compare"),
-    "convert": ("ConvertRequest", "convert", "plan_convert"),
-    "create": ("create", "plan_create"),
-    "dd": ("DdRequest", "plan_dd"),
+_PLACES = {
+    "crypto.objects": ("ObjectStore",),
     "errors": (
         "CorruptImageError", "FormatError", "ImageError", "ImageInUseError", "LimitError", "MismatchError",
-        "MissingPackageError", "NotThisFormatError", "OptionError", "ReferenceDeniedError", "StorageError",
-        "StorageLostError", "UnsupportedFeatureError", "UnsupportedOperationError",
+        "MissingPackageError", "NotThisFormatError", "OptionError", "ReferenceDeniedError", "ShrinkRefusedError",
+        "StorageError", "StorageLostError", "UnsupportedFeatureError", "UnsupportedOperationError",
     ),
-    "info": ("ImageInfo", "info", "info_chain"),
-    "limits": ("Limits",),
-    "map": ("map_image",),
-    "opening": ("Opener", "open_image"),
-    "plan": ("Plan",),
+    "formats": ("format_names",),
+    "formats.base": ("Extent", "Image", "Measurement"),
+    "formats.capabilities": ("BitmapInfo", "CheckResult", "SnapshotInfo"),
+    "formats.opening": ("Opener", "Watcher", "open_image"),
+    "limits": ("DEFAULT_LIMITS", "Limits"),
+    "operations.amend": ("amend", "plan_amend"),
+    "operations.bench": ("BenchRequest", "bench"),
+    "operations.bitmap": (
+        "BitmapAction", "add_bitmap", "clear_bitmap", "dirty_ranges", "disable_bitmap", "enable_bitmap", "list_bitmaps",
+        "merge_bitmap", "plan_bitmap", "remove_bitmap",
+    ),
+    "operations.check": ("CheckReport", "check", "check_chain", "plan_repair"),
+    "operations.commit": ("commit", "plan_commit"),
+    "operations.compare": ("CompareResult", "compare"),
+    "operations.convert": ("ConvertRequest", "convert", "plan_convert"),
+    "operations.create": ("create", "plan_create"),
+    "operations.dd": ("DdRequest", "dd", "plan_dd"),
+    "operations.info": ("ImageInfo", "info", "info_chain"),
+    "operations.map": ("map_image",),
+    "operations.measure": ("measure",),
+    "operations.plan": ("Plan",),
+    "operations.rebase": ("plan_rebase", "rebase"),
+    "operations.resize": ("plan_resize", "resize"),
+    "operations.snapshot": (
+        "apply_snapshot", "create_snapshot", "delete_snapshot", "list_snapshots", "plan_apply_snapshot",
+        "plan_create_snapshot", "plan_delete_snapshot",
+    ),
     "policy": ("ReferencePolicy",),
-    "rebase": ("plan_rebase",),
-    "resize": ("plan_resize",),
     "schemas": ("schema", "schema_names"),
-    "snapshot": ("list_snapshots", "plan_apply_snapshot", "plan_create_snapshot", "plan_delete_snapshot"),
+    "storage.cache": ("CacheMode", "cache_mode"),
 }  # fmt: skip
 
-#: Names that are longer here than in their module.
-_NAMES_THERE = {
-    "plan_apply_snapshot": "plan_apply",
-    "plan_create_snapshot": "plan_create",
-    "plan_delete_snapshot": "plan_delete",
-}
+__all__ = [name for names in _PLACES.values() for name in names]
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _NAMES.items():
+    for place, names in _PLACES.items():
         if name in names:
-            value = getattr(_module(module), _NAMES_THERE.get(name, name))
+            value = getattr(__import__("%s.%s" % (__name__, place), None, None, (name,)), name)
             globals()[name] = value
             return value
-    raise AttributeError("module 'qimg' has no attribute %r" % name)
+    raise AttributeError("module '%s' has no attribute '%s'" % (__name__, name))
 
 
 def __dir__() -> list[str]:
-    return sorted({"__version__", *(name for names in _NAMES.values() for name in names)})
-
-
-def _module(name: str) -> Any:
-    """Import one module.  Ansible sends to its hosts only what it sees in ``import`` statements like these."""
-    module: Any
-    if name == "actions":
-        from . import actions as module
-    elif name == "base":
-        from .formats import base as module
-    elif name == "capabilities":
-        from .formats import capabilities as module
-    elif name == "errors":
-        from . import errors as module
-    elif name == "limits":
-        from . import limits as module
-    elif name == "opening":
-        from .formats import opening as module
-    elif name == "policy":
-        from . import policy as module
-    elif name == "schemas":
-        from . import schemas as module
-    else:
-        module = _operation(name)
-    return module
-
-
-def _operation(name: str) -> Any:
-    module: Any
-    if name == "amend":
-        from .operations import amend as module
-    elif name == "bench":
-        from .operations import bench as module
-    elif name == "bitmap":
-        from .operations import bitmap as module
-    elif name == "check":
-        from .operations import check as module
-    elif name == "commit":
-        from .operations import commit as module
-    elif name == "compare":
-        from .operations import compare as module
-    elif name == "convert":
-        from .operations import convert as module
-    elif name == "create":
-        from .operations import create as module
-    elif name == "dd":
-        from .operations import dd as module
-    elif name == "info":
-        from .operations import info as module
-    elif name == "map":
-        from .operations import map as module
-    elif name == "plan":
-        from .operations import plan as module
-    elif name == "rebase":
-        from .operations import rebase as module
-    elif name == "resize":
-        from .operations import resize as module
-    else:
-        from .operations import snapshot as module
-    return module
+    return ["__version__", *__all__]

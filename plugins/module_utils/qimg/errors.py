@@ -13,7 +13,8 @@
     │   ├── CorruptImageError      the image contradicts itself
     │   └── UnsupportedFeatureError   a valid image that needs something that we do not have
     ├── OptionError                the caller asked for something impossible
-    │   └── MismatchError          what is there is not what was asked for
+    │   ├── MismatchError          what is there is not what was asked for
+    │   └── ShrinkRefusedError     the disk would become smaller, and nobody said that it may
     ├── UnsupportedOperationError  the format has no such operation
     ├── ReferenceDeniedError       an image names a file that the policy does not allow
     ├── LimitError                 a count or a size is over the limit that protects us
@@ -127,6 +128,10 @@ class OptionError(ImageError):
 
 class MismatchError(OptionError):
     """What exists differs from what was asked for, and nobody said what to do about it."""
+
+
+class ShrinkRefusedError(OptionError):
+    """The new size is smaller, and nobody said that data may be lost."""
 
 
 class UnsupportedOperationError(ImageError):

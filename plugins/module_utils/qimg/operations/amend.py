@@ -51,6 +51,13 @@ def plan_amend(
     return Plan(path, actions, current, {**current, **changes}, run, opener)
 
 
+def amend(
+    reference: Reference, options: dict[str, Any], format: str | None = None, opener: Opener | None = None
+) -> None:
+    """Change options of an image in place; arguments and errors as for :func:`plan_amend`."""
+    plan_amend(reference, options, format, opener).apply()
+
+
 def amendable_options(format: str) -> tuple[CreateOption, ...]:
     """The options of a format that can be changed in place.
 

@@ -122,14 +122,11 @@ def _do(image: Image, name: str, action: BitmapAction, other: Image) -> None:
     elif action.kind == DISABLE:
         image.disable_bitmap(name)
     else:
-        merge_bitmap(image, name, other, action.source)
+        _merge(image, name, other, action.source)
 
 
-def merge_bitmap(image: Image, name: str, other: Image, source: str) -> None:
-    """Add the bits of ``source``, a bitmap of ``other`` (which may be the same image), to a bitmap of ``image``.
-
-    :raises OptionError: one of them does not exist or is inconsistent, or the images are of different sizes
-    """
+def _merge(image: Image, name: str, other: Image, source: str) -> None:
+    """Add the bits of ``source``, a bitmap of ``other`` (which may be the same image), to a bitmap of ``image``."""
     if not isinstance(image, HasBitmaps):
         raise _not_found(image, name)
     find_bitmap(image, name)
@@ -197,6 +194,81 @@ def _not_found(image: Image, name: str) -> OptionError:
 def _ranges(image: Image, name: str) -> Iterator[tuple[int, int]]:
     found = find_bitmap(image, name)
     return byte_ranges(_holder(image, name).dirty_pieces(name), found.granularity, image.size)
+
+
+# One thing done to one bitmap.
+
+
+def add_bitmap(
+    reference: Reference,
+    name: str,
+    granularity: int | None = None,
+    enabled: bool = True,
+    format: str | None = None,
+    opener: Opener | None = None,
+) -> None:
+    """Add a persistent dirty bitmap.
+
+    :param granularity: guest bytes per bit, a power of two from 512 on; ``None``: the format's default
+    :param enabled: whether it records guest writes from now on
+    :raises OptionError: the name is taken, or the image cannot have such a bitmap
+    :raises UnsupportedOperationError: the format has no bitmaps
+    """
+    actions = [BitmapAction(ADD, granularity)]
+    if not enabled:
+        actions.append(BitmapAction(DISABLE))
+    plan_bitmap(reference, name, actions, format, opener=opener).apply()
+
+
+def remove_bitmap(reference: Reference, name: str, format: str | None = None, opener: Opener | None = None) -> None:
+    """Remove a bitmap, even an inconsistent one.
+
+    :raises OptionError: there is no such bitmap
+    """
+    plan_bitmap(reference, name, [BitmapAction(REMOVE)], format, opener=opener).apply()
+
+
+def clear_bitmap(reference: Reference, name: str, format: str | None = None, opener: Opener | None = None) -> None:
+    """Clear all bits, as after a backup.
+
+    :raises OptionError: there is no such bitmap, or it is inconsistent
+    """
+    plan_bitmap(reference, name, [BitmapAction(CLEAR)], format, opener=opener).apply()
+
+
+def enable_bitmap(reference: Reference, name: str, format: str | None = None, opener: Opener | None = None) -> None:
+    """Have a bitmap record guest writes from now on.
+
+    :raises OptionError: there is no such bitmap, or it is inconsistent
+    """
+    plan_bitmap(reference, name, [BitmapAction(ENABLE)], format, opener=opener).apply()
+
+
+def disable_bitmap(reference: Reference, name: str, format: str | None = None, opener: Opener | None = None) -> None:
+    """Have a bitmap record nothing from now on.
+
+    :raises OptionError: there is no such bitmap, or it is inconsistent
+    """
+    plan_bitmap(reference, name, [BitmapAction(DISABLE)], format, opener=opener).apply()
+
+
+def merge_bitmap(
+    reference: Reference,
+    name: str,
+    source: str,
+    source_image: Reference | None = None,
+    source_format: str | None = None,
+    format: str | None = None,
+    opener: Opener | None = None,
+) -> None:
+    """Set in a bitmap every bit that is set in another one; granularities may differ.
+
+    :param source: name of the other bitmap
+    :param source_image: the image that it belongs to; ``None``: the same image
+    :raises OptionError: one of them does not exist or is inconsistent, or the images are of different sizes
+    """
+    actions = [BitmapAction(MERGE, None, source)]
+    plan_bitmap(reference, name, actions, format, source_image, source_format, opener).apply()
 
 
 # Plans to have a bitmap in some state, which do nothing when it is already.

@@ -97,6 +97,19 @@ def plan_commit(
     return Plan(path, actions, before, after, run, opener)
 
 
+def commit(
+    reference: Reference,
+    base: str | None = None,
+    keep: bool = False,
+    rate: int = 0,
+    format: str | None = None,
+    opener: Opener | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write what an overlay has into an image below it; arguments and errors as for :func:`plan_commit`."""
+    plan_commit(reference, format, base, keep, rate, opener=opener).apply(progress)
+
+
 def _grow(base: Image, size: int) -> None:
     """Make room for an overlay that is larger than its base."""
     if not isinstance(base, Resizable):

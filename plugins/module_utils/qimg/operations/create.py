@@ -303,9 +303,20 @@ def _shown(value: Any) -> str:
     return repr(value) if isinstance(value, str) else str(value).lower()
 
 
-def create(path: str, format: str = "raw", size: int | None = None, **arguments: Any) -> None:
-    """Make a new image; arguments as for :func:`plan_create`."""
-    plan_create(path, format, size, **arguments).apply()
+def create(
+    path: str,
+    format: str = "raw",
+    size: int | None = None,
+    options: dict[str, Any] | None = None,
+    backing_file: str | None = None,
+    backing_format: str | None = None,
+    existing: str = FAIL,
+    opener: Opener | None = None,
+) -> None:
+    """Make a new image; arguments and errors as for :func:`plan_create`."""
+    plan_create(
+        path, format, size, options, backing_file, backing_format, existing=existing, opener=opener
+    ).apply()
 
 
 def plan_remove(path: str) -> Plan:

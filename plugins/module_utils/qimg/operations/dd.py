@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..formats.base import Image
+    from ..formats.opening import Reference
     from .plan import Progress
 
 MAX_BLOCK_SIZE = (1 << 31) - 1
@@ -116,3 +117,24 @@ def _copy_data(source: Image, start: int, end: int, target: Image, progress: Pro
 
     total = round_up(end - start, SECTOR)
     Copier(target, False, copy_options(sparse_grain=0), lambda done: progress(done / total)).run(runs())
+
+
+def dd(
+    source: Reference,
+    target: str,
+    format: str = "raw",
+    block_size: int = 512,
+    count: int | None = None,
+    skip: int = 0,
+    source_format: str | None = None,
+    opener: Opener | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Copy blocks of a guest disk into a new image; errors as for :func:`plan_dd`.
+
+    :param format: of the new image
+    :param block_size: bytes of a block
+    :param count: how many blocks of the source matter, those that are skipped included; ``None``: all
+    :param skip: how many of them to leave out at the beginning
+    """
+    plan_dd(DdRequest(source, target, source_format, format, block_size, count, skip), opener).apply(progress)

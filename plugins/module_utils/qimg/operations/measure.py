@@ -17,6 +17,28 @@ if TYPE_CHECKING:
     from ..formats.opening import Reference
 
 
+def measure(
+    source: Reference | None = None,
+    format: str = "raw",
+    size: int | None = None,
+    options: dict[str, Any] | None = None,
+    source_format: str | None = None,
+    snapshot: str | tuple[str | None, str | None] | None = None,
+    opener: Opener | None = None,
+) -> Measurement:
+    """How many bytes a new image would take: of the content of ``source``, or an empty one of ``size`` bytes.
+
+    Further arguments and errors are those of :func:`measure_image` and :func:`measure_size`.
+
+    :raises OptionError: neither or both of ``source`` and ``size`` are given
+    """
+    if source is not None and size is None:
+        return measure_image(source, format, options, source_format, snapshot, opener)
+    if size is not None and source is None:
+        return measure_size(size, format, options)
+    raise OptionError("Either an image or a size can be measured", remedy="give one of source and size")
+
+
 def measure_size(size: int, format: str = "raw", options: dict[str, Any] | None = None) -> Measurement:
     """What an empty image of ``size`` guest bytes would take.
 

@@ -92,6 +92,20 @@ def plan_rebase(
     return Plan(path, [action], before, after, run, opener)
 
 
+def rebase(
+    reference: Reference,
+    backing_file: str | None,
+    backing_format: str | None = None,
+    unsafe: bool = False,
+    compress: bool = False,
+    format: str | None = None,
+    opener: Opener | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Give an overlay another backing file; arguments and errors as for :func:`plan_rebase`."""
+    plan_rebase(reference, backing_file, backing_format, format, unsafe, compress, opener).apply(progress)
+
+
 def _shown(state: dict[str, Any]) -> str:
     if state["backing_file"] is None:
         return "none"

@@ -3,7 +3,7 @@
 """Changing the size of a guest disk."""
 from __future__ import annotations
 
-from ..errors import OptionError, UnsupportedOperationError
+from ..errors import OptionError, ShrinkRefusedError, UnsupportedOperationError
 from ..formats.capabilities import Resizable
 from ..formats.opening import READ, RESIZE, Opener
 from .plan import Plan, nothing
@@ -17,10 +17,6 @@ SHRINK_WARNING = (
     "Shrinking an image will delete all data beyond the shrunken image's end. Before performing such an "
     "operation, make sure there is no important data there."
 )
-
-
-class ShrinkRefusedError(OptionError):
-    """The new size is smaller, and nobody said that data may be lost."""
 
 
 def plan_resize(
@@ -76,3 +72,16 @@ def plan_resize(
 
     action = "%s the disk from %d to %d bytes" % ("grow" if total > current else "shrink", current, total)
     return Plan(path, [action], before, after, run, opener)
+
+
+def resize(
+    reference: Reference,
+    size: int,
+    relative: int = 0,
+    shrink: bool = False,
+    preallocation: str = "off",
+    format: str | None = None,
+    opener: Opener | None = None,
+) -> None:
+    """Change the size of a guest disk; arguments and errors as for :func:`plan_resize`."""
+    plan_resize(reference, size, format, relative, shrink, preallocation, opener=opener).apply()

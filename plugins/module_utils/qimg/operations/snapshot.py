@@ -98,7 +98,7 @@ def show_snapshot(image: Image, wanted: str | tuple[str | None, str | None]) -> 
     image.view_snapshot(snapshot)
 
 
-def plan_create(
+def plan_create_snapshot(
     reference: Reference,
     name: str,
     format: str | None = None,
@@ -125,7 +125,7 @@ def plan_create(
     return Plan(path, ["take snapshot '%s'" % name], _document(names), after, run, opener)
 
 
-def plan_delete(
+def plan_delete_snapshot(
     reference: Reference,
     wanted: str,
     format: str | None = None,
@@ -154,7 +154,7 @@ def plan_delete(
     return Plan(path, [action], _document(snapshots), _document(rest), run, opener)
 
 
-def plan_apply(
+def plan_apply_snapshot(
     reference: Reference,
     wanted: str,
     format: str | None = None,
@@ -193,6 +193,39 @@ def plan_apply(
     before = {"content": difference, **_document(snapshots)}
     after = {"content": "that of snapshot '%s' (id %s)" % (found.name, found.id), **_document(snapshots)}
     return Plan(path, [action], before, after, run, opener)
+
+
+def create_snapshot(
+    reference: Reference, name: str, format: str | None = None, opener: Opener | None = None
+) -> SnapshotInfo:
+    """Keep the present content as an internal snapshot.
+
+    :returns: the new snapshot
+    :raises UnsupportedOperationError: the format has no snapshots
+    """
+    taken: SnapshotInfo = plan_create_snapshot(reference, name, format, opener=opener).apply()
+    return taken
+
+
+def apply_snapshot(
+    reference: Reference, wanted: str, format: str | None = None, opener: Opener | None = None
+) -> None:
+    """Make the guest disk what it was when a snapshot was taken.
+
+    :param wanted: the snapshot's id or name
+    :raises OptionError: there is no such snapshot
+    """
+    plan_apply_snapshot(reference, wanted, format, opener=opener).apply()
+
+
+def delete_snapshot(
+    reference: Reference, wanted: str, format: str | None = None, opener: Opener | None = None
+) -> None:
+    """Delete an internal snapshot; nothing is done if there is none.
+
+    :param wanted: the snapshot's id or name
+    """
+    plan_delete_snapshot(reference, wanted, format, opener=opener).apply()
 
 
 def _difference(reference: Reference, snapshot: SnapshotInfo, format: str | None, opener: Opener) -> str | None:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from ...errors import ShrinkRefusedError
 from ...formats.opening import RESIZE
-from ...operations.resize import SHRINK_WARNING, ShrinkRefusedError, plan_resize
+from ...operations.resize import SHRINK_WARNING, plan_resize
 from ...option_text import parse_size_option
 from .. import arguments as common
 from ..options import Command, Option, UsageError

@@ -5,7 +5,13 @@
 from __future__ import annotations
 
 from ...errors import ImageError, UnsupportedOperationError
-from ...operations.snapshot import find_by_name, list_snapshots, plan_apply, plan_create, plan_delete
+from ...operations.snapshot import (
+    find_by_name,
+    list_snapshots,
+    plan_apply_snapshot,
+    plan_create_snapshot,
+    plan_delete_snapshot,
+)
 from .. import arguments as common
 from ..options import Command, Option, UsageError
 
@@ -58,11 +64,11 @@ def run(console: Console, arguments: Arguments) -> int:
     opener = common.try_to_write(opener, reference, arguments.format)
     try:
         if action == "create":
-            plan_create(reference, _truncated(name), arguments.format, opener=opener).apply()
+            plan_create_snapshot(reference, _truncated(name), arguments.format, opener=opener).apply()
         elif action == "apply":
-            plan_apply(reference, name, arguments.format, opener=opener).apply()
+            plan_apply_snapshot(reference, name, arguments.format, opener=opener).apply()
         else:
-            plan = plan_delete(reference, name, arguments.format, find_by_name, opener)
+            plan = plan_delete_snapshot(reference, name, arguments.format, find_by_name, opener)
             if not plan.changed:
                 console.error("Could not delete snapshot '%s': snapshot not found" % name)
                 return 1
