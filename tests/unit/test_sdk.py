@@ -15,7 +15,7 @@ import qimg
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "sdk.md"
 _NAMES = [name for name in dir(qimg) if name != "__version__"]
 #: Functions that do not do what a command does.
-_NO_COMMANDS = ("cache_mode", "format_names", "open_image", "schema", "schema_names")
+_NO_COMMANDS = ("cache_mode", "extents_of", "format_names", "open_image", "schema", "schema_names")
 
 
 @pytest.mark.parametrize("name", _NAMES)
@@ -75,6 +75,8 @@ def test_the_examples_of_the_page_run(
     printed = capsys.readouterr().out.split("\n")
     assert printed[0] == "qcow2 %d 65536" % (64 << 20)
     assert "True None None" in printed
+    assert "there is no cancelled.qcow2" in printed and not Path("cancelled.qcow2").exists()
+    assert qimg.compare("upload.raw", "small.qcow2").identical
     assert qimg.check("other.qcow2").clean and qimg.info("other.qcow2").virtual_size == 65 << 20
 
 

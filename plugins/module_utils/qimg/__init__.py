@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from .operations.info import ImageInfo as ImageInfo
     from .operations.info import info as info
     from .operations.info import info_chain as info_chain
+    from .operations.map import extents_of as extents_of
     from .operations.map import map_image as map_image
     from .operations.measure import measure as measure
     from .operations.plan import Plan as Plan
@@ -139,7 +140,7 @@ _PLACES = {
     "operations.create": ("create", "plan_create"),
     "operations.dd": ("DdRequest", "dd", "plan_dd"),
     "operations.info": ("ImageInfo", "info", "info_chain"),
-    "operations.map": ("map_image",),
+    "operations.map": ("extents_of", "map_image"),
     "operations.measure": ("measure",),
     "operations.plan": ("Plan",),
     "operations.rebase": ("plan_rebase", "rebase"),
