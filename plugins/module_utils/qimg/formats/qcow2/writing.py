@@ -436,8 +436,9 @@ class Writer:
         table = self._mapping.own_table(l1_index)
         keeps_zero_flag = self._metadata.header.version >= 3
         for index in range(start >> bits, (end - 1 >> bits) + 1):
-            kind = self._cluster_kind(table, index)
-            if (kind == ABSENT and not has_backing) or kind == ZERO:
+            kinds = self._cluster_kinds(table, index)
+            if kinds == {ZERO} or (kinds <= {ABSENT, ZERO} and not has_backing):
+                # It reads as zeroes already, and takes no space.
                 continue
             self._release(table, index, index + 1)
             if words == 2:
@@ -446,15 +447,14 @@ class Writer:
             else:
                 table.entries[index] = ZERO_FLAG if keeps_zero_flag else 0
 
-    def _cluster_kind(self, table: L2Table, index: int) -> int:
-        """The kind of a whole cluster; of mixed subclusters, ``DATA``."""
+    def _cluster_kinds(self, table: L2Table, index: int) -> set[int]:
+        """The kinds of runs that a cluster consists of."""
         if not self._geometry.extended_l2:
-            return standard_kind(table.entries[index], self._metadata.has_data_file)[0]
+            return {standard_kind(table.entries[index], self._metadata.has_data_file)[0]}
         entry, bitmap = table.entries[2 * index], table.entries[2 * index + 1]
         if entry & COMPRESSED:
-            return COMPRESSED_KIND
-        kinds = {subcluster_kind(bitmap, number, bool(entry & OFFSET_MASK)) for number in range(SUBCLUSTERS)}
-        return kinds.pop() if len(kinds) == 1 else DATA
+            return {COMPRESSED_KIND}
+        return {subcluster_kind(bitmap, number, bool(entry & OFFSET_MASK)) for number in range(SUBCLUSTERS)}
 
     # Compressed data
 
