@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cutting runs of a source into pieces for the threads of a copy."""
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qimg.operations.parallel import ordered_results
+from qimg.operations.pieces import ABSENT, DATA, ZERO, PieceCutter, SourceRun, split_run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RUNS = st.lists(st.tuples(st.sampled_from([DATA, ZERO, ABSENT]), st.integers(1, 40)), max_size=12)
+
+
+def source_runs(runs: list[tuple[int, int]]) -> Iterator[SourceRun]:
+    """Runs directly behind each other, of a source whose bytes lie 1000 further on in its file."""
+    start = 0
+    for kind, length in runs:
+        yield SourceRun(start, length, kind, None, start + 1000 if kind == DATA else None, None, start)
+        start += length
+
+
+@given(RUNS, st.sampled_from([1, 4, 16]), st.sampled_from([16, 32]), st.booleans(), st.booleans())
+def test_every_byte_is_moved_once_or_is_zero_or_is_left(
+    runs: list[tuple[int, int]], unit: int, piece_bytes: int, zeroes_are_data: bool, units_are_whole: bool
+) -> None:
+    kinds = [kind for kind, length in runs for _byte in range(length)]
+    zero: list[int] = []
+    left: list[int] = []
+    cutter = PieceCutter(
+        unit,
+        piece_bytes,
+        zeroes_are_data,
+        units_are_whole,
+        lambda start, length: zero.extend(range(start, start + length)),
+        left.append,
+    )
+    moved: list[int] = []
+    for piece in cutter.pieces(source_runs(runs)):
+        assert 0 < piece.length <= piece_bytes
+        assert piece.start // piece_bytes == (piece.start + piece.length - 1) // piece_bytes
+        position = piece.start
+        for part in piece.parts:
+            assert part.start == position and part.layer_start == position
+            assert part.offset is None or part.offset == position + 1000
+            position += part.length
+        assert position == piece.start + piece.length
+        moved += range(piece.start, position)
+    rest = [byte for byte in range(len(kinds)) if byte not in {*moved, *zero}]
+
+    assert sorted([*moved, *zero, *rest]) == list(range(len(kinds)))
+    assert sum(left) == len(rest)
+    assert all(kinds[byte] == ABSENT for byte in rest)
+    assert all(kinds[byte] == ZERO for byte in zero) and not (zero and zeroes_are_data)
+    assert {byte for byte, kind in enumerate(kinds) if kind == DATA} <= set(moved)
+    for first in range(0, len(kinds), unit):
+        bytes_of_unit = set(range(first, min(first + unit, len(kinds))))
+        if {kinds[byte] for byte in bytes_of_unit} <= {ZERO, ABSENT} and not zeroes_are_data:
+            # Nothing to move: the unit need not be written.
+            assert not bytes_of_unit & set(moved)
+        elif units_are_whole and DATA in {kinds[byte] for byte in bytes_of_unit}:
+            assert bytes_of_unit <= set(moved)
+
+
+@pytest.mark.parametrize(
+    ("position", "lengths"), [(0, [10]), (100, [10]), (103, [3, 7]), (109, [9, 1]), (110, [10]), (500, [10])]
+)
+def test_a_run_is_split_only_inside(position: int, lengths: list[int]) -> None:
+    parts = list(split_run(SourceRun(100, 10, DATA, None, 7, None, 40), position))
+
+    assert [part.length for part in parts] == lengths
+    assert [part.offset - part.start for part in parts] == [7 - 100] * len(parts)
+    assert [part.layer_start - part.start for part in parts] == [40 - 100] * len(parts)
+
+
+def test_results_come_in_the_order_of_their_jobs_whoever_is_done_first() -> None:
+    second_is_done = threading.Event()
+
+    def first() -> str:
+        assert second_is_done.wait(30)
+        return "first"
+
+    def second() -> str:
+        second_is_done.set()
+        return "second"
+
+    assert list(ordered_results([first, second, lambda: "third"], 2)) == ["first", "second", "third"]
+
+
+def test_an_error_comes_out_where_its_result_would_and_ends_the_work() -> None:
+    def fail() -> None:
+        raise OSError("broken")
+
+    made = []
+
+    def jobs() -> Iterator[object]:
+        for number in range(100):
+            made.append(number)
+            yield fail if number == 1 else list
+
+    results = ordered_results(jobs(), 2)  # type: ignore[arg-type]
+    assert next(results) == []
+    with pytest.raises(OSError, match="broken"):
+        list(results)
+    assert len(made) < 10
