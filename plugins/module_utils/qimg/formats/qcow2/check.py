@@ -11,10 +11,10 @@ from array import array
 
 from ...errors import CorruptImageError, FormatError
 from ..capabilities import CheckResult
-from .layout import COPIED, CORRUPT, DIRTY, OFFSET_MASK, ZERO_FLAG, words_to_bytes
+from .layout import COPIED, CORRUPT, DIRTY, MAX_SNAPSHOTS, OFFSET_MASK, ZERO_FLAG, words_to_bytes
 from .reference_scan import ReferenceScan
 from .references import apply_copied_changes, copied_changes, data_runs, first_words
-from .snapshots import MIN_EXTRA_BYTES
+from .snapshots import HINT_OVERHANGING, MIN_EXTRA_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class _Checker:
         self._result = CheckResult()
         self._highest_cluster = 0
         self._incomplete_snapshots = 0
+        #: How many entries of the snapshot table are too much, or have too much.
+        self._dropped_snapshots = 0
         #: Clusters with more references than they should have: not all of these can be meant.
         self._disputed: set[int] = set()
 
@@ -67,19 +69,15 @@ class _Checker:
         elif self._fix_leaks:
             if rebuild:
                 self._report("ERROR need to rebuild refcount structures")
-                raise CheckFailedError(
-                    "Check failed: Input/output error",
-                    path=metadata.storage.name,
-                    format="qcow2",
-                    remedy="repair it with 'all' instead of 'leaks', on a backup copy first",
-                )
+                raise self._failed("Check failed: Input/output error", None)
             if result.leaks or result.corruptions:
                 result.corruptions, result.leaks, result.check_errors = found_before
                 self._compare(scan, self._fix_leaks, self._fix_errors)
         self._fix_misplaced_zeroes(scan)
         self._check_copied_flags()
-        if self._incomplete_snapshots and self._fix_errors:
+        if (self._incomplete_snapshots or self._dropped_snapshots) and self._fix_errors:
             metadata.complete_snapshots()
+            result.corruptions_fixed += self._dropped_snapshots
             result.corruptions -= self._incomplete_snapshots
             result.corruptions_fixed += self._incomplete_snapshots
         if self._fix_leaks and not result.corruptions and not result.check_errors:
@@ -95,16 +93,40 @@ class _Checker:
         return scan
 
     def _check_snapshot_table(self) -> None:
-        """Count the entries that lack what version 3 demands."""
-        if self._metadata.header.version < 3:
+        """Read the table, or what of it can be kept; count the entries that lack what version 3 demands."""
+        metadata = self._metadata
+        if self._fix_errors:
+            self._dropped_snapshots = metadata.salvage_snapshots(self._report)
+        else:
+            self._read_snapshot_table()
+        if metadata.header.version < 3:
             return
-        for index, snapshot in enumerate(self._metadata.snapshots):
+        for index, snapshot in enumerate(metadata.snapshots):
             if snapshot.extra_length < MIN_EXTRA_BYTES:
                 self._incomplete_snapshots += 1
                 self._report(
                     "%s snapshot table entry %d is incomplete" % ("Repairing" if self._fix_errors else "ERROR", index)
                 )
         self._result.corruptions += self._incomplete_snapshots
+
+    def _read_snapshot_table(self) -> None:
+        metadata = self._metadata
+        overhang = metadata.header.nb_snapshots - MAX_SNAPSHOTS
+        if overhang > 0:
+            raise self._failed("ERROR snapshot table too large", HINT_OVERHANGING % overhang)
+        try:
+            metadata.load_snapshots()
+        except FormatError as error:
+            raise self._failed("ERROR failed to read the snapshot table: %s" % error.reason, error.hint) from error
+
+    def _failed(self, reason: str, hint: str | None) -> CheckFailedError:
+        return CheckFailedError(
+            reason,
+            path=self._metadata.storage.name,
+            format="qcow2",
+            hint=hint,
+            remedy="repair it with 'all', on a backup copy first",
+        )
 
     # Refcounts
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ...errors import CorruptImageError, FormatError, OptionError
 from ..base import Format, Measurement
 from .image import Qcow2Image
-from .layout import CORRUPT, CRYPT_NONE, DIRTY
+from .layout import CORRUPT, CRYPT_NONE, DIRTY, MAX_SNAPSHOTS
 from .metadata import Metadata
 from .options import OPTIONS
 
@@ -46,6 +46,11 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
             format="qcow2",
             remedy="repair it with a check that repairs all (on a backup copy first)",
         )
+    if not for_check:
+        if header.nb_snapshots > MAX_SNAPSHOTS:
+            raise FormatError("Snapshot table too large", path=filename, format="qcow2")
+        # As QEMU does: an image whose snapshots cannot be read is not opened.
+        metadata.load_snapshots()
     if metadata.has_ignored_bitmaps:
         children.watcher.warning((_BITMAPS_OF_V2 if header.version == 2 else _IGNORED_BITMAPS) + _LEAKS)
     if children.purpose == "info":

@@ -27,7 +27,6 @@ from .layout import (
     MAX_L1_BYTES,
     MAX_REFCOUNT_ORDER,
     MAX_REFCOUNT_TABLE_BYTES,
-    MAX_SNAPSHOTS,
     RAW_EXTERNAL_DATA,
     Geometry,
     Header,
@@ -44,6 +43,7 @@ from .snapshots import Snapshot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
+    from collections.abc import Callable
 
     from ...storage.base import Storage
 
@@ -153,11 +153,28 @@ class Metadata:
     @property
     def snapshots(self) -> list[Snapshot]:
         """The snapshot table; change it by :meth:`set_snapshots`."""
-        if self._snapshots is None:
-            self._snapshots, self._snapshot_table_bytes = snapshot_table.read_table(
-                self.storage, self.header.snapshots_offset, self.header.nb_snapshots, self.header.size
-            )
+        return self.load_snapshots() if self._snapshots is None else self._snapshots
+
+    def load_snapshots(self) -> list[Snapshot]:
+        """Read the snapshot table.
+
+        :raises FormatError: it is too large
+        """
+        self._snapshots, self._snapshot_table_bytes = snapshot_table.read_table(
+            self.storage, self.header.snapshots_offset, self.header.nb_snapshots, self.header.size
+        )
         return self._snapshots
+
+    def salvage_snapshots(self, report: Callable[[str], None]) -> int:
+        """Read what can be kept of a snapshot table that is too large; :meth:`complete_snapshots` makes it so.
+
+        :param report: called with each line that qemu-img prints
+        :returns: how many entries were left out or cut
+        """
+        self._snapshots, self._snapshot_table_bytes, dropped = snapshot_table.salvage_table(
+            self.storage, self.header.snapshots_offset, self.header.nb_snapshots, self.header.size, report
+        )
+        return dropped
 
     @property
     def snapshot_table_bytes(self) -> int:
@@ -382,8 +399,6 @@ def _validate(header: Header, path: str) -> None:
     if refcount_bytes > MAX_REFCOUNT_TABLE_BYTES:
         raise refuse("Reference count table too large")
     check_table(header.refcount_table_offset, refcount_bytes, "Reference count table offset invalid")
-    if header.nb_snapshots > MAX_SNAPSHOTS:
-        raise refuse("Snapshot table too large")
     check_table(header.snapshots_offset, header.nb_snapshots * 40, "Snapshot table offset invalid")
     if header.l1_size * 8 > MAX_L1_BYTES:
         raise refuse("Active L1 table too large")
