@@ -570,6 +570,10 @@ data.qcow2
 -o foo=1 empty.qcow2
 -o backing_file=x empty.qcow2
 -o data_file=x empty.qcow2
+-o data_file= empty.qcow2
+-o compat=0.10,lazy_refcounts=on empty.qcow2
+-o compat=0.10,lazy_refcounts=on narrow.qcow2
+-o compat=0.10,size=20M external.qcow2
 -o lazy_refcounts=on empty.qcow2
 -o lazy_refcounts=maybe empty.qcow2
 -o lazy_refcounts=on v2-snapshot.qcow2

@@ -3,6 +3,7 @@
 """What a newer program has put into the header of a qcow2 image: kept where it may be, refused where it must be."""
 from __future__ import annotations
 
+import shlex
 import struct
 
 import pytest
@@ -163,3 +164,26 @@ def test_a_dirty_image_is_repaired_by_the_first_who_writes(tmp_path: Path) -> No
     assert path.read_bytes()[79] == 0
     assert oracle.is_clean(path)
     assert oracle.read_guest(path, tmp_path / "raw", format="qcow2") == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "snapshot -c new i.qcow2", "resize i.qcow2 2M", "bitmap --add i.qcow2 b", "amend -o compat=1.1 i.qcow2",
+        "amend -o data_file=x i.qcow2", "convert -n -O qcow2 -f raw source.raw i.qcow2", "commit i.qcow2",
+        "rebase -b '' i.qcow2",
+    ],
+)  # fmt: skip
+def test_the_repair_of_a_dirty_image_is_told_in_the_words_of_qemu_img(tmp_path: Path, line: str) -> None:
+    oracle.qemu_img("create", "-q", "-f", "qcow2", tmp_path / "base.qcow2", "1M")
+    (tmp_path / "source.raw").write_bytes(b"\5" * (1 << 20))
+    options = ["-o", "lazy_refcounts=on", "-b", "base.qcow2", "-F", "qcow2"]
+    oracle.qemu_img("create", "-q", "-f", "qcow2", *options, "i.qcow2", cwd=tmp_path)
+    words = ["-c", "write -P 1 0 64k", "-c", "write -P 1 200k 1k", "-c", "sigraise 9"]
+    oracle.run("qemu-io", *words, "i.qcow2", cwd=tmp_path)
+    dirty = (tmp_path / "i.qcow2").read_bytes()
+    theirs = oracle.run("qemu-img", *shlex.split(line), cwd=tmp_path)
+    assert "Rebuilding refcount structure" in theirs.stderr
+    (tmp_path / "i.qcow2").write_bytes(dirty)
+    oracle.qemu_img("create", "-q", "-f", "qcow2", tmp_path / "base.qcow2", "1M")
+    assert qimg(*shlex.split(line), cwd=tmp_path) == theirs

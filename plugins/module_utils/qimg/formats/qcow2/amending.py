@@ -79,9 +79,13 @@ def amend(image: Qcow2Image, options: dict[str, Any]) -> None:
         _change_refcount_bits(metadata, options["refcount_bits"], wanted_version)
     _change_data_file(metadata, options)
     if "lazy_refcounts" in options:
-        _change_lazy_refcounts(metadata, options["lazy_refcounts"])
-    if "size" in options and options["size"] != metadata.header.size:
-        image.change_size(options["size"], "off")
+        _change_lazy_refcounts(metadata, options["lazy_refcounts"], wanted_version)
+    size = options.get("size", metadata.header.size)
+    if wanted_version < version:
+        # Before the size changes, which a data file would show even if all else is given up.
+        _check_downgrade(metadata, size)
+    if size != metadata.header.size:
+        image.change_size(size, "off")
     if wanted_version < version:
         _downgrade(metadata)
 
@@ -164,7 +168,7 @@ def change_refcount_order(metadata: Metadata, order: int) -> None:
 
 def _change_data_file(metadata: Metadata, options: dict[str, Any]) -> None:
     header = metadata.header
-    if "data_file" in options and (options["data_file"] or "") != (metadata.data_file_name or ""):
+    if "data_file" in options:
         if not metadata.has_data_file:
             raise _refuse(metadata, "data-file can only be set for images that use an external data file")
         name = options["data_file"]
@@ -177,11 +181,11 @@ def _change_data_file(metadata: Metadata, options: dict[str, Any]) -> None:
             metadata.header = header._replace(autoclear_features=header.autoclear_features & ~RAW_EXTERNAL_DATA)
 
 
-def _change_lazy_refcounts(metadata: Metadata, lazy: bool) -> None:
+def _change_lazy_refcounts(metadata: Metadata, lazy: bool, wanted_version: int) -> None:
     header = metadata.header
     features = header.compatible_features & ~LAZY_REFCOUNTS
     if lazy:
-        if header.version < 3:
+        if wanted_version < 3:
             raise _refuse(
                 metadata,
                 "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)",
@@ -190,9 +194,10 @@ def _change_lazy_refcounts(metadata: Metadata, lazy: bool) -> None:
     metadata.header = header._replace(compatible_features=features)
 
 
-def _downgrade(metadata: Metadata) -> None:
-    """Version 3 to 2, if nothing of version 3 is in use.
+def _check_downgrade(metadata: Metadata, size: int) -> None:
+    """Refuse to make a version 2 of what uses something of version 3.
 
+    :param size: guest bytes after the change
     :raises OptionError: naming what is in use
     """
     header = metadata.header
@@ -203,7 +208,7 @@ def _downgrade(metadata: Metadata) -> None:
     if metadata.has_data_file:
         raise _refuse(metadata, "Cannot downgrade an image with a data file")
     for snapshot in metadata.snapshots:
-        if snapshot.vm_state_size >> 32 or snapshot.disk_size != header.size:
+        if snapshot.vm_state_size >> 32 or snapshot.disk_size != size:
             raise _refuse(metadata, "Internal snapshots prevent downgrade of image")
     remaining = header.incompatible_features & ~(DIRTY | COMPRESSION_TYPE)
     if remaining:
@@ -212,6 +217,10 @@ def _downgrade(metadata: Metadata) -> None:
         )
     if header.incompatible_features & COMPRESSION_TYPE and _has_compressed_clusters(metadata):
         raise _refuse(metadata, "Cannot downgrade an image with zstd compression type and existing compressed clusters")
+
+
+def _downgrade(metadata: Metadata) -> None:
+    """Version 3 to 2; nothing of version 3 but zero clusters and bitmaps is in use."""
     _expand_zero_clusters(metadata)
     if metadata.has_valid_bitmaps:
         for bitmap in list(metadata.bitmaps.bitmaps):

@@ -12,6 +12,7 @@ from .options import OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from ...storage.base import Storage
@@ -70,7 +71,7 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
                 # Guest data can be read whatever the bitmaps are like; nothing else can be done to the image.
                 metadata.bitmaps.verify()
             if storage.writable and header.incompatible_features & DIRTY and not for_check:
-                _repair_dirty(image)
+                _repair_dirty(image, children.watcher.notice)
         except BaseException:
             if backing is not None:
                 backing.abandon()
@@ -82,12 +83,13 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
     return image
 
 
-def _repair_dirty(image: Qcow2Image) -> None:
+def _repair_dirty(image: Qcow2Image, report: Callable[[str], None]) -> None:
     """Lazy refcounts were left behind by a program that died: they are made right before anything is written.
 
+    :param report: called with each line that qemu-img prints on the way
     :raises CorruptImageError: they could not be
     """
-    result = image.check("all")
+    result = image.check("all", report)
     if result.corruptions or result.check_errors:
         raise CorruptImageError(
             "Could not repair dirty image",

@@ -276,13 +276,14 @@ class Qcow2Image(
         if not self.writable:
             raise UnsupportedOperationError("The image is open for reading only", path=self.filename)
         self.flush()
+        data_file = self.metadata.data_file
+        old_end = data_file.size if data_file is not None else None
         try:
             result = work()
             self.flush()
             return result
         except BaseException:
-            self.metadata.roll_back()
-            data_file = self.metadata.data_file
+            self.metadata.roll_back(old_end)
             self.metadata = Metadata.load(self.storage, self._limits)
             self.metadata.data_file = data_file
             self._writer = None

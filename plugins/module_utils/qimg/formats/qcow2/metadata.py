@@ -340,13 +340,19 @@ class Metadata:
             self.set_extension(EXT_BITMAPS, None)
         self.header = self.header._replace(autoclear_features=bits)
 
-    def roll_back(self) -> None:
+    def roll_back(self, data_file_size: int | None = None) -> None:
         """Give up what was not committed: cut off what the transaction added to the file.
 
         The object cannot be used afterwards.
+
+        :param data_file_size: length that the external data file had before, if it was made longer for a larger disk
         """
-        if not self.fresh and not self._undecided and self.storage.size > self._file_size:
+        if self.fresh or self._undecided:
+            return
+        if self.storage.size > self._file_size:
             self.storage.truncate(self._file_size)
+        if self.data_file is not None and data_file_size is not None and self.data_file.size > data_file_size:
+            self.data_file.truncate(data_file_size)
 
     def save_bitmaps(self) -> None:
         """After a roll back, have the bitmaps on disk know of guest data that was overwritten in place before it.
