@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from qimg.intervals import IntervalSet
 
 #: Runs ``[start, end)``, some of them empty, close enough to touch and to overlap.
-RUNS = st.tuples(st.integers(0, 40), st.integers(0, 12)).map(lambda run: (run[0], run[0] + run[1]))
+RUNS = st.tuples(st.integers(0, 16), st.integers(0, 4)).map(lambda run: (run[0], run[0] + run[1]))
 CHANGES = st.lists(st.tuples(st.booleans(), RUNS), max_size=20)
 
 
@@ -35,7 +35,7 @@ def test_it_holds_what_was_added_and_not_removed(changes: list[tuple[bool, tuple
     assert {number for start, end in runs for number in range(start, end)} == numbers
     assert runs.total == len(numbers)
     assert bool(runs) == bool(numbers)
-    assert {number for number in range(60) if number in runs} == numbers
+    assert {number for number in range(22) if number in runs} == numbers
 
 
 @given(CHANGES)
@@ -46,7 +46,7 @@ def test_runs_are_in_order_and_never_touch(changes: list[tuple[bool, tuple[int, 
     assert all(one[1] < other[0] for one, other in zip(listed, listed[1:]))
 
 
-@given(CHANGES, st.integers(0, 60))
+@given(CHANGES, st.integers(0, 22))
 def test_the_next_run_is_the_first_that_ends_behind_a_number(
     changes: list[tuple[bool, tuple[int, int]]], number: int
 ) -> None:

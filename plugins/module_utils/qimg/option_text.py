@@ -32,11 +32,11 @@ def split_with_forms(text: str, implied_name: str | None = None) -> list[tuple[t
         if comma < 0:
             comma = len(text)
         if position == 0 and implied_name is not None and not 0 <= equals < comma:
-            value, position = _take_value(text, position)
+            value, position = take_value(text, position)
             options.append(((implied_name, value), None))
         elif 0 <= equals < comma:
             name = text[position:equals]
-            value, position = _take_value(text, equals + 1)
+            value, position = take_value(text, equals + 1)
             options.append(((name, value), None))
         else:
             word = text[position:comma]
@@ -46,8 +46,8 @@ def split_with_forms(text: str, implied_name: str | None = None) -> list[tuple[t
     return options
 
 
-def _take_value(text: str, position: int) -> tuple[str, int]:
-    """A value and where the next option begins."""
+def take_value(text: str, position: int) -> tuple[str, int]:
+    """The value that begins at ``position``, doubled commas undone, and where the next option begins."""
     pieces = []
     while True:
         comma = text.find(",", position)

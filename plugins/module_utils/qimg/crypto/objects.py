@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ..errors import MissingPackageError, OptionError, StorageError
+from ..option_text import take_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,23 +49,10 @@ def _parse_keyval(text: str) -> dict[str, Any]:
             raise OptionError("No implicit parameter name for value '%s'" % word)
         else:
             name, position = rest[:equals], equals + 1
-        value, rest = _take_value(rest, position)
-        properties[name] = value
+        properties[name], end = take_value(rest, position)
+        rest = rest[end:]
         first = False
     return properties
-
-
-def _take_value(text: str, position: int) -> tuple[str, str]:
-    value = ""
-    while True:
-        comma = text.find(",", position)
-        if comma < 0:
-            return value + text[position:], ""
-        value += text[position:comma]
-        if text[comma + 1 : comma + 2] != ",":
-            return value, text[comma + 1 :]
-        value += ","
-        position = comma + 2
 
 
 class ObjectStore:

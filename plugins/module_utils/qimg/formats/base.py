@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""The types that every format and every operation speaks in: images, runs, extents, capabilities."""
+"""The types that every format and every operation shares: images, extents, rows of the table of formats."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -307,5 +307,3 @@ class Measurement(namedtuple("Measurement", ["required", "fully_allocated", "bit
 
     __slots__ = ()
 
-
-# Capabilities: what an operation asks for with isinstance().

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..errors import UnsupportedOperationError
-from ..storage.base import Storage
+from ..storage.base import DATA, HOLE, Storage
 from .capabilities import Resizable
 from .chain import chain_extents
 
@@ -73,10 +73,11 @@ class ImageStorage(Storage):
             with self._mutex:
                 self.image.discard(offset, length)
 
-    def extents(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
+    def extents(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
         with self._mutex:
-            runs = [(run.start, run.length, not run.zero) for run in chain_extents(self.image, offset, length)]
-        yield from runs
+            extents = list(chain_extents(self.image, offset, length))
+        for extent in extents:
+            yield extent.start, extent.length, HOLE if extent.zero else DATA
 
     def flush(self) -> None:
         with self._mutex:

@@ -295,17 +295,9 @@ class Opener:
 
     def _enter(self, identity: tuple[int, int], filename: str) -> None:
         if identity in self._chain:
-            raise ImageError(
-                "Backing file '%s' creates an infinite loop." % filename,
-                path=filename,
-                remedy="rebase one of the images to another backing file",
-            )
+            raise infinite_loop(filename)
         if len(self._chain) >= self.limits.max_chain:
-            raise LimitError(
-                "The backing chain has more than %d images" % self.limits.max_chain,
-                path=filename,
-                remedy="commit or rebase some of its images, or raise the limit max_chain",
-            )
+            raise chain_too_long(filename, self.limits)
         self._chain.append(identity)
 
     def _lock(self, storage: Storage, row: Format, purpose: str, writable: bool, force_share: bool) -> None:
@@ -323,6 +315,24 @@ class Opener:
             storage.lock(locks.READ_RAW)
         else:
             storage.lock(locks.READ_IMAGE)
+
+
+def infinite_loop(filename: str) -> ImageError:
+    """The error for an image that is met again below itself."""
+    return ImageError(
+        "Backing file '%s' creates an infinite loop." % filename,
+        path=filename,
+        remedy="rebase one of the images to another backing file",
+    )
+
+
+def chain_too_long(filename: str, limits: Limits) -> LimitError:
+    """The error for a backing chain of more images than we open."""
+    return LimitError(
+        "The backing chain has more than %d images" % limits.max_chain,
+        path=filename,
+        remedy="commit or rebase some of its images, or raise the limit max_chain",
+    )
 
 
 def shown_reference(reference: Reference) -> str:

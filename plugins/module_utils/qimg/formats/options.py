@@ -20,16 +20,23 @@ TYPE_TEXT = {STR: "str", SIZE: "size", NUM: "num", BOOL: "bool (on/off)"}
 
 class CreateOption(
     namedtuple(
-        "CreateOption", ["name", "type", "help", "default", "creatable", "amendable"], defaults=(None, True, False)
+        "CreateOption",
+        ["name", "type", "help", "default", "creatable", "amendable", "synonyms"],
+        defaults=(None, True, False, ()),
     )
 ):
     """One option of ``-o``.
 
     ``default`` is what is in force, and shown, when the option is not given (``None``: nothing); ``creatable`` and
-    ``amendable`` say to which commands it belongs.
+    ``amendable`` say to which commands it belongs; ``synonyms`` are pairs of another word for a value, and the value.
     """
 
     __slots__ = ()
+
+    def same(self, value: Any, other: Any) -> bool:
+        """Whether two values of the option mean the same."""
+        synonyms = dict(self.synonyms)
+        return bool(synonyms.get(value, value) == synonyms.get(other, other))
 
 
 #: What the file beneath every format understands, if the format does not have an option of that name.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..formats.options import CreateOption
     from .plan import Progress
 
-_VERSION_ALIASES = {"v2": "0.10", "v3": "1.1"}
-
 
 def plan_amend(
     reference: Reference, options: dict[str, Any], format: str | None = None, opener: Opener | None = None
@@ -37,10 +35,9 @@ def plan_amend(
         path = image.filename
         wanted = _check_options(image, options)
         current = _amendable(image).current_options()
+        declared = {option.name: option for option in get_format(image.format).options}
     changes = {
-        name: value
-        for name, value in wanted.items()
-        if current.get(name) != (_VERSION_ALIASES.get(value, value) if name == "compat" else value)
+        name: value for name, value in wanted.items() if not declared[name].same(current.get(name), value)
     }
     actions = ["change %s from %s to %s" % (name, current.get(name), value) for name, value in changes.items()]
 

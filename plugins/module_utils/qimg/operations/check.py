@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..formats.opening import Reference
     from .plan import Progress
 
-REPAIR_MODES = ("leaks", "all")
-
 #: Counter -> key of the JSON document, which leaves out those that are 0.
 _COUNTERS = (
     ("image_end_offset", "image-end-offset"),
@@ -37,7 +35,7 @@ _COUNTERS = (
 
 
 class CheckReport(namedtuple("CheckReport", ["filename", "format", "result"])):
-    """What a check found; ``result`` is a :class:`~qimg.formats.base.CheckResult`."""
+    """What a check found; ``result`` is a :class:`~qimg.formats.capabilities.CheckResult`."""
 
     __slots__ = ()
 

@@ -271,24 +271,15 @@ def _differences(
         if "size" in explicit and (image.size < size or (image.size > size and size_policy == EXACT)):
             differences.append("its size is %d bytes, not %d" % (image.size, size))
         wanted: dict[str, Any] = {}
+        declared = {option.name: option for option in get_format(format).options}
         for name in _BACKING:
-            if name in _names(format):
+            if name in declared:
                 wanted[name] = resolved.get(name)
         wanted.update({name: value for name, value in explicit.items() if name in before and name != "size"})
         for name, value in wanted.items():
-            if before.get(name) != value and not _same_version(name, before.get(name), value):
+            if not declared[name].same(before.get(name), value):
                 differences.append(_difference(name, before.get(name), value))
         return before, differences
-
-
-def _names(format: str) -> set[str]:
-    return {option.name for option in get_format(format).options}
-
-
-def _same_version(name: str, found: Any, wanted: Any) -> bool:
-    """Both spellings of a qcow2 version."""
-    aliases = {"v2": "0.10", "v3": "1.1"}
-    return name == "compat" and aliases.get(wanted, wanted) == found
 
 
 def _difference(name: str, found: Any, wanted: Any) -> str:

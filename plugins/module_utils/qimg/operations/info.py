@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..errors import ImageError, LimitError
+from ..errors import ImageError
 from ..formats.capabilities import HasSnapshots
 from ..formats.nested import ImageStorage
-from ..formats.opening import INFO, Opener
+from ..formats.opening import INFO, Opener, chain_too_long, infinite_loop
 from ..sizes import round_up
 from ..storage.local import LocalFile
 from ..storage.protocols import PROTOCOLS
@@ -45,7 +45,7 @@ class ImageInfo(
     """One node: an image, or a file beneath it.
 
     Sizes are bytes; what does not apply is ``None``; ``snapshots`` is a list of
-    :class:`~qimg.formats.base.SnapshotInfo`; ``format_specific`` is the ``data`` object for the format;
+    :class:`~qimg.formats.capabilities.SnapshotInfo`; ``format_specific`` is the ``data`` object for the format;
     ``children`` is a list of ``(name, ImageInfo)``.
     """
 
@@ -126,16 +126,12 @@ def info_chain(
             identity = image.storage.identity
             if identity is not None:
                 if identity in seen:
-                    raise ImageError(
-                        "Backing file '%s' creates an infinite loop." % image.filename, path=image.filename
-                    )
+                    raise infinite_loop(image.filename)
                 seen.add(identity)
             found = image_info(image)
         chain.append(found)
         if len(chain) > opener.limits.max_chain:
-            raise LimitError(
-                "The backing chain has more than %d images" % opener.limits.max_chain, path=chain[0].filename
-            )
+            raise chain_too_long(chain[0].filename, opener.limits)
         below: str | None = found.full_backing_filename
         if below is None and found.backing_filename:
             raise ImageError(

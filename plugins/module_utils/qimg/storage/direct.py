@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Files and block devices beside the page cache (``O_DIRECT``).
+"""Files and block devices without the page cache (``O_DIRECT``).
 
 The kernel then takes only whole blocks, from and to aligned memory.  Requests that are so already go straight through;
 all others go through a bounce buffer, and a write that begins or ends inside a block reads the block first.
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 import threading
 
+from ..sizes import round_up
+from . import linux
 from .buffers import aligned_buffer
 from .local import LocalFile
 
@@ -20,15 +21,13 @@ if TYPE_CHECKING:
     from .base import Buffer
     from .cache import CacheMode
 
-#: <linux/fs.h>: the logical sector size of a block device.
-_BLKSSZGET = 0x1268
 #: Blocks of this many bytes are good for every medium.
 _LARGEST_BLOCK = 4096
 _BOUNCE = 1 << 20
 
 
 class DirectFile(LocalFile):
-    """A file or block device that is read and written beside the page cache."""
+    """A file or block device that is read and written without the page cache."""
 
     def __init__(self, fd: int, name: str, writable: bool, cache: CacheMode, locking: bool = True) -> None:
         super().__init__(fd, name, writable, cache, locking)
@@ -40,10 +39,8 @@ class DirectFile(LocalFile):
     def _find_alignment(self) -> int:
         """The smallest block that the medium takes."""
         if self.is_device:
-            import fcntl
-
             try:
-                return int(struct.unpack("i", fcntl.ioctl(self._fd, _BLKSSZGET, bytes(4)))[0])
+                return linux.logical_block_size(self._fd)
             except OSError:
                 return _LARGEST_BLOCK
         if not self.size:
@@ -122,7 +119,7 @@ class DirectFile(LocalFile):
             start = (offset + done) // self.alignment * self.alignment
             skip = offset + done - start
             length = min(len(view) - done, len(bounce) - skip)
-            blocks = bounce[: self._round_up(skip + length)]
+            blocks = bounce[: round_up(skip + length, self.alignment)]
             self._read_blocks(start, blocks)
             view[done : done + length] = blocks[skip : skip + length]
             done += length
@@ -134,7 +131,7 @@ class DirectFile(LocalFile):
             start = (offset + done) // self.alignment * self.alignment
             skip = offset + done - start
             length = min(len(view) - done, len(bounce) - skip)
-            blocks = bounce[: self._round_up(skip + length)]
+            blocks = bounce[: round_up(skip + length, self.alignment)]
             part = view[done : done + length]
             if skip or skip + length < len(blocks):
                 with self._completing:
@@ -169,9 +166,6 @@ class DirectFile(LocalFile):
             os.posix_fadvise(fd, offset, len(data), os.POSIX_FADV_DONTNEED)
         finally:
             os.close(fd)
-
-    def _round_up(self, length: int) -> int:
-        return -(-length // self.alignment) * self.alignment
 
     def _bounce(self) -> memoryview:
         if not hasattr(self._per_thread, "buffer"):

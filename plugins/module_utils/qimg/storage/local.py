@@ -10,7 +10,7 @@ import stat
 from ..errors import NO_SPACE_REMEDY, StorageError
 from ..limits import SECTOR
 from . import linux
-from .base import FALLOC, OFF, Storage
+from .base import DATA, FALLOC, HOLE, OFF, Storage
 from .cache import WRITEBACK, CacheMode
 from .locks import ImageLock, LockIntent
 from .zeros import ZEROS
@@ -194,22 +194,22 @@ class LocalFile(Storage):
         except OSError as error:
             raise self._failed(error, "Could not preallocate") from error
 
-    def extents(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
+    def extents(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
         end = offset + length
         if self.is_device:
             if length:
-                yield offset, length, True
+                yield offset, length, DATA
             return
         while offset < end:
             data = self._seek(offset, os.SEEK_DATA)
             if data is None or data >= end:
-                yield offset, end - offset, False
+                yield offset, end - offset, HOLE
                 return
             if data > offset:
-                yield offset, data - offset, False
+                yield offset, data - offset, HOLE
             hole = self._seek(data, os.SEEK_HOLE)
             stop = end if hole is None else min(hole, end)
-            yield data, stop - data, True
+            yield data, stop - data, DATA
             offset = stop
 
     def _seek(self, offset: int, whence: int) -> int | None:

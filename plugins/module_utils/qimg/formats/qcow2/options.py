@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from ..options import BOOL, NUM, SIZE, STR, CreateOption
 
+_VERSIONS = (("v2", "0.10"), ("v3", "1.1"))
+
 #: In the order in which qemu-img prints them.
 OPTIONS = (
     CreateOption("cluster_size", SIZE, "qcow2 cluster size", 65536),
@@ -12,7 +14,7 @@ OPTIONS = (
     CreateOption("preallocation", STR, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
     CreateOption("compression_type", STR, "Compression method used for image cluster compression", "zlib"),
     CreateOption("size", SIZE, "Virtual disk size", None, True, True),
-    CreateOption("compat", STR, "Compatibility level (v2 [0.10] or v3 [1.1])", None, True, True),
+    CreateOption("compat", STR, "Compatibility level (v2 [0.10] or v3 [1.1])", None, True, True, _VERSIONS),
     CreateOption("backing_file", STR, "File name of a base image", None, True, True),
     CreateOption("backing_fmt", STR, "Image format of the base image", None, True, True),
     CreateOption("data_file", STR, "File name of an external data file", None, True, True),

@@ -180,19 +180,6 @@ class Refcounts(RefcountBlocks):
                 return first
             # A new block may have been put where the clusters were found: search again.
 
-    def allocate_at(self, first: int, count: int) -> int:
-        """Take as many free clusters as there are from ``first`` on, ``count`` at the most.
-
-        :returns: how many; 0 if ``first`` is in use
-        """
-        taken = 0
-        while taken < count and self._is_free(first + taken):
-            taken += 1
-        if taken and self._has_blocks(first, taken):
-            self.add(first, taken, 1)
-            return taken
-        return 0
-
     def _is_free(self, cluster: int) -> bool:
         return self.get(cluster) == 0 and cluster not in self.held and cluster not in self.avoided
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from .layout import COMPRESSED, COPIED, OFFSET_MASK, ZERO_FLAG, Geometry
+from .layout import COMPRESSED, COPIED, OFFSET_MASK, Geometry
 from .table_runs import equal_run_end, progression_run_end
 
 TYPE_CHECKING = False
@@ -99,8 +99,3 @@ def apply_copied_changes(
     for index, end, flag in changes:
         for position in range(index * words, end * words, words):
             entries[position] = entries[position] | COPIED if flag else entries[position] & ~COPIED
-
-
-def is_zero_entry(entry: int, geometry: Geometry) -> bool:
-    """Whether a standard entry says that its cluster reads as zeroes."""
-    return bool(entry & ZERO_FLAG) and not geometry.extended_l2 and not entry & COMPRESSED

@@ -49,7 +49,6 @@ class NbdClient:
 
     A server may serve one client only, or end with its first client, while an operation looks at an image, closes it
     and opens it again to change it.
-
     """
 
     def __init__(self, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> None:
