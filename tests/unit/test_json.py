@@ -115,4 +115,5 @@ def test_documents_are_indented_by_four_and_empty_ones_take_two_lines() -> None:
 
 def test_bytes_that_are_no_text_become_replacement_characters() -> None:
     assert qdict.quoted("a\udcff\x7f\"\\\n") == '"a\\uFFFD\\u007F\\"\\\\\\n"'
+    assert qdict.quoted("\ud800\udfff") == '"\\uFFFD\\uFFFD"'
     assert qdict.quoted("é😀") == '"\\u00E9\\uD83D\\uDE00"'

@@ -46,6 +46,7 @@ def test_the_older_spelling_takes_everything_as_it_is(host: str, port: int, expo
         ("nbd:[::1]:10809", {"type": "inet", "host": "::1", "port": "10809"}),
         ("nbd://[::1]", {"type": "inet", "host": "::1", "port": DEFAULT_PORT}),
         ("nbd://host", {"type": "inet", "host": "host", "port": DEFAULT_PORT}),
+        ("nbd://host#fragment/x", {"type": "inet", "host": "host", "port": DEFAULT_PORT}),
         ("nbd://host:0/", {"type": "inet", "host": "host", "port": DEFAULT_PORT}),
         ("nbd+tcp://host:007", {"type": "inet", "host": "host", "port": "7"}),
         ("nbd+unix://?socket=a&socket=b", {"type": "unix", "path": "b"}),

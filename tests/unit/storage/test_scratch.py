@@ -51,5 +51,6 @@ def test_changes_are_seen_and_forgotten(
         assert scratch.size == len(expected)
         # What lies beyond the end reads as zeroes.
         assert scratch.read(0, len(expected) + 100) == bytes(expected) + bytes(100)
+        assert scratch.read(len(expected) + 1, 10) == bytes(10)
         assert scratch.read(65530, 12) == bytes(expected[65530:65542]).ljust(12, b"\0")
     assert path.read_bytes() == before
