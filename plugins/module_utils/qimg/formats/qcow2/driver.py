@@ -67,7 +67,7 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
         backing = children.open_backing(backing_file, metadata.backing_format)
         image = Qcow2Image(metadata, filename, backing, children.limits)
         try:
-            if storage.writable or for_check:
+            if metadata.may_have_bitmaps and (storage.writable or for_check):
                 # Guest data can be read whatever the bitmaps are like; nothing else can be done to the image.
                 metadata.bitmaps.verify()
             if storage.writable and header.incompatible_features & DIRTY and not for_check:

@@ -21,7 +21,6 @@ from ..capabilities import (
     SnapshotInfo,
 )
 from . import description
-from .bitmaps import BitmapDirectory, default_granularity
 from .layout import (
     COPIED,
     CORRUPT,
@@ -35,9 +34,7 @@ from .layout import (
 )
 from .metadata import Metadata
 from .reading import TableReader
-from .snapshots import Snapshot
 from .table_runs import equal_run_end
-from .writing import Writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +42,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ...storage.base import Buffer, Storage
+    from .bitmaps import BitmapDirectory
+    from .snapshots import Snapshot
+    from .writing import Writer
 
 #: Freed runs shorter than this are left to be used again.
 _MIN_DISCARD = 256 << 10
@@ -229,6 +229,8 @@ class Qcow2Image(
         if self._writer is None:
             if not self.writable:
                 raise UnsupportedOperationError("The image is open for reading only", path=self.filename)
+            from .writing import Writer
+
             self._writer = Writer(self.metadata, self)
         return self._writer
 
@@ -373,7 +375,8 @@ class Qcow2Image(
 
     @property
     def bitmaps(self) -> list[BitmapInfo]:
-        return [bitmap.info() for bitmap in self.metadata.bitmaps.bitmaps]
+        metadata = self.metadata
+        return [bitmap.info() for bitmap in metadata.bitmaps.bitmaps] if metadata.may_have_bitmaps else []
 
     @property
     def can_hold_bitmaps(self) -> bool:
@@ -381,6 +384,8 @@ class Qcow2Image(
 
     @property
     def default_granularity(self) -> int:
+        from .bitmaps import default_granularity
+
         return default_granularity(self.metadata.geometry.cluster_size)
 
     def _changeable_bitmaps(self) -> BitmapDirectory:

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 from ...errors import FormatError, UnsupportedFeatureError
 from ...limits import DEFAULT_LIMITS, MAX_IMAGE_BYTES, Limits
-from . import header_area
-from . import snapshots as snapshot_table
-from .bitmaps import BitmapDirectory
 from .layout import (
     BITMAPS_VALID,
     CRYPT_LUKS,
@@ -37,8 +34,6 @@ from .layout import (
     words_from_bytes,
 )
 from .mapping import Mapping
-from .refcounts import Refcounts
-from .snapshots import Snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...storage.base import Storage
+    from .bitmaps import BitmapDirectory
+    from .refcounts import Refcounts
+    from .snapshots import Snapshot
 
 
 class Metadata:
@@ -70,19 +68,11 @@ class Metadata:
         self.backing_file = backing_file
         self.geometry = Geometry(header.cluster_bits, bool(header.incompatible_features & EXTENDED_L2))
         self.fresh = fresh
-        self.refcounts = Refcounts(
-            storage,
-            self.geometry,
-            header.refcount_order,
-            header.refcount_table_offset,
-            header.refcount_table_clusters,
-            limits.table_cache_bytes // 2,
-            fresh,
-        )
         self.limits = limits
         self._live = live
         #: The state that the first cluster on disk says; a new file says nothing yet.
         self._committed = None if fresh else self._header_state()
+        self._refcounts: Refcounts | None = None
         self._mapping: Mapping | None = None
         self._snapshots: list[Snapshot] | None = None
         self._snapshot_table_bytes = 0
@@ -120,7 +110,24 @@ class Metadata:
         kept = [extension for extension in extensions if extension[0] != EXT_PADDING]
         return cls(storage, header, kept, backing_file, cluster[:live_end], limits)
 
-    # Parts, read when needed
+    # Parts, read (and imported) when needed: to tell what an image is, most are not
+
+    @property
+    def refcounts(self) -> Refcounts:
+        """How often each host cluster is used."""
+        if self._refcounts is None:
+            from .refcounts import Refcounts
+
+            self._refcounts = Refcounts(
+                self.storage,
+                self.geometry,
+                self.header.refcount_order,
+                self.header.refcount_table_offset,
+                self.header.refcount_table_clusters,
+                self.limits.table_cache_bytes // 2,
+                self.fresh,
+            )
+        return self._refcounts
 
     @property
     def mapping(self) -> Mapping:
@@ -160,6 +167,11 @@ class Metadata:
 
         :raises FormatError: it is too large
         """
+        if not self.header.nb_snapshots:
+            self._snapshots = []
+            return self._snapshots
+        from . import snapshots as snapshot_table
+
         self._snapshots, self._snapshot_table_bytes = snapshot_table.read_table(
             self.storage, self.header.snapshots_offset, self.header.nb_snapshots, self.header.size
         )
@@ -171,6 +183,8 @@ class Metadata:
         :param report: called with each line that qemu-img prints
         :returns: how many entries were left out or cut
         """
+        from . import snapshots as snapshot_table
+
         self._snapshots, self._snapshot_table_bytes, dropped = snapshot_table.salvage_table(
             self.storage, self.header.snapshots_offset, self.header.nb_snapshots, self.header.size, report
         )
@@ -206,12 +220,19 @@ class Metadata:
         return self.extension(EXT_BITMAPS) is not None and not self.has_valid_bitmaps
 
     @property
+    def may_have_bitmaps(self) -> bool:
+        """Whether there is a reason to look at :attr:`bitmaps`."""
+        return self._bitmaps is not None or self.has_valid_bitmaps
+
+    @property
     def bitmaps(self) -> BitmapDirectory:
         """The bitmap directory; empty where the image has none that may be trusted.
 
         :raises CorruptImageError: the directory is broken
         """
         if self._bitmaps is None:
+            from .bitmaps import BitmapDirectory
+
             extension = self.extension(EXT_BITMAPS) if self.has_valid_bitmaps else None
             self._bitmaps = BitmapDirectory(
                 self.storage, self.geometry, self.refcounts, extension, self.header.size // 512 * 512
@@ -264,6 +285,8 @@ class Metadata:
         :raises ImageError: the image on disk is the one before or the one after; the object must be given up (see
             :meth:`roll_back`)
         """
+        from . import header_area
+
         self._place_tables()
         if self.fresh:
             self._live = b""
@@ -282,7 +305,7 @@ class Metadata:
                 raise
             self._undecided = False
             self._committed = self._header_state()
-        freed = self.refcounts.begin()
+        freed = self._refcounts.begin() if self._refcounts is not None else []
         if self._mapping is not None:
             self._mapping.begin()
         if self._bitmaps is not None:
@@ -311,8 +334,8 @@ class Metadata:
         mapping = self._mapping
         if mapping is not None:
             mapping.place_l1()
-        if self.refcounts.changed:
-            table_offset, table_clusters = self.refcounts.relocate()
+        if self._refcounts is not None and self._refcounts.changed:
+            table_offset, table_clusters = self._refcounts.relocate()
             changes.update(refcount_table_offset=table_offset, refcount_table_clusters=table_clusters)
         if mapping is not None:
             mapping.write()
@@ -320,6 +343,8 @@ class Metadata:
         self.header = self.header._replace(**changes)
 
     def _place_snapshots(self) -> dict[str, int]:
+        from . import snapshots as snapshot_table
+
         bits = self.geometry.cluster_bits
         if self._snapshot_table_bytes:
             old = self.header.snapshots_offset >> bits
