@@ -147,6 +147,9 @@ def preallocate(metadata: Metadata, start: int, end: int, mode: str) -> None:
             )
             length = (last - index) << bits
             needed = min(length, end - base - (index << bits))
+            if mode != "full" and host < storage.size:
+                # Clusters that were in use before still hold what they held then.
+                storage.write_zeroes(host, min(length, storage.size - host))
             if mode == "metadata":
                 _extend_sparsely(metadata, storage, host, needed)
             elif metadata.has_data_file:
@@ -167,8 +170,6 @@ def _extend_sparsely(metadata: Metadata, storage: Storage, host: int, length: in
     unit = metadata.geometry.subcluster_size
     if storage.size < stop:
         storage.truncate(stop)
-    elif host < storage.size:
-        storage.write_zeroes(host, min(stop, storage.size) - host)
     if length % unit:
         storage.write(stop, bytes(-length % unit))
 

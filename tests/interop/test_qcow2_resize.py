@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Growing qcow2 images: the new part reads as zeroes, wherever in the file it gets its place."""
+from __future__ import annotations
+
+import pytest
+
+from support import oracle
+from support.in_process import qimg
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.oracle
+
+KIB = 1 << 10
+
+
+@pytest.mark.parametrize("growth", [12 * KIB, 60 * KIB, 300 * KIB], ids=["within", "up to the end", "beyond the end"])
+@pytest.mark.parametrize("preallocation", ["off", "metadata", "falloc", "full"])
+@pytest.mark.parametrize("options", ["cluster_size=4k", "cluster_size=512", "cluster_size=16k,extended_l2=on"])
+def test_places_that_held_data_before_are_zero_in_a_larger_disk(
+    tmp_path: Path, options: str, preallocation: str, growth: int
+) -> None:
+    path = tmp_path / "i.qcow2"
+    oracle.qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, "256k")
+    oracle.qemu_img("snapshot", "-c", "empty", path)
+    oracle.qemu_io(path, "write -P 1 0 192k")
+    # What is free from now on keeps its bytes: it is too little to be given back to the file system.
+    assert qimg("snapshot", "-c", "full", "i.qcow2", cwd=tmp_path).code == 0
+    assert qimg("snapshot", "-a", "empty", "i.qcow2", cwd=tmp_path).code == 0
+    assert qimg("snapshot", "-d", "full", "i.qcow2", cwd=tmp_path).code == 0
+    assert path.read_bytes().count(b"\1" * 512) > 200
+    words = ["resize", "-q", "--preallocation", preallocation, "i.qcow2", str(256 * KIB + growth)]
+    assert qimg(*words, cwd=tmp_path).code == 0
+    assert oracle.read_guest(path, tmp_path / "raw") == bytes(256 * KIB + growth)
+    assert oracle.is_clean(path)
+
+
+@pytest.mark.parametrize("preallocation", ["off", "metadata", "falloc", "full"])
+@pytest.mark.parametrize("raw", ["off", "on"])
+def test_bytes_behind_the_disk_in_its_data_file_are_not_shown_by_a_larger_disk(
+    tmp_path: Path, preallocation: str, raw: str
+) -> None:
+    options = "cluster_size=4k,data_file=data.raw,data_file_raw=%s" % raw
+    oracle.qemu_img("create", "-q", "-f", "qcow2", "-o", options, "i.qcow2", "256k", cwd=tmp_path)
+    with open(tmp_path / "data.raw", "ab") as data:
+        data.write(b"\1" * (64 * KIB))
+    assert qimg("resize", "-q", "--preallocation", preallocation, "i.qcow2", "300k", cwd=tmp_path).code == 0
+    assert oracle.read_guest("i.qcow2", tmp_path / "raw", cwd=tmp_path) == bytes(300 * KIB)
