@@ -7,7 +7,7 @@ Written from the specification alone, so that it does not share the mistakes of 
 from __future__ import annotations
 
 import struct
-from collections import namedtuple
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,10 +16,22 @@ if TYPE_CHECKING:
 OFFSET = 0x00FFFFFFFFFFFE00
 COMPRESSED, COPIED = 1 << 62, 1 << 63
 
-#: ``what``: the field's name; ``offset``: where in the file; ``width``: bytes; ``value``: what it says now.
-Field = namedtuple("Field", ["what", "offset", "width", "value"])
-#: ``value``: what is written over a field.
-Damage = namedtuple("Damage", ["field", "value"])
+
+class Field(NamedTuple):
+    """A number in an image: where it lies, how many bytes it has, and what it is."""
+
+    what: str
+    offset: int
+    width: int
+    value: int
+
+
+class Damage(NamedTuple):
+    """What is written over a field."""
+
+    field: Field
+    value: int
+
 
 _HEADER = (
     ("backing_file_offset", 8, 8),

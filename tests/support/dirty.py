@@ -55,7 +55,7 @@ class _Client:
 
     def _option(self, option: int, payload: bytes) -> list[tuple[int, bytes]]:
         self._socket.sendall(_OPTION_MAGIC + struct.pack(">II", option, len(payload)) + payload)
-        replies = []
+        replies: list[tuple[int, bytes]] = []
         while True:
             _magic, _option, kind, length = struct.unpack(">QIII", self._receive(20))
             body = self._receive(length)

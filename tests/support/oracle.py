@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections import namedtuple
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 #: The release whose words and documents ours are held to.
 WANTED_MAJOR = 10
 
-Answer = namedtuple("Answer", ["code", "stdout", "stderr"])
+
+class Answer(NamedTuple):
+    """What a program answered: its exit code, and what it wrote."""
+
+    code: int
+    stdout: str
+    stderr: str
 
 
 @functools.cache

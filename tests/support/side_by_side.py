@@ -136,7 +136,7 @@ class SideBySide:
             return
         names = [sorted(os.listdir(directory)) for directory in (self.theirs, self.ours)]
         if names[0] != names[1]:
-            raise self.difference(*names, aspect="list of files")
+            raise self.difference(names[0], names[1], "list of files")
         for name in names[0]:
             one, other = self.theirs / name, self.ours / name
             if one.is_file() and one.read_bytes() != other.read_bytes():
@@ -165,7 +165,7 @@ class SideBySide:
 
 def _marks(directory: Path) -> dict[str, tuple[int, ...]]:
     """What shows whether a file was touched."""
-    marks = {}
+    marks: dict[str, tuple[int, ...]] = {}
     for entry in os.scandir(directory):
         status = entry.stat()
         marks[entry.name] = (status.st_ino, status.st_size, status.st_mtime_ns)
