@@ -27,7 +27,7 @@ FILES = sorted(path.relative_to(SDK) for path in SDK.rglob("*.py"))
 STOREYS = (
     {
         "errors", "sizes", "limits", "policy", "references", "intervals",
-        "json_parser", "nbd_names", "option_text", "qdict", "schemas",
+        "json_parser", "json_writer", "nbd_names", "option_text", "schemas",
     },
     {"storage"},
     {"formats", "crypto"},

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qimg import qdict
+from qimg import json_writer
 from qimg.json_parser import JsonSyntaxError, parse_json
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -89,7 +89,7 @@ def test_errors_are_in_qemu_s_words(text: str, message: str) -> None:
 
 @given(VALUES)
 def test_what_is_written_is_the_same_value_in_ascii(value: object) -> None:
-    for text in (qdict.compact(value), qdict.pretty(value)):
+    for text in (json_writer.compact(value), json_writer.pretty(value)):
         assert text.isascii()
         assert json.loads(text) == value
 
@@ -101,19 +101,19 @@ def test_the_order_of_keys_is_qemu_s() -> None:
         "format-specific", "full-backing-filename", "backing-filename", "dirty-flag",
     ]  # fmt: skip
 
-    assert [key for key, _value in qdict.in_order(dict.fromkeys(keys[::-1]))] == keys
+    assert [key for key, _value in json_writer.in_order(dict.fromkeys(keys[::-1]))] == keys
     # Two keys have the same hash: of these, the one that came last is printed first.
-    assert [key for key, _value in qdict.in_order(dict.fromkeys(keys))] == [keys[1], keys[0], *keys[2:]]
-    assert qdict.compact({"file": {"driver": "file", "filename": "i"}, "driver": "raw"}) == (
+    assert [key for key, _value in json_writer.in_order(dict.fromkeys(keys))] == [keys[1], keys[0], *keys[2:]]
+    assert json_writer.compact({"file": {"driver": "file", "filename": "i"}, "driver": "raw"}) == (
         '{"driver": "raw", "file": {"driver": "file", "filename": "i"}}'
     )
 
 
 def test_documents_are_indented_by_four_and_empty_ones_take_two_lines() -> None:
-    assert qdict.pretty({"a": [1, {}]}) == '{\n    "a": [\n        1,\n        {\n        }\n    ]\n}\n'
+    assert json_writer.pretty({"a": [1, {}]}) == '{\n    "a": [\n        1,\n        {\n        }\n    ]\n}\n'
 
 
 def test_bytes_that_are_no_text_become_replacement_characters() -> None:
-    assert qdict.quoted("a\udcff\x7f\"\\\n") == '"a\\uFFFD\\u007F\\"\\\\\\n"'
-    assert qdict.quoted("\ud800\udfff") == '"\\uFFFD\\uFFFD"'
-    assert qdict.quoted("é😀") == '"\\u00E9\\uD83D\\uDE00"'
+    assert json_writer.quoted("a\udcff\x7f\"\\\n") == '"a\\uFFFD\\u007F\\"\\\\\\n"'
+    assert json_writer.quoted("\ud800\udfff") == '"\\uFFFD\\uFFFD"'
+    assert json_writer.quoted("é😀") == '"\\u00E9\\uD83D\\uDE00"'

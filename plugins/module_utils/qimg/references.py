@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from . import nbd_names, qdict
+from . import json_writer, nbd_names
 from .errors import OptionError, UnsupportedOperationError
 from .option_text import split_with_forms
 
@@ -144,7 +144,7 @@ def _ambiguous() -> OptionError:
 
 def first_key(options: Node) -> str:
     """The dotted name of an option that nobody took, the one that QEMU would name."""
-    return qdict.in_order(flatten(options))[0][0]
+    return json_writer.in_order(flatten(options))[0][0]
 
 
 def flatten(node: Node, prefix: str = "") -> Node:
@@ -218,7 +218,7 @@ def display_name(node: Node) -> str:
         name = nbd_names.display_name(node)
         if name is not None:
             return name
-    return "json:" + qdict.compact(_essential(node))
+    return "json:" + json_writer.compact(_essential(node))
 
 
 def _essential(node: Node) -> Node:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..qdict import in_order
+from ..json_writer import in_order
 from ..sizes import human_size
 
 TYPE_CHECKING = False

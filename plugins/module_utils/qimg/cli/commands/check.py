@@ -68,7 +68,7 @@ def run(console: Console, arguments: Arguments) -> int:
         return _UNSUPPORTED
     if not arguments.quiet:
         if as_json:
-            from ...qdict import pretty
+            from ...json_writer import pretty
 
             console.write(pretty(dict(report.document(), filename=filename)))
         else:

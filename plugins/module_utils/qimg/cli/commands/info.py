@@ -38,7 +38,7 @@ def run(console: Console, arguments: Arguments) -> int:
     else:
         chain = [info(reference, arguments.format, opener=opener)]
     if arguments.output == "json":
-        from ...qdict import pretty
+        from ...json_writer import pretty
 
         documents = [node.document() for node in chain]
         console.write(pretty(documents if arguments.backing_chain else documents[0]))

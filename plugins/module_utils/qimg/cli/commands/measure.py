@@ -55,7 +55,7 @@ def run(console: Console, arguments: Arguments) -> int:
             console.error("Invalid options for file format '%s'" % error.while_creating)
         return 1
     if arguments.output == "json":
-        from ...qdict import pretty
+        from ...json_writer import pretty
 
         console.write(pretty(measurement_document(measurement)))
         return 0

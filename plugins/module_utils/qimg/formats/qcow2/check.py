@@ -11,9 +11,9 @@ from array import array
 
 from ...errors import CorruptImageError, FormatError
 from ..capabilities import CheckResult
+from .copied_flags import apply_copied_changes, copied_changes, data_runs, first_words
 from .layout import COPIED, CORRUPT, DIRTY, MAX_SNAPSHOTS, OFFSET_MASK, ZERO_FLAG, words_to_bytes
 from .reference_scan import ReferenceScan
-from .references import apply_copied_changes, copied_changes, data_runs, first_words
 from .snapshots import HINT_OVERHANGING, MIN_EXTRA_BYTES
 
 TYPE_CHECKING = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ...errors import CorruptImageError
 from ..capabilities import CheckResult
+from .copied_flags import first_words
 from .layout import (
     COMPRESSED,
     COPIED,
@@ -19,7 +20,6 @@ from .layout import (
     words_from_bytes,
 )
 from .reference_counter import ReferenceCounter
-from .references import first_words
 from .table_runs import equal_run_end, progression_run_end
 
 TYPE_CHECKING = False

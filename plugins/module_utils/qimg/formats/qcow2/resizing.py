@@ -8,8 +8,8 @@ from array import array
 from ...errors import ImageError, OptionError, UnsupportedOperationError
 from ...limits import MAX_IMAGE_BYTES
 from ...sizes import round_up
+from .copied_flags import first_words, host_clusters
 from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK, RAW_EXTERNAL_DATA
-from .references import first_words, host_clusters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,7 @@ from __future__ import annotations
 from array import array
 
 from ...errors import OptionError, UnsupportedOperationError
-from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK, corrupt, words_from_bytes, words_to_bytes
-from .mapping import Mapping
-from .references import (
+from .copied_flags import (
     apply_copied_changes,
     clear_copied,
     copied_changes,
@@ -16,6 +14,8 @@ from .references import (
     has_copied,
     host_clusters,
 )
+from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK, corrupt, words_from_bytes, words_to_bytes
+from .mapping import Mapping
 from .snapshots import Snapshot, next_id
 
 TYPE_CHECKING = False
