@@ -19,7 +19,7 @@ options:
     type: raw
   owner:
     description:
-      - The name or number of the user who shall own the image file.
+      - The name or number of the user who is to own the image file.
       - The default for a new file is the user who runs the module, and for a file that replaces another one, the owner
         of that. A file that stays keeps what it has.
       - The owner, group and permissions of an image in use are never changed. libvirt gives the image of a running

@@ -34,7 +34,7 @@ options:
     description:
       - Look at images although a running virtual machine, or somebody else, is writing to them.
       - What is read from such an image can be out of date or contradict itself.
-        The check of an image in use can find errors that are none.
+        A check of an image in use can report errors that do not exist.
       - An image in use is never changed, whatever this says.
         With it, a task that has nothing to change succeeds while a virtual machine is using the image.
     type: bool
@@ -79,7 +79,7 @@ options:
   format:
     description:
       - The format of the image, for instance V(qcow2) or V(raw).
-      - The default is to find out.
+      - By default, it is detected.
         Say V(raw) for raw images, because the guest of such an image can write whatever it wants to its beginning.
     type: str
 """

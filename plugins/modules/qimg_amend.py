@@ -23,9 +23,9 @@ extends_documentation_fragment:
 options:
   options:
     description:
-      - The options that the image shall have, as C(qemu-img amend -o) has them.
+      - The options that the image is to have, as for C(qemu-img amend -o).
       - Of V(qcow2) these are C(compat), C(lazy_refcounts), C(refcount_bits), C(data_file), C(data_file_raw), C(size).
-      - Quote values of C(compat) such as V("0.10"), which are no numbers.
+      - Quote values of C(compat) such as V("0.10"), so that they are not taken for numbers.
     type: dict
     required: true
 seealso:

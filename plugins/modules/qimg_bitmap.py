@@ -69,7 +69,7 @@ options:
     type: path
   merge_format:
     description:
-      - The format of O(merge_image). The default is to find out.
+      - The format of O(merge_image). By default, it is detected.
     type: str
 seealso:
   - module: qimg.disk.qimg_info

@@ -14,7 +14,7 @@ description:
   - B(All other images that have this backing file read differently after that.)
   - The image reads the same at every moment. If the task fails half way, for instance because the disk is full, the
     image below may have a part of the content already; run the task again then.
-  - The image is emptied afterwards, unless it shall be kept. There is nothing to do if it holds nothing, or is kept and
+  - The image is emptied afterwards, unless it is to be kept. There is nothing to do if it holds nothing, or is kept and
     all that it holds is in the backing file already.
 author:
   - qimg contributors (!UNKNOWN)
@@ -37,7 +37,7 @@ options:
     default: false
   rate_limit:
     description:
-      - Copy so many bytes per second at the most, as a number or as a text such as V(50M).
+      - Copy at most this many bytes per second, as a number or as a text such as V(50M).
     type: raw
 seealso:
   - module: qimg.disk.qimg_rebase

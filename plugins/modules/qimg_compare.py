@@ -26,7 +26,7 @@ options:
     required: true
   format:
     description:
-      - The format of O(path). The default is to find out.
+      - The format of O(path). By default, it is detected.
     type: str
   other_path:
     description:
@@ -35,7 +35,7 @@ options:
     required: true
   other_format:
     description:
-      - The format of O(other_path). The default is to find out.
+      - The format of O(other_path). By default, it is detected.
     type: str
   strict:
     description:
@@ -44,7 +44,7 @@ options:
     default: false
   gather:
     description:
-      - What to find out about both images besides, for C(ansible_facts.qimg_images).
+      - What else to find out about both images, for C(ansible_facts.qimg_images).
       - V(info) reads the images' headers, V(map) their tables, V(check) reads all of their metadata.
     type: list
     elements: str
@@ -64,7 +64,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See that a backup is still what the disk is
+- name: Make sure that a backup still has the content of the disk
   qimg.disk.qimg_compare:
     path: /var/lib/libvirt/images/db.qcow2
     other_path: /backup/db.raw

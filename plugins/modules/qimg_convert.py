@@ -10,7 +10,7 @@ module: qimg_convert
 short_description: Copy virtual disks from one image format to another
 version_added: 0.1.0
 description:
-  - Makes an image with the content of another image, or of several ones behind each other, or of a snapshot.
+  - Makes an image with the content of another image, or of several put one after another, or of a snapshot.
   - What is zero or unused in the source takes no space in the new image.
   - The new image appears under its name only when it is complete.
   - An image that is there already is left alone by default, because after the first run it may be the disk of a virtual
@@ -39,7 +39,7 @@ options:
   source:
     description:
       - The image to copy.
-      - If there are several, their guest disks are put one behind another.
+      - If there are several, their guest disks are put one after another.
     type: list
     elements: path
     required: true
@@ -48,7 +48,7 @@ options:
   source_format:
     description:
       - The format of O(source).
-      - The default is to find out.
+      - By default, it is detected.
         Say V(raw) for raw images, because the guest of such an image can write whatever it wants to its beginning.
     type: str
   snapshot:
@@ -57,7 +57,7 @@ options:
     type: str
   backing_file:
     description:
-      - The image that the new one shall have as its backing file, by the name that it shall store.
+      - The backing file of the new image, by the name that the image is to store.
       - Only what the uppermost image of O(source) holds itself is copied then.
         You have to know that O(backing_file) has the content of the rest.
     type: str
@@ -67,8 +67,8 @@ options:
     type: str
   options:
     description:
-      - Creation options of the format, as C(qemu-img convert -o) has them.
-      - Quote values of C(compat) such as V("0.10"), which are no numbers.
+      - Creation options of the format, as for C(qemu-img convert -o).
+      - Quote values of C(compat) such as V("0.10"), so that they are not taken for numbers.
     type: dict
     default: {}
   compress:
@@ -84,13 +84,13 @@ options:
     default: true
   rate_limit:
     description:
-      - Copy so many bytes per second at the most, as a number or as a text such as V(50M).
+      - Copy at most this many bytes per second, as a number or as a text such as V(50M).
     type: raw
   replace:
     description:
       - What to do about an image that is there already.
       - V(never) accepts every image in O(format); RV(matches_source) says whether it has the source's content.
-        A file that is no such image is an error.
+        Anything else at that path is an error.
       - V(if_different) replaces it if its guest disk does not have the size and the content of the source.
         They are compared up to the first difference, and not at all if neither side has been written to since they were
         found to be the same. B(What a virtual machine has written to it since is lost.)

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Make a new image, or see that there is one."""
+"""Make a new image, or make sure that there is one."""
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -54,7 +54,7 @@ options:
     default: exact
   backing_file:
     description:
-      - The image that answers for what the new one does not hold, by the name that the new image shall store.
+      - The image that supplies what the new one does not hold itself, by the name that the new image is to store.
       - A relative name is relative to the directory of the new image.
     type: str
   backing_format:
@@ -63,8 +63,8 @@ options:
     type: str
   options:
     description:
-      - Creation options of the format, as C(qemu-img create -o) has them.
-      - Quote values of C(compat) such as V("0.10"), which are no numbers.
+      - Creation options of the format, as for C(qemu-img create -o).
+      - Quote values of C(compat) such as V("0.10"), so that they are not taken for numbers.
       - Of an image that is there already, the options given here are compared with what it has, except for
         C(preallocation), which cannot be seen.
     type: dict
@@ -103,7 +103,7 @@ EXAMPLES = r"""
     group: kvm
     mode: "0600"
 
-- name: See that there is a disk of at least 20 GiB, though a virtual machine may be using it
+- name: Make sure that there is a disk of at least 20 GiB, though a virtual machine may be using it
   qimg.disk.qimg_create:
     path: /var/lib/libvirt/images/db.qcow2
     format: qcow2

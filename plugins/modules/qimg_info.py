@@ -28,7 +28,7 @@ options:
   format:
     description:
       - The format of the images, for instance V(qcow2) or V(raw).
-      - The default is to find out.
+      - By default, it is detected.
         Say V(raw) for raw images, because the guest of such an image can write whatever it wants to its beginning.
     type: str
   backing_chain:

@@ -25,9 +25,9 @@ extends_documentation_fragment:
 options:
   backing_file:
     description:
-      - The new backing file, by the name that the image shall store.
+      - The new backing file, by the name that the image is to store.
       - A relative name is relative to the directory of the image.
-      - If this is empty, the image shall have no backing file and hold everything itself.
+      - If this is empty, the image will have no backing file and hold everything itself.
     type: str
     required: true
   backing_format:

@@ -42,7 +42,7 @@ options:
     default: false
   shrink:
     description:
-      - Allow the disk to become smaller. B(What lies behind its new end is lost.)
+      - Allow the disk to become smaller. B(What lies beyond its new end is lost.)
       - Make the file systems and partitions in it smaller first.
     type: bool
     default: false
@@ -63,7 +63,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See that the disk has at least 40 GiB
+- name: Make sure that the disk has at least 40 GiB
   qimg.disk.qimg_resize:
     path: /var/lib/libvirt/images/db.qcow2
     size: 40G
@@ -168,7 +168,7 @@ def plan(module, opener):
         if not options["allow_relative"]:
             raise OptionError(
                 "size: '%s' is relative, so that every run would change the disk again" % text,
-                remedy="give the size that the disk shall have, or set allow_relative",
+                remedy="give the size that the disk is to have, or set allow_relative",
             )
         options["size"] = text[1:]
     try:
@@ -184,7 +184,7 @@ def plan(module, opener):
         )
     except ShrinkRefusedError as error:
         raise OptionError(
-            "The disk would become smaller, and lose what lies behind its new end",
+            "The disk would become smaller, and lose what lies beyond its new end",
             path=error.path,
             remedy="set shrink if that is meant, or size_policy to at_least if a larger disk is fine",
         ) from error

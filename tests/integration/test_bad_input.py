@@ -246,7 +246,7 @@ CASES = {
         size="+1M",
     ),
     "resize_smaller": resize(
-        "'{d}/good.qcow2': The disk would become smaller, and lose what lies behind its new end; set shrink if that is "
+        "'{d}/good.qcow2': The disk would become smaller, and lose what lies beyond its new end; set shrink if that is "
         "meant, or size_policy to at_least if a larger disk is fine",
         size="1M",
     ),

@@ -14,7 +14,7 @@
     │   └── UnsupportedFeatureError   a valid image that needs something that we do not have
     ├── OptionError                the caller asked for something impossible
     │   ├── MismatchError          what is there is not what was asked for
-    │   └── ShrinkRefusedError     the disk would become smaller, and nobody said that it may
+    │   └── ShrinkRefusedError     the disk would become smaller, and nobody has allowed it
     ├── UnsupportedOperationError  the format has no such operation
     ├── ReferenceDeniedError       an image names a file that the policy does not allow
     ├── LimitError                 a count or a size is over the limit that protects us
@@ -127,11 +127,11 @@ class OptionError(ImageError):
 
 
 class MismatchError(OptionError):
-    """What exists differs from what was asked for, and nobody said what to do about it."""
+    """What exists differs from what was asked for, and the caller has not said what to do about that."""
 
 
 class ShrinkRefusedError(OptionError):
-    """The new size is smaller, and nobody said that data may be lost."""
+    """The new size is smaller, and nobody has allowed data to be lost."""
 
 
 class UnsupportedOperationError(ImageError):

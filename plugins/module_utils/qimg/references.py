@@ -54,7 +54,7 @@ def parse_reference(name: str) -> Node:
 
 
 def parse_protocol_name(name: str, driver: str) -> Node:
-    """The node of a name that a protocol shall take as it is, whatever it looks like.
+    """The node of a name that a protocol takes as it is, whatever it looks like.
 
     :raises OptionError: it is no name of that protocol
     """

@@ -165,7 +165,7 @@ def try_to_write(
 ) -> Opener:
     """Open an image for writing before anything else is looked at, as qemu-img does, and close it again.
 
-    Planning needs only to read; but who cannot write the image should hear that first, and nothing else.
+    Planning needs only to read; but a user who cannot write the image should be told that first, and nothing else.
 
     :returns: an opener for what follows, which does not tell the same warnings again
     :raises ImageError: the image cannot be opened so

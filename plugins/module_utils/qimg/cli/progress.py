@@ -17,8 +17,8 @@ class ProgressMeter:
     Use as a context manager around the work: it begins with 0 and ends the line, whatever happens.
 
     :param console: where to print
-    :param enabled: whether to show every step (``-p``); if not, only who sends SIGUSR1 gets a line
-    :param step: how many percent have to be done until the next line
+    :param enabled: whether to show every step (``-p``); if not, only whoever sends SIGUSR1 gets a line
+    :param step: how many percent more have to be done before the next line
     """
 
     def __init__(self, console: Console, enabled: bool, step: float) -> None:
@@ -62,7 +62,7 @@ class ProgressMeter:
 
 
 def ignore_requests() -> None:
-    """Have SIGUSR1 do no harm to a command that does not know how far it has come."""
+    """Have SIGUSR1 do no harm to a command that does not count its progress."""
     import signal
     import threading
 

@@ -153,7 +153,7 @@ class Opener:
         """Open an image.
 
         :param reference: a file name in any of QEMU's spellings, or a node
-        :param format: its format; ``None``: find out
+        :param format: its format; ``None``: detect it
         :param backing: whether to open its backing chain
         :param writable: for ``CHECK``, whether to repair
         :raises ImageError: it cannot be opened; nothing stays open

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..formats.base import Image
 
 MAX_NUMBER = (1 << 31) - 1
-#: At the most so many threads wait for the system at once, and so many bytes of buffers do they have.
+#: At most this many threads wait for the system at once, and they have at most this many bytes of buffers.
 _MAX_THREADS = 64
 _MAX_BUFFER_BYTES = 256 << 20
 #: In place of the number and the offset of a request.

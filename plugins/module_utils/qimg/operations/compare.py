@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     #: Offset in the disks, length, and how to read it from each.
     _Stretch = tuple[int, int, "_Side", "_Side"]
 
-#: So many stretches are handed to a thread at once: handing over costs as much as comparing a hundred kilobytes.
+#: This many stretches are handed to a thread at once: handing over costs as much as comparing a hundred kilobytes.
 _BATCH = 16
 
 # Why two disks are not the same.
@@ -83,7 +83,7 @@ def compare_images(
 
 
 def compare_joined(parts: list[Image], other: Image) -> CompareResult:
-    """Compare several open images, put one behind another as ``convert`` does, with one."""
+    """Compare several open images, put one after another as ``convert`` does, with one."""
     return _compare(_Disk(parts), _Disk([other]), False, None)
 
 
@@ -102,7 +102,7 @@ def _compare(one: _Disk, other: _Disk, strict: bool, progress: Callable[[float],
 
 
 class _Disk:
-    """Images put one behind another."""
+    """Images put one after another."""
 
     def __init__(self, parts: list[Image]) -> None:
         self.parts = parts

@@ -12,7 +12,7 @@ in steps, and a file that is written twice within a step keeps its times.  There
 * a target that we have just made is given a modification time two seconds back *before it gets its name*, so that every
   write after that shows.
 
-Sources are looked at before they are read.  Where a record cannot be kept, the guest contents are compared instead.
+Sources are looked at before they are read.  Where no record can be kept, the guest contents are compared instead.
 """
 from __future__ import annotations
 

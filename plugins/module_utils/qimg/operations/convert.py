@@ -91,7 +91,7 @@ class ConvertRequest(
 ):
     """What to convert, and how.
 
-    ``sources``: names of the source images, which are put behind each other; ``source_format``: their format, ``None``
+    ``sources``: names of the source images, which are put one after another; ``source_format``: their format, ``None``
     to find out; ``target``, ``format``, ``options``, ``backing_file``, ``backing_format``: the new image; ``snapshot``:
     id or name of a source's snapshot to read, or a pair of an id and a name (either may be ``None``) which both must be
     so; ``compress``: store compressed clusters; ``offload``: have the kernel copy without looking for zeroes;
@@ -490,7 +490,7 @@ def convert(
 ) -> None:
     """Copy one guest disk into a new image.
 
-    :param source: a file name; to put several disks one behind another, use :func:`plan_convert`
+    :param source: a file name; to put several disks one after another, use :func:`plan_convert`
     :param arguments: ``options``, ``compress``, ``backing_file``, ``snapshot``, … as in :class:`ConvertRequest`
     """
     request = ConvertRequest((source,), source_format, target, format, **arguments)

@@ -62,7 +62,7 @@ def copy_options(
     threads: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> CopyOptions:
-    """The usual options.
+    """Options with their usual values.
 
     :param threads: how many copy at once; ``None``: as many as the machine has use for
     """

@@ -116,7 +116,7 @@ def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener
             error.path = path
             error.while_opening = None
             error.hint = "\n".join(filter(None, (error.hint, "Could not open backing image.")))
-            error.remedy = error.remedy or "this is the backing file that it shall have"
+            error.remedy = error.remedy or "this is the backing file that it is to have"
             raise
         if backing_format is None:
             raise OptionError(
@@ -225,7 +225,9 @@ def plan_create(
             with row.create(files, path, resolved, None):
                 pass
             if is_new and existing != OVERWRITE and target_exists(path):
-                raise MismatchError("Somebody else has made it meanwhile", path=path, remedy="look at it and try again")
+                raise MismatchError(
+                    "Somebody else has made it in the meantime", path=path, remedy="look at it and try again"
+                )
             files.commit()
 
     after = before

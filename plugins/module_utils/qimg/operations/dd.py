@@ -110,7 +110,7 @@ def _copy_data(source: Image, start: int, end: int, target: Image, progress: Pro
     def runs() -> Iterator[SourceRun]:
         for run in source_runs(source, chain_extents(source, start, end - start), -start):
             yield run._replace(kind=ZERO) if run.kind == ABSENT else run
-        # Images end with a sector; what is behind the copied bytes in the last one reads as zeroes.
+        # Images end with a sector; what follows the copied bytes in the last one reads as zeroes.
         rest = -(end - start) % SECTOR
         if rest:
             yield SourceRun(end - start, rest, ZERO, None, None, None, 0)

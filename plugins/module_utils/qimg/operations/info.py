@@ -101,7 +101,7 @@ def info(
     """What one image says about itself; nothing that it refers to is opened.
 
     :param reference: file name or node
-    :param format: its format; ``None``: find out
+    :param format: its format; ``None``: detect it
     :param force_share: look although a VM may be writing to it
     :raises ImageError: it cannot be opened
     """

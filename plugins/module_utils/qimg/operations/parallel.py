@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Doing work of several threads' worth, and taking the results in order."""
+"""Working on several jobs at once, and taking their results in order."""
 from __future__ import annotations
 
 from collections import deque

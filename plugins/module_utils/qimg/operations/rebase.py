@@ -45,7 +45,7 @@ def plan_rebase(
 
     The guest content stays the same, unless ``unsafe`` only changes the name.
 
-    :param backing_file: the new name, as the image shall store it; ``None`` or empty: no backing file
+    :param backing_file: the new name, as the image is to store it; ``None`` or empty: no backing file
     :param backing_format: its format; needed with a name
     :param unsafe: do not look at the old and the new backing file
     :param compress: store what has to be copied compressed
@@ -276,7 +276,7 @@ def _differences(old: Image | None, new: Image | None, start: int, end: int, uni
 
 
 def _as_runs(old: Image | None, old_size: int, pending: list[int]) -> Iterator[SourceRun]:
-    """A differing range as runs to copy: the old backing file's bytes, zeroes behind its end."""
+    """A differing range as runs to copy: the old backing file's bytes, zeroes beyond its end."""
     if not pending:
         return
     start, end = pending
@@ -305,7 +305,7 @@ def _both_zero(old: Image | None, new: Image | None, start: int, end: int) -> bo
 
 
 def _read(image: Image | None, start: int, length: int, which: str) -> bytes:
-    """Guest bytes, zeroes behind the end."""
+    """Guest bytes, zeroes beyond the end."""
     inside = max(0, min(length, image.size - start)) if image is not None else 0
     if image is None or not inside:
         return bytes(length)

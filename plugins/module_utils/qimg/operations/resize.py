@@ -33,7 +33,7 @@ def plan_resize(
 
     :param size: bytes: the new size, or with ``relative`` by how much
     :param relative: 0: absolute; 1: larger by ``size``; -1: smaller by ``size``
-    :param shrink: whether the disk may become smaller, which drops what lies behind its new end
+    :param shrink: whether the disk may become smaller, which drops what lies beyond its new end
     :param preallocation: for the new part: ``off``, ``metadata``, ``falloc`` or ``full``
     :param grow_only: a disk that is larger already is fine
     :raises ShrinkRefusedError: it would become smaller, and ``shrink`` is not set
@@ -57,7 +57,7 @@ def plan_resize(
                 "Use the --shrink option to perform a shrink operation.",
                 path=path,
                 hint=SHRINK_WARNING,
-                remedy="the disk has %d bytes, and what lies behind byte %d would be lost; allow shrinking if that is "
+                remedy="the disk has %d bytes, and what lies beyond byte %d would be lost; allow shrinking if that is "
                 "meant" % (current, total),
             )
     if not resizable:

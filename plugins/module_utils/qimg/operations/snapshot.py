@@ -74,7 +74,7 @@ def find_by_unique_name(snapshots: list[SnapshotInfo], name: str) -> SnapshotInf
 def show_snapshot(image: Image, wanted: str | tuple[str | None, str | None]) -> None:
     """Have an image that is only read show a snapshot.
 
-    :param wanted: its id or else its name, or a pair of an id and a name (either may be ``None``) which both must be so
+    :param wanted: its id or else its name, or a pair of an id and a name, which both have to match unless ``None``
     :raises OptionError: there is no such snapshot
     """
     if not isinstance(image, HasSnapshots):

@@ -94,7 +94,7 @@ class DirectFile(LocalFile):
         return not offset % self.alignment and not length % self.alignment
 
     def _read_blocks(self, offset: int, view: memoryview) -> None:
-        """Fill whole blocks; what lies behind the end of the file is zero."""
+        """Fill whole blocks; what lies beyond the end of the file is zero."""
         done = 0
         while done < len(view):
             got = os.preadv(self._fd, (view[done:],), offset + done)

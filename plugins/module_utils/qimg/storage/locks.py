@@ -91,7 +91,7 @@ def locks_supported() -> bool:
 class ImageLock:
     """The bytes that one open file holds.  They go when the file is closed.
 
-    :param fd: a descriptor open for reading; it must stay open as long as the lock shall hold
+    :param fd: a descriptor open for reading; it must stay open as long as the lock is to hold
     :param path: for messages
     """
 

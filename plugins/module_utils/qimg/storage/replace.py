@@ -59,7 +59,7 @@ class NewFile:
 
     :param path: the wanted name; of a symbolic link, the file that it leads to is replaced
     :param sync: whether the content must be on the medium before the name is taken
-    :param rehearse: only find out whether it would work: the file never gets its name, what is there never changes
+    :param rehearse: only find out whether it would work: the file never gets its name, what is there does not change
     :param cache: how what is written reaches the medium
     :param hints: what the file system should know about it
     :param ownership: what it shall be before anybody can see it; of what is written in place, it is not changed
@@ -346,7 +346,7 @@ def _copy_ownership(old_fd: int, new_fd: int) -> None:
     try:
         os.fchown(new_fd, status.st_uid, status.st_gid)
     except PermissionError:
-        # Somebody else's file, in a directory of ours: the new one is ours, as after any editor's save.
+        # Somebody else's file in a directory of ours: the new one is ours, as when an editor saves it.
         pass
     os.fchmod(new_fd, stat.S_IMODE(status.st_mode))
     for name in os.listxattr(old_fd):

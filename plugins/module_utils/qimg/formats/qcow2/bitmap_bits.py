@@ -106,7 +106,7 @@ class BitmapBits:
         return min(self._chunk_bits, self.count - index * self._chunk_bits)
 
     def _read(self, index: int) -> bytearray:
-        """The bits of a chunk; what lies behind the last one is clear."""
+        """The bits of a chunk; what lies beyond the last one is clear."""
         entry = self.table[index]
         count = self._chunk_count(index)
         length = -(-count // 8)
@@ -116,7 +116,7 @@ class BitmapBits:
             data = bytearray(b"\xff" * length)
         else:
             return bytearray(length)
-        _clear_behind(data, count)
+        _clear_from(data, count)
         return data
 
     def _load(self, index: int) -> bytearray:
@@ -194,7 +194,7 @@ class BitmapBits:
             chunk = self._load(index)
             if or_into(chunk, start // 8, piece):
                 self._changed.add(index)
-            _clear_behind(chunk, self._chunk_count(index))
+            _clear_from(chunk, self._chunk_count(index))
 
     def clear(self) -> None:
         """Clear all bits."""
@@ -239,7 +239,7 @@ class BitmapBits:
             length = -(-self._chunk_count(last) // 8)
             del chunk[length:]
             chunk.extend(bytes(length - len(chunk)))
-            _clear_behind(chunk, self._chunk_count(last))
+            _clear_from(chunk, self._chunk_count(last))
             self._changed.add(last)
         self.count = count
         if entries != len(table):
@@ -286,7 +286,7 @@ def entries_for(count: int, geometry: Geometry) -> int:
     return -(-count >> geometry.cluster_bits + 3)
 
 
-def _clear_behind(chunk: bytearray, count: int) -> None:
-    """Clear the bits of the last byte behind ``count`` bits."""
+def _clear_from(chunk: bytearray, count: int) -> None:
+    """Clear the bits of the last byte from bit ``count`` on."""
     if count % 8:
         chunk[count // 8] &= (1 << count % 8) - 1

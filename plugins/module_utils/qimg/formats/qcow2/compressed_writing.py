@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Laying out compressed clusters: one directly behind the other, across the bounds of host clusters."""
+"""Laying out compressed clusters: one directly after the other, across the bounds of host clusters."""
 from __future__ import annotations
 
 from .layout import COMPRESSED, OFFSET_MASK, corrupt

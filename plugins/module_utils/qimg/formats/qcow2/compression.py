@@ -43,7 +43,7 @@ def compressor(kind: int) -> Compress:
 
 
 def decompressor(kind: int) -> Decompress:
-    """A function from compressed bytes (and possibly more behind them) and a length to so many plain bytes.
+    """A function from compressed bytes (and possibly more after them) and a length to that many plain bytes.
 
     :raises MissingPackageError: no Zstandard library is installed
     """

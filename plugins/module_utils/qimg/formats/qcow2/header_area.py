@@ -42,7 +42,7 @@ _EXTENSION_HEADER = struct.Struct(">II")
 def compose(
     header: Header, extensions: list[tuple[int, bytes]], backing_file: bytes, path: str
 ) -> tuple[Header, bytes]:
-    """Header, extensions and backing file name as they usually stand, directly behind each other.
+    """Header, extensions and backing file name as they usually stand, directly after one another.
 
     :returns: the header with the place of the name filled in, and the bytes
     :raises HeaderFullError: they do not fit into one cluster

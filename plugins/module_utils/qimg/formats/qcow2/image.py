@@ -295,20 +295,20 @@ class Qcow2Image(
         self._change_with_size(lambda: self.change_size(size, preallocation))
 
     def _change_with_size(self, work: Callable[[], Any]) -> None:
-        """As :meth:`_change`, for work that may make the disk smaller: what lay behind its end goes once it may."""
+        """As :meth:`_change`, for work that may make the disk smaller: what lay beyond its end goes once it may."""
         old_size = self.metadata.header.size
         self._change(work)
         size = self.metadata.header.size
         if size < old_size:
             data_file = self.metadata.data_file
             if data_file is None:
-                self._clear_behind_end()
+                self._clear_beyond_end()
             elif data_file.size > size:
                 data_file.truncate(size)
             self.metadata.trim()
 
-    def _clear_behind_end(self) -> None:
-        """Zero what the last cluster still holds behind the end: a later, larger disk must not show it again."""
+    def _clear_beyond_end(self) -> None:
+        """Zero what the last cluster still holds beyond the end: a later, larger disk must not show it again."""
         end = self.metadata.header.size
         tail = -end % self.metadata.geometry.cluster_size
         table = self.metadata.mapping.table(end // self.metadata.geometry.l2_span) if tail else None

@@ -48,7 +48,7 @@ EXT_FEATURE_NAMES = 0x6803F857
 EXT_BITMAPS = 0x23852875
 EXT_CRYPTO = 0x0537BE77
 EXT_DATA_FILE = 0x44415441
-#: QEMU looks at so many bytes of an L2 table at once, and tells no more in one go.
+#: QEMU looks at this many bytes of an L2 table at once, and reports no more in one go.
 STATUS_TABLE_BYTES = 4096
 #: Ours: fills the gap to a second copy of the extensions during a header change (see header_area.py).
 EXT_PADDING = 0x71696D67

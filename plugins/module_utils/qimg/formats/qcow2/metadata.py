@@ -392,7 +392,7 @@ class Metadata:
             metadata.commit()
 
     def trim(self) -> None:
-        """Move tables from the end of the file into free clusters further down; cut the file behind the last one."""
+        """Move tables from the end of the file into free clusters further down; cut the file off after the last one."""
         bits = self.geometry.cluster_bits
         self.refcounts.rewind()
         self.mapping.move_down()

@@ -149,9 +149,9 @@ class Refcounts(RefcountBlocks):
 
     def take_area(self, first: int, extra: int) -> int:
         """In a new file, put a new table from cluster ``first`` (the end) on, with all blocks that are missing to
-        describe it and ``extra`` clusters behind it; those are not taken yet.
+        describe it and ``extra`` clusters after it; those are not taken yet.
 
-        :returns: the first cluster behind the table
+        :returns: the first cluster after the table
         """
         blocks, table_clusters = metadata_clusters(first + extra, self._geometry, self.order)
         missing = [index for index in range(blocks) if not self.block_offset(index)]
@@ -184,7 +184,7 @@ class Refcounts(RefcountBlocks):
         return self.get(cluster) == 0 and cluster not in self.held and cluster not in self.avoided
 
     def _find_free(self, count: int) -> int:
-        """A run of ``count`` free clusters from the hint on; moves the hint behind it."""
+        """A run of ``count`` free clusters from the hint on; moves the hint past it."""
         start = position = self._hint
         while position - start < count:
             index, inner = divmod(position, self.block_entries)
@@ -241,7 +241,7 @@ class Refcounts(RefcountBlocks):
             entries = max(index + 1, len(self.table) * 3 // 2)
             self._lengthen_table(-(-entries // per_cluster))
             return
-        # A new image gets QEMU's layout: the table moves behind everything that blocks can describe so far, together
+        # A new image gets QEMU's layout: the table moves past everything that blocks can describe so far, together
         # with the blocks that describe its new place, and with half as much again to grow.
         used_blocks = -(-max(index * self.block_entries + 1, block_cluster) // self.block_entries)
         first = used_blocks * self.block_entries

@@ -57,7 +57,7 @@ class ReferenceScan:
         self.misplaced_zeroes: list[tuple[int, int]] = []
         #: Such entries that are known already.
         self.ignored: set[tuple[int, int]] = set()
-        #: Runs ``(first, end)`` of clusters behind the end of the file that entries refer to.
+        #: Runs ``(first, end)`` of clusters beyond the end of the file that entries refer to.
         self.dangling: list[tuple[int, int]] = []
         #: Whether the refcount table or blocks themselves are broken.
         self.rebuild_needed = False

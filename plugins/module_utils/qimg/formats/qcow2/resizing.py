@@ -79,7 +79,7 @@ def _clear_tail(image: Qcow2Image, old_size: int, size: int) -> None:
         end = min(size, max(-(-old_size // cluster) * cluster, backing_end))
         image.writer.zero(old_size, end - old_size, True)
         return
-    # A disk that was larger before has old data behind its end; what is absent is zero already.
+    # A disk that was larger before has old data beyond its end; what is absent is zero already.
     tail = min(size, -(-old_size // cluster) * cluster) - old_size
     for run in list(image.runs(old_size, tail)) if tail else ():
         if run.present:
@@ -163,7 +163,7 @@ def preallocate(metadata: Metadata, start: int, end: int, mode: str) -> None:
 def _extend_sparsely(metadata: Metadata, storage: Storage, host: int, length: int) -> None:
     """Have the file reach over newly reserved clusters without space behind them.
 
-    Only the rest of the last cluster (with extended L2 entries: subcluster) behind the guest's end is written, as QEMU
+    Only the rest of the last cluster (with extended L2 entries: subcluster) beyond the guest's end is written, as QEMU
     does.
     """
     stop = host + length

@@ -29,7 +29,7 @@ _EXTRA = struct.Struct(">QQQ")
 MIN_EXTRA_BYTES = 16
 #: What the instruction count says when there is none.
 _NO_ICOUNT = (1 << 64) - 1
-#: QEMU tells no longer ids and names, and nothing behind a zero byte.
+#: QEMU tells no longer ids and names, and nothing after a zero byte.
 _SHOWN_ID_BYTES, _SHOWN_NAME_BYTES = 127, 255
 
 

@@ -459,7 +459,7 @@ class Writer:
     # Compressed data
 
     def write_compressed(self, offset: int, data: bytes | None, plain: memoryview) -> None:
-        """Store one guest cluster compressed, directly behind the previous one where that is possible.
+        """Store one guest cluster compressed, directly after the previous one where that is possible.
 
         :param data: the compressed bytes; ``None``: it did not shrink, ``plain`` is stored as it is
         :raises CorruptImageError: the cluster already has content

@@ -161,7 +161,7 @@ class ProbedStorage(Storage):
                     "Could not write '%s': Operation not permitted" % self.name,
                     path=self.name,
                     errno=errno.EPERM,
-                    remedy="say that the format is raw, if the guest disk shall hold another image",
+                    remedy="say that the format is raw, if the guest disk is to hold another image",
                 )
         self._storage.write(offset, data)
 

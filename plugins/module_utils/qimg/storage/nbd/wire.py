@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Bytes = Union[bytes, bytearray, memoryview]
 
-#: Shorter payloads are put behind their header in memory, as TLS would send two records for two pieces.
+#: Shorter payloads are put after their header in memory, as TLS would send two records for two pieces.
 _JOIN_BYTES = 16 << 10
 
 
