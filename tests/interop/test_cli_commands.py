@@ -22,7 +22,7 @@ def cases() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("command", "line"), cases(), ids=lambda value: value or "(nothing)")
 def test_answers_and_results_are_those_of_qemu_img(command: str, line: str, images: Path, tmp_path: Path) -> None:
     pair = SideBySide(tmp_path, images, is_known_in_files)
-    words = [command, *split(line)]
+    words = [*split(command), *split(line)]
     theirs, ours = pair.run(words)
     if theirs != ours:
         if known_difference(words, theirs, ours) is None:

@@ -30,8 +30,10 @@ _UPSTREAM = (
     (r"^qemu-img \w+: option '(--.*)' requires an argument$", r"qemu-img: missing argument for option '\1'"),
     (r"^qemu-img \w+: option '(--[^']*)' is ambiguous.*$", r"qemu-img: unrecognized option '\1'"),
     (r"^Try 'qemu-img(?: \w+)? --help' for more info$", r"Try 'qemu-img --help' for more information"),
+    (r"^qemu-img: Invalid step size specified", "qemu-img: Invalid step_size specified"),
     (
-        r"^qemu-img: Invalid (.*) specified: '[^\n]*'\.$",
+        # What counts something other than bytes has no suffixes.
+        r"^qemu-img: Invalid (?!number of|request count|queue|pattern|flush)(.*) specified: '[^\n]*'\.$",
         "qemu-img: Invalid \\1 specified. You may use k, M, G, T, P or E suffixes for\n"
         "qemu-img: kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.",
     ),

@@ -25,32 +25,32 @@ def test_suffixes_are_powers_of_1024_in_either_case(number: int, suffix: str) ->
     assert parse_size("%d%s" % (number, suffix)) == number * 1024 ** UNITS[suffix]
 
 
-@given(st.integers(0, 1000), st.text("0123456789", min_size=1, max_size=12), st.sampled_from("kmgtKMGT"))
+@given(st.integers(0, 1000), st.text("0123456789", min_size=1, max_size=6), st.sampled_from("kmgKMG"))
 def test_fractions_are_rounded_half_up(whole: int, fraction: str, suffix: str) -> None:
     exact = (whole + Fraction(int(fraction), 10 ** len(fraction))) * 1024 ** UNITS[suffix]
 
     assert parse_size("%d.%s%s" % (whole, fraction, suffix)) == int(exact + Fraction(1, 2))
 
 
-@pytest.mark.parametrize(("text", "size"), [(".5k", 512), ("1.k", 1024), ("0x10", 16), ("0X1f", 31), ("1.5G", 3 << 29)])
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [(".5k", 512), ("1.k", 1024), ("1.0", 1), ("1.b", 1), ("0x10", 16), ("0X1f", 31), ("1.5G", 3 << 29)],
+)
 def test_some_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-def test_a_number_without_a_suffix_can_have_another_unit() -> None:
-    assert parse_size("3", "m") == 3 << 20
-    assert parse_size("3b", "m") == 3
-
-
 @pytest.mark.parametrize(
-    "text", ["", " ", "k", ".", "+", "-", "-k", "1x", "1kk", "1 k", "1.5", "1.5b", "0x", "0x1k", "0x1.8", "1e3", "--1"]
+    "text",
+    ["", " ", "k", ".", "+", "-", "-k", "1x", "1kk", "1 k", "1.5", "1.5b", "0x", "0x1k", "0x1.8", "1e3", "--1", "-1k",
+     "-.5k", "-0x1", "18446744073709551616k"],
 )
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(SizeSyntaxError):
         parse_size(text)
 
 
-@pytest.mark.parametrize("text", ["-1", "-1k", "-.5k", "18446744073709551616", "16E", "0x10000000000000000"])
+@pytest.mark.parametrize("text", ["-1", "-.5", "18446744073709551616", "16E", "0x10000000000000000"])
 def test_sizes_that_64_bits_do_not_hold_are_refused(text: str) -> None:
     with pytest.raises(SizeRangeError):
         parse_size(text)

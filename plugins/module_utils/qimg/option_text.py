@@ -95,29 +95,34 @@ def parse_size_option(name: str, value: Any) -> int:
 
 
 def parse_number(name: str, value: Any) -> int:
-    """An option that is a number, as C's ``strtoull`` with base 0 reads it.
-
-    ``0x`` is hexadecimal, a leading ``0`` octal, and a negative number wraps around at 2**64.
+    """An option that is a number, as C's ``strtoull`` with base 0 reads it: a negative number wraps around at 2**64.
 
     :raises OptionError: it is not a number, or over 64 bits
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    digits = str(value).lstrip(" \t\n\v\f\r").lower()
+    number = c_integer(str(value))
+    if number is None:
+        raise OptionError("Parameter '%s' expects a number" % name)
+    if abs(number) > MAX_UINT64:
+        raise OptionError("Value '%s' is too large for parameter '%s'" % (value, name))
+    return number & MAX_UINT64
+
+
+def c_integer(text: str) -> int | None:
+    """A whole number as C reads it with base 0: ``0x`` is hexadecimal, a leading ``0`` octal.
+
+    :returns: ``None`` for anything else
+    """
+    digits = text.lstrip(" \t\n\v\f\r").lower()
     negative = digits.startswith("-")
     if digits[:1] in ("-", "+"):
         digits = digits[1:]
     base = 10
     if digits.startswith("0x"):
         digits, base = digits[2:], 16
-    elif len(digits) > 1 and digits.startswith("0"):
-        digits, base = digits[1:], 8
-    try:
-        number = int(digits, base) if digits.isalnum() else -1
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise OptionError("Parameter '%s' expects a number" % name)
-    if number > MAX_UINT64:
-        raise OptionError("Value '%s' is too large for parameter '%s'" % (value, name))
-    return -number & MAX_UINT64 if negative else number
+    elif digits.startswith("0"):
+        base = 8
+    if not digits or digits.strip("0123456789abcdef"[:base]):
+        return None
+    return -int(digits, base) if negative else int(digits, base)

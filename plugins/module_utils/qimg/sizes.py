@@ -29,53 +29,57 @@ def _take(text: str, start: int, allowed: str) -> int:
     return end
 
 
-def parse_size(text: str, default_suffix: str = "b") -> int:
+def parse_size(text: str) -> int:
     """Parse a size in bytes, by qemu-img's grammar.
 
     ``[digits][.digits][suffix]`` with a suffix of ``b k m g t p e`` in either case (powers of 1024), or ``0x…`` with
-    neither fraction nor suffix.  A fraction needs a suffix above bytes and is rounded half up.
+    neither fraction nor suffix.  A fraction of a byte must be zero; any other is scaled and rounded half up with the
+    precision of a C ``double``.
 
-    :param default_suffix: the unit of a number without a suffix
     :raises SizeSyntaxError: the text is not a size
     :raises SizeRangeError: the size is negative or over 2**64 - 1
     """
     stripped = text.lstrip(" \t\n\v\f\r")
-    if stripped.startswith("-"):
-        if stripped[1:2] and stripped[1] in _DIGITS + ".":
-            raise SizeRangeError("Size '%s' is negative" % text)
-        raise SizeSyntaxError("'%s' is not a size" % text)
-    if stripped.startswith("+"):
+    negative = stripped.startswith("-")
+    if negative or stripped.startswith("+"):
         stripped = stripped[1:]
-
-    if stripped[:2] in ("0x", "0X"):
+    if stripped[:2] in ("0x", "0X") and not negative:
         end = _take(stripped, 2, _HEX_DIGITS)
         if end == 2 or end != len(stripped):
-            raise SizeSyntaxError("'%s' is not a size" % text)
-        value = int(stripped[2:], 16)
-    else:
-        whole_end = _take(stripped, 0, _DIGITS)
-        fraction_end = whole_end
-        if stripped[whole_end : whole_end + 1] == ".":
-            fraction_end = _take(stripped, whole_end + 1, _DIGITS)
-        whole = stripped[:whole_end]
-        fraction = stripped[whole_end + 1 : fraction_end]
-        suffix = stripped[fraction_end:]
-        if not whole and not fraction:
-            raise SizeSyntaxError("'%s' is not a size" % text)
-        if suffix == "":
-            suffix = default_suffix
-        if suffix.lower() not in _SUFFIXES:
-            raise SizeSyntaxError("'%s' is not a size" % text)
-        unit = 1 << (10 * _SUFFIXES[suffix.lower()])
-        if fraction and unit == 1:
-            raise SizeSyntaxError("'%s' is not a size" % text)
-        value = int(whole or "0") * unit
-        if fraction:
-            scale = 10 ** len(fraction)
-            value += (int(fraction) * unit * 2 + scale) // (2 * scale)
+            raise _not_a_size(text)
+        return _in_range(int(stripped[2:], 16), text)
+    whole_end = fraction_end = _take(stripped, 0, _DIGITS)
+    if stripped[whole_end : whole_end + 1] == ".":
+        fraction_end = _take(stripped, whole_end + 1, _DIGITS)
+    whole, fraction, suffix = stripped[:whole_end], stripped[whole_end + 1 : fraction_end], stripped[fraction_end:]
+    if not whole and not fraction:
+        raise _not_a_size(text)
+    if negative or int(whole or "0") > MAX_UINT64:
+        # Only what is nothing but such a number is taken for one.
+        if stripped not in (whole, "." + fraction):
+            raise _not_a_size(text)
+        raise SizeRangeError("Size '%s' is negative or over 2**64 - 1" % text)
+    unit = _unit_of(suffix or "b", text)
+    part = float("0." + fraction) if fraction else 0.0
+    if part and unit == 1:
+        raise _not_a_size(text)
+    return _in_range(int(whole or "0") * unit + int(part * unit + 0.5), text)
+
+
+def _unit_of(suffix: str, text: str) -> int:
+    if suffix.lower() not in _SUFFIXES:
+        raise _not_a_size(text)
+    return 1 << (10 * _SUFFIXES[suffix.lower()])
+
+
+def _in_range(value: int, text: str) -> int:
     if value > MAX_UINT64:
         raise SizeRangeError("Size '%s' is over 2**64 - 1" % text)
     return value
+
+
+def _not_a_size(text: str) -> SizeSyntaxError:
+    return SizeSyntaxError("'%s' is not a size" % text)
 
 
 def human_size(value: int) -> str:

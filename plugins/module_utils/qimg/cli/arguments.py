@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ..errors import OptionError
 from ..formats.opening import WRITE, Opener, Watcher
-from ..option_text import split_option_list
+from ..option_text import c_integer, split_option_list
 from ..policy import FOLLOW, ReferencePolicy
 from ..references import parse_option_string
 from ..sizes import SizeRangeError, SizeSyntaxError, parse_size
@@ -45,6 +45,23 @@ def size_argument(what: str, minimum: int = 0, maximum: int = MAX_INT64) -> Call
             ) from error
         except SizeRangeError:
             value = -1
+        if not minimum <= value <= maximum:
+            raise UsageError("Invalid %s specified. Must be between %d and %d." % (what, minimum, maximum))
+        return value
+
+    return convert
+
+
+def count_argument(what: str, minimum: int, maximum: int) -> Callable[[str], int]:
+    """A converter for numbers that count something other than bytes, and so have no suffixes.
+
+    :param what: how messages call the value
+    """
+
+    def convert(text: str) -> int:
+        value = c_integer(text)
+        if value is None:
+            raise UsageError("Invalid %s specified: '%s'." % (what, text))
         if not minimum <= value <= maximum:
             raise UsageError("Invalid %s specified. Must be between %d and %d." % (what, minimum, maximum))
         return value
@@ -199,7 +216,8 @@ def option_list(texts: tuple[str, ...]) -> str | None:
 
 def wants_help(options: str | None) -> bool:
     """Whether a list asks what the options are."""
-    return options is not None and any(name in ("help", "?") for name in options.split(","))
+    # A doubled comma is part of a value.
+    return options is not None and any(item in ("help", "?") for item in options.replace(",,", "\0").split(","))
 
 
 def option_values(options: str | None) -> dict[str, str]:

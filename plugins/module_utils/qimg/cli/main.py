@@ -9,7 +9,17 @@ import sys
 
 from ..errors import ImageError
 from .console import Console
-from .options import Command, HelpRequested, UsageError, command_help, parse
+from .options import (
+    HELP,
+    Command,
+    HelpRequested,
+    Option,
+    UsageError,
+    command_help,
+    options_before,
+    parse,
+    table,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,6 +119,12 @@ def _snapshot() -> ModuleType:
     return snapshot
 
 
+_STANDARD_OPTIONS = (
+    HELP,
+    Option("version", "V", ("version",), "", "display version information and exit"),
+    Option("trace", "T", ("trace",), "TRACE", "accepted and ignored"),
+)
+
 _COMMANDS = {
     "amend": _amend,
     "bench": _bench,
@@ -200,33 +216,16 @@ def _global_options(console: Console, words: list[str]) -> list[str]:
     """Take what stands before the command; returns the rest, or nothing if everything is done."""
     if not words:
         raise UsageError("Not enough arguments", True)
-    position = 0
-    while position < len(words):
-        word = words[position]
-        position += 1
-        if word == "--":
-            break
-        if not word.startswith("-") or word == "-":
-            return words[position - 1 :]
-        name, equals, _value = word.partition("=")
-        if word == "-h" or _abbreviates(name, "--help", equals):
+    rest: list[str] = []
+    for option, _value in options_before(_STANDARD_OPTIONS, words, rest):
+        if option.name == "help":
             console.write(_global_help(console.program))
             return []
-        if word == "-V" or _abbreviates(name, "--version", equals):
+        if option.name == "version":
             console.write(_version(console.program))
             return []
-        if word == "-T" or (_abbreviates(name, "--trace", "") and not equals):
-            # Tracing writes nothing to the results; whoever asks for it gets none.
-            if position == len(words):
-                raise UsageError("missing argument for option '%s'" % word, True)
-            position += 1
-        elif not word.startswith("-T") and not _abbreviates(name, "--trace", ""):
-            raise UsageError("unrecognized option '%s'" % word, True)
-    return words[position:]
-
-
-def _abbreviates(word: str, option: str, equals: str) -> bool:
-    return len(word) > 2 and option.startswith(word) and not equals
+        # Tracing writes nothing to the results; whoever asks for it gets none.
+    return rest
 
 
 def _version(program: str) -> str:
@@ -246,9 +245,7 @@ def _global_help(program: str) -> str:
         "  %s [standard options] COMMAND [--help | command options]" % program,
         "",
         "Standard options:",
-        "  -h, --help     display this help and exit",
-        "  -V, --version  display version information and exit",
-        "  -T, --trace    accepted and ignored",
+        *table(_STANDARD_OPTIONS),
         "",
         "Commands (%s COMMAND --help describes each):" % program,
         "",

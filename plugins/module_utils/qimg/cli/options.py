@@ -104,7 +104,17 @@ HELP = Option("help", "h", ("help",), "", "display this help and exit")
 def _options(command: Command, words: list[str], operands: list[str]) -> Iterator[tuple[Option, str]]:
     """The options in their order; everything else becomes an operand."""
     options = (HELP, *command.options)
-    in_order = "POSIXLY_CORRECT" in os.environ
+    return _read(options, words, operands, "POSIXLY_CORRECT" in os.environ)
+
+
+def options_before(options: tuple[Option, ...], words: list[str], rest: list[str]) -> Iterator[tuple[Option, str]]:
+    """The options before the first operand; ``rest`` gets that and all that follows."""
+    return _read(options, words, rest, True)
+
+
+def _read(
+    options: tuple[Option, ...], words: list[str], operands: list[str], in_order: bool
+) -> Iterator[tuple[Option, str]]:
     rest = iter(words)
     for word in rest:
         if word == "--":
@@ -156,16 +166,21 @@ def _value(word: str, rest: Iterator[str]) -> str:
 def command_help(program: str, command: Command) -> str:
     """The text of ``COMMAND --help``."""
     lines = ["%s.  Usage:" % command.summary, "", "  %s %s [OPTION]... %s" % (program, command.name, command.operands)]
-    lines += ["", "Options:"]
-    for option in (HELP, *command.options):
+    lines += ["", "Options:", *table((HELP, *command.options))]
+    if command.epilog:
+        lines += ["", command.epilog]
+    return "\n".join(lines) + "\n"
+
+
+def table(options: tuple[Option, ...]) -> Iterator[str]:
+    """The lines of a help text that describe options."""
+    for option in options:
         names = ["-" + option.short] if option.short else []
         names.append("--" + option.long[0])
         left = "  " + ", ".join(names) + (" " + option.value if option.value else "")
         texts = option.help.split("\n")
         if len(left) < _HELP_COLUMN:
             left = left.ljust(_HELP_COLUMN) + texts.pop(0)
-        lines.append(left)
-        lines += [" " * _HELP_COLUMN + text for text in texts]
-    if command.epilog:
-        lines += ["", command.epilog]
-    return "\n".join(lines) + "\n"
+        yield left
+        for text in texts:
+            yield " " * _HELP_COLUMN + text

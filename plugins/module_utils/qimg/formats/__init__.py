@@ -27,7 +27,21 @@ def _qcow2() -> Format:
     return driver.FORMAT
 
 
+def _file() -> Format:
+    from .raw import driver
+
+    return driver.FILE
+
+
+def _host_device() -> Format:
+    from .raw import driver
+
+    return driver.HOST_DEVICE
+
+
 _FORMATS: dict[str, Callable[[], Format]] = {"qcow2": _qcow2, "raw": _raw}
+#: Protocols, where QEMU also makes new images by their name: nothing but the bytes of the guest disk.
+_PLACES: dict[str, Callable[[], Format]] = {"file": _file, "host_device": _host_device}
 
 
 #: Further drivers of QEMU: an image may say that its backing file is one of those.
@@ -48,6 +62,14 @@ def is_driver(name: str) -> bool:
 def format_names() -> list[str]:
     """The names of all formats."""
     return sorted(_FORMATS)
+
+
+def get_target(name: str) -> Format:
+    """A row of the table, or what makes images in a protocol.
+
+    :raises OptionError: there is no such format
+    """
+    return _PLACES[name]() if name in _PLACES else get_format(name)
 
 
 def get_format(name: str) -> Format:

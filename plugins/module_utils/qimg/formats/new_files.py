@@ -58,6 +58,11 @@ class NewFiles:
         self._others: list[NewFile | ExistingTarget] = []
 
     @property
+    def warning(self) -> str | None:
+        """What the file system would not take of the hints, if somebody should know."""
+        return self._main.warning
+
+    @property
     def is_device(self) -> bool:
         """Whether the image itself goes to a device, whose length is what it is."""
         return self._main.storage.is_device

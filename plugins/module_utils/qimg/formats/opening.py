@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     Reference = Union[str, Node]
 
 # What an image is opened for.
-INFO = "info"  #: only its header: no backing file, no data file, no secrets
+INFO = "info"  #: only its header: no data file, no secrets
 READ = "read"  #: guest data
 SOURCE = "source"  #: guest data that nobody may change meanwhile
 CHECK = "check"  #: its metadata, even if they are broken
@@ -126,7 +126,10 @@ class Opener:
         """The files of a new image; see :class:`~qimg.formats.new_files.NewFiles`."""
         from .new_files import NewFiles
 
-        return NewFiles(path, self.open_storage, sync, self.rehearses, self.cache, hints, self.ownership)
+        files = NewFiles(path, self.open_storage, sync, self.rehearses, self.cache, hints, self.ownership)
+        if files.warning and not self.rehearses:
+            self.watcher.warning(files.warning)
+        return files
 
     def open_storage(self, node: Node, writable: bool, cache: CacheMode) -> Storage:
         """Open what a protocol node describes; it is not locked yet.
@@ -439,7 +442,7 @@ class Children:
             raise
 
     def _open_backing_node(self, stored_name: str | None, stored_format: str | None, override: Node) -> Image:
-        purpose = SOURCE if self.purpose == SOURCE else READ
+        purpose = self.purpose if self.purpose in (SOURCE, INFO) else READ
         node, name = override, None
         if "file" not in override and stored_name:
             target = resolve_reference(self._location, stored_name)

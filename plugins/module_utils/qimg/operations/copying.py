@@ -110,6 +110,7 @@ class Copier:
         self._next_index = 0
         self._next_turn = 0
         self._done = 0
+        self._moved = 0
         self._failure: BaseException | None = None
         self._started = time.monotonic()
 
@@ -154,6 +155,7 @@ class Copier:
                     piece.index = self._next_index
                     self._next_index += 1
                     piece.readers = [_reader(run) for run in piece.parts]
+                    self._keep_to_rate(piece.length)
                 if buffer is None:
                     buffer = aligned_buffer(self._piece_bytes)
                 self._move(piece, buffer)
@@ -310,10 +312,14 @@ class Copier:
         self._done += length
         if self._progress is not None:
             self._progress(self._done)
+
+    def _keep_to_rate(self, length: int) -> None:
+        """Wait until a piece may be moved; what is not moved (zeroes, holes) takes no time."""
         if self._options.rate:
-            wait = self._done / self._options.rate - (time.monotonic() - self._started)
+            wait = self._moved / self._options.rate - (time.monotonic() - self._started)
             if wait > 0:
                 time.sleep(wait)
+            self._moved += length
 
 
 def _at(error: StorageError, what: str, offset: int) -> StorageError:

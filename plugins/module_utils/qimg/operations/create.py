@@ -8,13 +8,13 @@ import os
 import stat
 
 from ..errors import ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
-from ..formats import get_format, is_driver
+from ..formats import get_target, is_driver
 from ..formats.new_files import target_exists
 from ..formats.opening import INFO, Opener
 from ..formats.options import check_values, with_file_options
 from ..references import local_path, parse_target, resolve_reference
 from ..sizes import round_up
-from ..storage.hints import DEFAULT_EXTENT_SIZE, FileHints
+from ..storage.hints import DEFAULT_EXTENT_SIZE, MAX_EXTENT_SIZE, FileHints
 from ..storage.local import LocalFile
 from ..storage.locks import CREATE
 from .plan import Plan, nothing
@@ -106,10 +106,11 @@ def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener
     backing_format = values.get("backing_fmt")
     if open_backing:
         target = resolve_reference(path, backing_file)
-        # Only its size and format are of interest, whoever may be using it: as qemu-img, without locks.
+        # Only its size and format are of interest, whoever may be using it: as qemu-img, without locks.  What it lies
+        # on must be there all the same.
         looking = opener.variant(force_share=True)
         try:
-            with looking.open(target, backing_format, INFO, backing=False) as backing:
+            with looking.open(target, backing_format, INFO) as backing:
                 values.setdefault("size", backing.size)
                 detected = backing.format
         except ImageError as error:
@@ -142,7 +143,7 @@ def creatable(format: str, path: str) -> Format:
     :raises UnsupportedOperationError: its images are only read
     """
     try:
-        row = get_format(format)
+        row = get_target(format)
     except OptionError as error:
         raise OptionError("Unknown file format '%s'" % format, path=path, remedy=error.remedy) from error
     if row.create is None:
@@ -163,8 +164,13 @@ def check_backing_format(path: str, options: dict[str, Any]) -> None:
 
 
 def file_hints(options: dict[str, Any]) -> FileHints:
-    """What the creation options say to the file system."""
+    """What the creation options say to the file system.
+
+    :raises OptionError: the hint is too large
+    """
     hint = options.get("extent_size_hint")
+    if hint is not None and hint > MAX_EXTENT_SIZE:
+        raise OptionError("Extent size hint is too large", remedy="the largest is %d" % MAX_EXTENT_SIZE)
     return FileHints(bool(options.get("nocow")), DEFAULT_EXTENT_SIZE if hint is None else hint)
 
 
@@ -273,7 +279,7 @@ def _differences(
         if "size" in explicit and (image.size < size or (image.size > size and size_policy == EXACT)):
             differences.append("its size is %d bytes, not %d" % (image.size, size))
         wanted: dict[str, Any] = {}
-        declared = {option.name: option for option in get_format(format).options}
+        declared = {option.name: option for option in get_target(format).options}
         for name in _BACKING:
             if name in declared:
                 wanted[name] = resolved.get(name)

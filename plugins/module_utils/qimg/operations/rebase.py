@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..errors import ImageError, OptionError, StorageError, UnsupportedOperationError
-from ..formats import get_format
+from ..formats import format_names, is_driver
 from ..formats.base import ABSENT, ABSENT_ALLOCATED
 from ..formats.capabilities import Compressing, Rebasable
 from ..formats.chain import chain_extents
@@ -130,12 +130,12 @@ def _check_format(image: Image, backing_format: str | None, compress: bool) -> N
     if compress and not isinstance(image, Compressing):
         raise OptionError("Compression not supported for this file format", path=image.filename)
     if backing_format is not None:
-        try:
-            get_format(backing_format)
-        except OptionError as error:
+        if not is_driver(backing_format):
             raise OptionError(
-                "Invalid format name: '%s'" % backing_format, path=image.filename, remedy=error.remedy
-            ) from error
+                "Invalid format name: '%s'" % backing_format,
+                path=image.filename,
+                remedy="the formats are %s" % ", ".join(format_names()),
+            )
 
 
 def _rebasable(image: Image, backing_file: str | None) -> Rebasable:

@@ -44,7 +44,7 @@ def plan_resize(
         path, current, image_format = image.filename, image.size, image.format
         resizable = isinstance(image, Resizable)
     total = size if not relative else current + relative * size
-    if total <= 0:
+    if not 0 < total < 1 << 63:
         raise OptionError("New image size must be positive", path=path)
     before, after = {"size": current}, {"size": total}
     if (grow_only and current >= total) or current == total:

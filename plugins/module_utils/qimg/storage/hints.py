@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import struct
 from collections import namedtuple
 
 #: As QEMU: the smallest piece that XFS allocates for an image, against fragmentation.
 DEFAULT_EXTENT_SIZE = 1 << 20
+#: What the system has room for.
+MAX_EXTENT_SIZE = (1 << 32) - 1
 
 # <linux/fs.h>
 _FS_IOC_GETFLAGS = 0x80086601
@@ -26,24 +29,32 @@ class FileHints(namedtuple("FileHints", ["nocow", "extent_size"], defaults=(Fals
 
     __slots__ = ()
 
-    def apply(self, fd: int) -> None:
-        """Tell the file system, as long as the file is empty."""
-        try:
-            if self.nocow:
+    def apply(self, fd: int) -> str | None:
+        """Tell the file system, as long as the file is empty.
+
+        :returns: a warning, if it does not take what somebody asked for; nothing depends on it
+        """
+        if self.nocow:
+            try:
                 flags = bytearray(struct.calcsize("l"))
                 fcntl.ioctl(fd, _FS_IOC_GETFLAGS, flags)
                 wanted = struct.unpack("l", flags)[0] | _FS_NOCOW_FL
                 fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", wanted))
-            if self.extent_size:
+            except OSError:
+                # As qemu-img: the file is as good without.
+                pass
+        if self.extent_size:
+            try:
                 attributes = bytearray(_FSXATTR.size)
                 fcntl.ioctl(fd, _FS_IOC_FSGETXATTR, attributes)
                 xflags, _extsize, *rest = _FSXATTR.unpack(attributes)
                 fcntl.ioctl(
                     fd, _FS_IOC_FSSETXATTR, _FSXATTR.pack(xflags | _FS_XFLAG_EXTSIZE, self.extent_size, *rest)
                 )
-        except OSError:
-            # They make later work faster; nothing depends on them.
-            return
+            except OSError as error:
+                if self.extent_size != DEFAULT_EXTENT_SIZE:
+                    return "Failed to set extent size hint: %s" % os.strerror(error.errno or 0)
+        return None
 
 
 NO_HINTS = FileHints()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.ETXTBSY, errno.EPERM)
 #: Preallocating by writing: in pieces of this many bytes.
 _FILL_PIECE = 64 << 10
+#: Bytes at the start of a new file that are written even if there is nothing in it.
+_FIRST_BLOCK = 4096
 
 
 class LocalFile(Storage):
@@ -151,10 +153,15 @@ class LocalFile(Storage):
                     "Cannot grow device files", path=self.name, remedy="use a device of at least %d bytes" % size
                 )
             return
+        begins = size > 0 and self.size == 0
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:
             raise StorageError.from_os_error(error, self.name, "Could not resize file") from error
+        if begins:
+            # As QEMU: who wants to know which blocks the medium takes under O_DIRECT finds out by reading the first
+            # one, and some file systems read a hole of any alignment.
+            self.write(0, memoryview(ZEROS)[: min(size, _FIRST_BLOCK)])
 
     def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
         if length <= 0:

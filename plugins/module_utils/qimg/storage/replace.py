@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from .base import Storage
 
 _NEW_FILE_MODE = 0o644
+
+#: What makes no new files: protocol, and why what is there does not do.
+NOT_CREATED = (
+    "Protocol driver '%s' does not support creating new images, so an existing image must be selected as the target; "
+    "however, opening the given target as an existing image failed: %s"
+)
 #: As many as the kernel follows.
 _MAX_LINKS = 40
 
@@ -77,6 +83,8 @@ class NewFile:
         ownership: Ownership | None = None,
     ) -> None:
         self.path = path
+        #: What the file system would not take of ``hints``, if somebody should know.
+        self.warning: str | None = None
         self._cache = cache._replace(no_flush=cache.no_flush or not sync)
         self._hints = hints
         self._ownership = ownership
@@ -156,7 +164,7 @@ class NewFile:
                 fd = os.open(self._temporary, os.O_CREAT | os.O_EXCL | flags, _NEW_FILE_MODE)
         except OSError as error:
             raise self._cannot_create(error) from error
-        self._hints.apply(fd)
+        self.warning = self._hints.apply(fd)
         storage = local_file(fd, self.path, True, self._cache)
         try:
             if self._replaced is not None:
@@ -265,15 +273,14 @@ class ExistingTarget:
     :raises StorageError: it cannot be opened
     """
 
+    #: Nobody gives it hints.
+    warning = None
+
     def __init__(self, name: str, protocol: str, open_storage: Callable[[], Storage]) -> None:
         try:
             self.storage = open_storage()
         except ImageError as error:
-            error.reason = (
-                "Protocol driver '%s' does not support creating new images, so an existing image must be selected as "
-                "the target; however, opening the given target as an existing image failed: %s"
-                % (protocol, error.reason)
-            )
+            error.reason = NOT_CREATED % (protocol, error.reason)
             error.path = name
             raise
 

@@ -12,6 +12,8 @@ from ..progress import ignore_requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..console import Console
     from ..options import Arguments
 
@@ -22,8 +24,12 @@ def _aio(text: str) -> str:
     return text
 
 
-def _number(what: str, minimum: int = 0, maximum: int = MAX_NUMBER) -> object:
-    return common.size_argument(what, minimum, maximum)
+def _bytes(what: str, minimum: int) -> Callable[[str], int]:
+    return common.size_argument(what, minimum, MAX_NUMBER)
+
+
+def _number(what: str, minimum: int, maximum: int = MAX_NUMBER) -> Callable[[str], int]:
+    return common.count_argument(what, minimum, maximum)
 
 
 COMMAND = Command(
@@ -35,15 +41,20 @@ COMMAND = Command(
         common.CACHE,
         Option("count", "c", ("count",), "COUNT", "how many requests (default: 75000)", _number("request count", 1)),
         Option("depth", "d", ("depth",), "DEPTH", "how many at once (default: 64)", _number("queue depth", 1)),
-        Option("size", "s", ("buffer-size",), "SIZE", "bytes of each (default: 4096)", _number("buffer size", 1)),
-        Option("step", "S", ("step-size",), "SIZE", "bytes to the next (default: SIZE of -s)", _number("step_size")),
+        Option("size", "s", ("buffer-size",), "SIZE", "bytes of each (default: 4096)", _bytes("buffer size", 1)),
+        Option("step", "S", ("step-size",), "SIZE", "bytes to the next (default: SIZE of -s)", _bytes("step_size", 0)),
         Option("offset", "o", ("offset",), "OFFSET", "where the first one begins", common.size_argument("offset")),
         Option("aio", "i", ("aio",), "AIO", "accepted: threads, native or io_uring; threads are used", _aio),
         Option("native", "n", ("native",), "", "the same as -i native"),
         Option("write", "w", ("write",), "", "write, over what is there (default: read)"),
         Option("pattern", "", ("pattern",), "BYTE", "what to write (default: 0)", _number("pattern byte", 0, 255)),
         Option(
-            "flush_interval", "", ("flush-interval",), "COUNT", "flush after so many writes", _number("flush interval")
+            "flush_interval",
+            "",
+            ("flush-interval",),
+            "COUNT",
+            "flush after so many writes",
+            _number("flush interval", 0),
         ),
         Option("no_drain", "", ("no-drain",), "", "send more while a flush waits"),
         common.QUIET,

@@ -86,7 +86,7 @@ COMMAND = Command(
             ("parallel",),
             "NUMBER",
             "how many copy at once",
-            common.size_argument("number of coroutines", 1, _MAX_THREADS),
+            common.count_argument("number of coroutines", 1, _MAX_THREADS),
         ),
         Option("out_of_order", "W", ("oob-writes",), "", "accepted; the target is always written from its start on"),
         Option("offload", "C", ("copy-range-offloading",), "", "have the kernel copy, without looking for zeroes"),
@@ -102,7 +102,7 @@ COMMAND = Command(
 
 
 def run(console: Console, arguments: Arguments) -> int:
-    target_format = arguments.target_format or "raw"
+    target_format = "raw" if arguments.target_format is None else arguments.target_format
     options = common.option_list(arguments.options)
     _check(arguments)
     if common.wants_help(options):

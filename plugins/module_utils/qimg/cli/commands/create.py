@@ -34,18 +34,16 @@ COMMAND = Command(
 
 def run(console: Console, arguments: Arguments) -> int:
     operands = arguments.operands
-    format_name = arguments.format or "raw"
+    format_name = "raw" if arguments.format is None else arguments.format
     options = common.option_list(arguments.options)
+    if common.wants_help(options):
+        return print_help(console, format_name, operands[0] if operands else None)
     if not operands:
-        if common.wants_help(options):
-            return print_help(console, format_name, None)
         raise UsageError("Expecting image file name", True)
     filename = operands[0]
     size = common.size_argument("image size")(operands[1]) if len(operands) > 1 else None
     if len(operands) > 2:
         raise UsageError("Unexpected argument: %s" % operands[2], True)
-    if common.wants_help(options):
-        return print_help(console, format_name, filename)
     opener = common.opener_for(console, arguments)
     values = common.option_values(options)
     try:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ...errors import ImageError
-from ...formats import format_names
+from ...formats import is_driver
 from ...operations.dd import MAX_BLOCK_SIZE, DdRequest, plan_dd
 from .. import arguments as common
 from ..options import Command, Option, UsageError
@@ -56,7 +56,7 @@ def run(console: Console, arguments: Arguments) -> int:
         common.reference_for(console, names["if"], arguments.image_opts),
         names["of"],
         arguments.format,
-        arguments.output_format or "raw",
+        "raw" if arguments.output_format is None else arguments.output_format,
         numbers.get("bs", 512),
         numbers.get("count"),
         numbers.get("skip", 0),
@@ -64,7 +64,7 @@ def run(console: Console, arguments: Arguments) -> int:
     ignore_requests()
     opener = common.opener_for(console, arguments)
     try:
-        if request.format not in format_names():
+        if not is_driver(request.format):
             # After the input, as with qemu-img.
             opener.open(request.source, request.source_format).abandon()
             raise UsageError("Unknown file format")

@@ -35,7 +35,7 @@ COMMAND = Command(
 
 def run(console: Console, arguments: Arguments) -> int:
     _check(arguments)
-    target_format = arguments.target_format or "raw"
+    target_format = "raw" if arguments.target_format is None else arguments.target_format
     values = common.option_values(common.option_list(arguments.options))
     try:
         if arguments.size is not None:

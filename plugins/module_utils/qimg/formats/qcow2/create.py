@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ...errors import ImageError, OptionError
-from ...limits import DEFAULT_LIMITS, MAX_IMAGE_BYTES, Limits
+from ...limits import DEFAULT_LIMITS, Limits
 from ...sizes import round_up
 from . import resizing
 from .amending import VERSIONS
@@ -205,8 +205,11 @@ def create(
     )
     metadata = Metadata(storage, header, _extensions(choice), _encode(choice.backing_file), b"", limits, fresh=True)
     metadata.data_file = data_file
+    reason = resizing.excess(choice.size)
+    if reason is not None:
+        raise ImageError("Could not resize image: " + reason, format="qcow2")
     entries = metadata.geometry.l1_entries(choice.size)
-    if choice.size > MAX_IMAGE_BYTES or entries * 8 > MAX_L1_BYTES:
+    if entries * 8 > MAX_L1_BYTES:
         raise ImageError(
             "The image size is too large for file format 'qcow2' (try using a larger cluster size)",
             format="qcow2",

@@ -54,8 +54,10 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
         metadata.load_snapshots()
     if metadata.has_ignored_bitmaps:
         children.watcher.warning((_BITMAPS_OF_V2 if header.version == 2 else _IGNORED_BITMAPS) + _LEAKS)
+    backing_file = metadata.backing_file.decode("utf-8", "surrogateescape") or None
     if children.purpose == "info":
-        return Qcow2Image(metadata, filename, None, children.limits)
+        backing = children.open_backing(backing_file, metadata.backing_format)
+        return Qcow2Image(metadata, filename, backing, children.limits)
     if header.crypt_method != CRYPT_NONE:
         raise OptionError("Parameter 'encrypt.key-secret' is required for cipher", path=filename, format="qcow2")
     if metadata.has_data_file:
@@ -63,7 +65,6 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
     elif "data-file" in node:
         raise OptionError("'data-file' can only be set for images with an external data file", path=filename)
     try:
-        backing_file = metadata.backing_file.decode("utf-8", "surrogateescape") or None
         backing = children.open_backing(backing_file, metadata.backing_format)
         image = Qcow2Image(metadata, filename, backing, children.limits)
         try:
@@ -104,7 +105,7 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
     from . import create
 
     choice = create.validate(options)
-    data_file = files.add(choice.data_file, "data file") if choice.data_file else None
+    data_file = files.add(choice.data_file, "data file") if choice.data_file is not None else None
     return create.create(files.main, filename, options, data_file, backing)
 
 

@@ -18,15 +18,27 @@ if TYPE_CHECKING:
     from .metadata import Metadata
 
 
+def excess(size: int) -> str | None:
+    """Why no image can have so many bytes, whatever its clusters."""
+    if size >> 63:
+        return "Image size cannot be negative"
+    if size > MAX_IMAGE_BYTES:
+        return "offset(%d) exceeds maximum(%d)" % (size, MAX_IMAGE_BYTES)
+    return None
+
+
 def check_size(metadata: Metadata, size: int) -> None:
     """Refuse a guest size that the format cannot have.
 
     :raises OptionError: not a multiple of 512 bytes
-    :raises ImageError: too large for the cluster size
+    :raises ImageError: too large for the cluster size, or for any
     """
+    reason = excess(size)
+    if reason is not None:
+        raise ImageError(reason, path=metadata.storage.name, format="qcow2")
     if size % 512:
         raise OptionError("The new size must be a multiple of 512", path=metadata.storage.name, format="qcow2")
-    if size > MAX_IMAGE_BYTES or metadata.geometry.l1_entries(size) * 8 > MAX_L1_BYTES:
+    if metadata.geometry.l1_entries(size) * 8 > MAX_L1_BYTES:
         raise ImageError(
             "Failed to grow the L1 table: File too large",
             path=metadata.storage.name,

@@ -7,8 +7,9 @@ from ...errors import ImageError, OptionError, StorageError
 from ...limits import MAX_IMAGE_BYTES
 from ...option_text import parse_size_option
 from ...sizes import round_up
+from ...storage.replace import NOT_CREATED
 from ..base import Format, Measurement
-from ..options import SIZE, CreateOption
+from ..options import FILE_OPTIONS, SIZE, STR, CreateOption
 from .image import RawImage
 
 TYPE_CHECKING = False
@@ -61,4 +62,20 @@ def measure(options: dict[str, Any], size: int, source: Image | None) -> Measure
     return Measurement(rounded, rounded)
 
 
+def create_on_device(files: NewFiles, filename: str, options: dict[str, Any], backing: Image | None) -> Image:
+    """A device whose first ``size`` bytes are the guest disk.
+
+    :raises StorageError: it is not a device
+    """
+    if not files.is_device:
+        reason = "'host_device' driver requires '%s' to be either a character or block device" % filename
+        raise StorageError(NOT_CREATED % ("host_device", reason), path=filename)
+    return create_image(files, filename, options, backing)
+
+
+#: What a device understands: nothing can be allocated on it.
+_DEVICE_OPTIONS = (*OPTIONS, CreateOption("preallocation", STR, "Preallocation mode (allowed values: off)"))
+
 FORMAT = Format("raw", open_image, create_image, OPTIONS, True, measure)
+FILE = FORMAT._replace(name="file", options=FILE_OPTIONS, measure=None)
+HOST_DEVICE = FORMAT._replace(name="host_device", options=_DEVICE_OPTIONS, create=create_on_device, measure=None)

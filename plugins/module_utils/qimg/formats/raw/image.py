@@ -59,26 +59,27 @@ class RawImage(Image, Resizable):
         self.dirty = storage.dirty
         self._offset = offset
         self._fixed_size = size
-        if offset > storage.size:
+        end = round_up(storage.size, SECTOR)
+        if offset > end:
             raise OptionError(
-                "Offset (%d) cannot be greater than size of the containing file (%d)" % (offset, storage.size),
+                "Offset (%d) cannot be greater than size of the containing file (%d)" % (offset, end),
                 path=filename,
             )
         if size is not None:
-            if size % SECTOR:
-                raise OptionError("Specified size is not multiple of 512", path=filename)
-            if storage.size - offset < size:
+            if end - offset < size:
                 raise OptionError(
                     "The sum of offset (%d) and size (%d) has to be smaller or equal to the  actual size of the "
-                    "containing file (%d)" % (offset, size, storage.size),
+                    "containing file (%d)" % (offset, size, end),
                     path=filename,
                 )
+            if size % SECTOR:
+                raise OptionError("Specified size is not multiple of 512", path=filename)
 
     @property
     def size(self) -> int:  # type: ignore[override]
         if self._fixed_size is not None:
             return self._fixed_size
-        return round_up(self.storage.size - self._offset, SECTOR)
+        return round_up(round_up(self.storage.size, SECTOR) - self._offset, SECTOR)
 
     def runs(self, offset: int, length: int) -> Iterator[Extent]:
         shift = self._offset

@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lines for the commands that make new images."""
+from __future__ import annotations
+
+LINES = {
+    "create": r"""
+-f qcow2 -b snapshots.qcow2 -F foo new
+-u -f qcow2 -b snapshots.qcow2 -F foo new 1M
+-u -f qcow2 -b nope -F qcow2 new
+-u -f qcow2 -b nope -F qcow2 new 1M
+-f qcow2 -b snapshots.qcow2 -F raw new
+-f qcow2 -F raw new 1M
+-f raw -b snapshots.qcow2 new
+-f raw -F raw new 1M
+-f qcow2 -b '' new 1M
+-f qcow2 -b new -F raw new 1M
+-f qcow2 -o backing_file=snapshots.qcow2 -F qcow2 new
+-f qcow2 -o backing_file=snapshots.qcow2,backing_fmt=qcow2 new 1k
+-f qcow2 -o backing_file=snapshots.qcow2 -b snapshots.qcow2 -F qcow2  new
+-f qcow2 -o backing_fmt=raw -b snapshots.qcow2 -F qcow2  new
+-f qcow2 -o nocow=on,extent_size_hint=64k new 1M
+-f qcow2 /nonexist/y 1M
+-f qcow2 . 1M
+new 1M -q
+-f qcow2 -o size=1M,size=2M new
+-f raw y,q 1M
+-f qcow2 -b snapshots.qcow2 -F qcow2 -o size=1M new
+-f qcow2 -b json:'{"driver":"qcow2","file.filename":"snapshots.qcow2"}' -F qcow2 new
+-f qcow2 -o compat=v3,cluster_size=15E new 1M
+-f qcow2 "json:{}" 1M
+-f qcow2 nope:y 1M
+-f raw new 8E
+-f raw new 7E
+-f qcow2 -o cluster_size=2M new 8388607T
+-f raw -o preallocation=foo new 1M
+-f raw -o preallocation=metadata new 1M
+-f qcow2 -o backing_fmt=raw new 1M
+-f qcow2 -o data_file=/nonexist/d new 1M
+-f qcow2 -o data_file_raw=on,data_file=d2.raw -b snapshots.qcow2 -F qcow2 new 1M
+--object secret new 1M
+-f qcow2 -o lazy_refcounts new 1M
+-f qcow2 -o lazy_refcounts=yes new 1M
+-f qcow2 -o foo new 1M
+-f qcow2 -o refcount_bits=-1 new 1M
+-f qcow2 -o 'lazy_refcounts,,x=on' new 1M
+-f qcow2 -o cluster_size=-1 new 1M
+-f qcow2 -o x, new 1M
+-f qcow2 -o lazy_refcounts=on,, new 1M
+-f foo new 1M
+-f raw -o help
+-f raw -o help f
+-f foo -o help
+-f qcow2 -o help nope:foo
+-f qcow2 new
+-f qcow2 -b nope -F qcow2 new
+-f qcow2 -b snapshots.qcow2 new
+-f qcow2 -b '' new
+-f qcow2 -o preallocation=full new 1M
+-f qcow2 -b file:snapshots.qcow2 -F qcow2 file:y:q
+-f qcow2 new -1
+-f qcow2 -- new -1
+-f qcow2 new 16E
+""",
+    "convert": r"""
+-o help --target-is-zero -O qcow2 data.qcow2 new
+-n -o help -O qcow2 data.qcow2 new
+-f raw --image-opts -C -c data.qcow2 new
+
+snapshots.qcow2
+nope out
+-O foo snapshots.qcow2 out
+-f foo snapshots.qcow2 out
+-O qcow2 snapshots.qcow2 /nonexist/out
+-O qcow2 snapshots.qcow2 .
+-c -O raw snapshots.qcow2 out
+-c -C snapshots.qcow2 out
+-S 4k -C snapshots.qcow2 out
+-C --salvage snapshots.qcow2 out
+-S 100 snapshots.qcow2 out
+-S 17M snapshots.qcow2 out
+-m 0 snapshots.qcow2 out
+-m 17 snapshots.qcow2 out
+-n snapshots.qcow2 nope
+--target-is-zero snapshots.qcow2 out
+--target-image-opts snapshots.qcow2 driver=raw,file.filename=out
+-n -o size=1M snapshots.qcow2 out
+-n -B other.qcow2 -F qcow2 snapshots.qcow2 out
+-l nope snapshots.qcow2 out
+-l s1 -B other.qcow2 snapshots.qcow2 out
+-l s1 snapshots.qcow2 snapshots.qcow2 out
+-B other.qcow2 -O qcow2 over.qcow2 new
+-B other.qcow2 -F qcow2 -O raw over.qcow2 new
+-B nope -F qcow2 -O qcow2 over.qcow2 new
+-B other.qcow2 -F qcow2 -O qcow2 over.qcow2 snapshots.qcow2 new
+-o foo=1 snapshots.qcow2 out
+-O qcow2 -o preallocation=full -c snapshots.qcow2 out
+-t foo snapshots.qcow2 out
+-T foo snapshots.qcow2 out
+--image-opts -f raw driver=raw out
+--target-image-opts -O raw -n snapshots.qcow2 driver=raw,file.filename=out
+-F qcow2 snapshots.qcow2 out
+-o size=1k snapshots.qcow2 out
+-O qcow2 -o cluster_size=1000 snapshots.qcow2 out
+-O qcow2 -o compat=0.10,lazy_refcounts=on snapshots.qcow2 out
+-l snapshot.name=nope snapshots.qcow2 out
+-l snapshot.foo=x snapshots.qcow2 out
+-l snapshot.id=1,snapshot.name=foo snapshots.qcow2 out
+-l snapshot.id=1 snapshots.qcow2 out
+-l snapshot.id=1,snapshot.name=s1 snapshots.qcow2 out
+-o help
+-O qcow2 -o help a b
+-U -O raw snapshots.qcow2 out
+snapshots.qcow2 snapshots.qcow2
+-o backing_file=other.qcow2 -O qcow2 over.qcow2 new
+-O qcow2 -o backing_file=other.qcow2,backing_fmt=qcow2 over.qcow2 new
+-n --target-is-zero -O qcow2 snapshots.qcow2 over.qcow2
+-n -O raw snapshots.qcow2 odd.raw
+-n snapshots.qcow2 odd.raw
+-O qcow2 over.qcow2 other.qcow2
+-O qcow2 over.qcow2 nope:x
+-r abc snapshots.qcow2 out
+-r 1M odd.raw out
+-p odd.raw out
+-q -p odd.raw out
+-O qcow2 -t none snapshots.qcow2 out
+-O qcow2 -t directsync -T none snapshots.qcow2 out
+-O qcow2 -t writethrough snapshots.qcow2 out
+--image-opts driver=qcow2,file.filename=snapshots.qcow2 out
+-n --target-image-opts snapshots.qcow2 driver=raw,file.filename=out
+-n --image-opts --target-image-opts driver=qcow2,file.filename=snapshots.qcow2 driver=raw,file.filename=out
+-O qcow2 -F foo -B other.qcow2 over.qcow2 new
+-O qcow2 -F qcow2 over.qcow2 new
+--skip-broken-bitmaps snapshots.qcow2 out
+-O qcow2 -B other.qcow2 -F qcow2 -n over.qcow2 snapshots.qcow2
+""",
+}
