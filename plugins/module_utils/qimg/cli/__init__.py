@@ -22,8 +22,7 @@ How a command is added
    its text into a value, in the order of the command line, and raises :class:`~.options.UsageError` or an
    ``ImageError``; the result is an attribute of ``arguments`` with the option's ``name`` (``None``, ``False`` or
    ``()`` if it was not given), the rest is ``arguments.operands``.
-2. Add it to ``_COMMANDS`` in ``main.py`` (a function with an ``import`` statement, so that only the command that runs
-   is imported, and Ansible still sees it).
+2. Add its name to ``_COMMANDS`` in ``main.py``.
 3. ``run`` calls one function of ``qimg.operations`` and prints its typed result; it returns the exit code.  An
    ``ImageError`` may pass through: ``main`` prints it and exits with 1.  Where an error belongs to opening an image,
    its ``while_opening`` says which, and the message begins ``Could not open '…': `` as qemu-img's does.

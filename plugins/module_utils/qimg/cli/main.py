@@ -23,101 +23,10 @@ from .options import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
+    from typing import Any
 
 #: The version of qemu-img whose command line this is.
 COMPATIBLE_VERSION = "10.0.0"
-
-
-def _amend() -> ModuleType:
-    from .commands import amend
-
-    return amend
-
-
-def _bench() -> ModuleType:
-    from .commands import bench
-
-    return bench
-
-
-def _bitmap() -> ModuleType:
-    from .commands import bitmap
-
-    return bitmap
-
-
-def _check() -> ModuleType:
-    from .commands import check
-
-    return check
-
-
-def _commit() -> ModuleType:
-    from .commands import commit
-
-    return commit
-
-
-def _compare() -> ModuleType:
-    from .commands import compare
-
-    return compare
-
-
-def _convert() -> ModuleType:
-    from .commands import convert
-
-    return convert
-
-
-def _create() -> ModuleType:
-    from .commands import create
-
-    return create
-
-
-def _dd() -> ModuleType:
-    from .commands import dd
-
-    return dd
-
-
-def _info() -> ModuleType:
-    from .commands import info
-
-    return info
-
-
-def _map() -> ModuleType:
-    from .commands import map as map_command
-
-    return map_command
-
-
-def _measure() -> ModuleType:
-    from .commands import measure
-
-    return measure
-
-
-def _rebase() -> ModuleType:
-    from .commands import rebase
-
-    return rebase
-
-
-def _resize() -> ModuleType:
-    from .commands import resize
-
-    return resize
-
-
-def _snapshot() -> ModuleType:
-    from .commands import snapshot
-
-    return snapshot
-
 
 _STANDARD_OPTIONS = (
     HELP,
@@ -125,23 +34,15 @@ _STANDARD_OPTIONS = (
     Option("trace", "T", ("trace",), "TRACE", "accepted and ignored"),
 )
 
-_COMMANDS = {
-    "amend": _amend,
-    "bench": _bench,
-    "bitmap": _bitmap,
-    "check": _check,
-    "commit": _commit,
-    "compare": _compare,
-    "convert": _convert,
-    "create": _create,
-    "dd": _dd,
-    "info": _info,
-    "map": _map,
-    "measure": _measure,
-    "rebase": _rebase,
-    "resize": _resize,
-    "snapshot": _snapshot,
-}
+_COMMANDS = (
+    "amend", "bench", "bitmap", "check", "commit", "compare", "convert", "create", "dd", "info", "map", "measure",
+    "rebase", "resize", "snapshot",
+)  # fmt: skip
+
+
+def _command(name: str) -> Any:
+    """The module of a command.  Only the one that runs is imported, which is most of what starting costs."""
+    return __import__("%s.commands.%s" % (__package__, name), None, None, ("COMMAND", "run"))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -193,7 +94,7 @@ def _dispatch(console: Console, words: list[str]) -> int:
     name, *rest = command_words
     if name not in _COMMANDS:
         raise UsageError("Command not found: %s" % name, True)
-    module = _COMMANDS[name]()
+    module = _command(name)
     command: Command = module.COMMAND
     try:
         arguments = parse(command, rest)
@@ -250,7 +151,7 @@ def _global_help(program: str) -> str:
         "Commands (%s COMMAND --help describes each):" % program,
         "",
     ]
-    lines += ["  %s - %s" % (name, _COMMANDS[name]().COMMAND.summary) for name in _COMMANDS]
+    lines += ["  %s - %s" % (name, _command(name).COMMAND.summary) for name in _COMMANDS]
     lines += ["", "Supported formats: %s" % " ".join(format_names())]
     return "\n".join(lines) + "\n"
 

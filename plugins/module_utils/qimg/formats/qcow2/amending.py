@@ -20,6 +20,7 @@ from .layout import (
     MIN_FEATURE_NAMES_CLUSTER_SIZE,
     OFFSET_MASK,
     RAW_EXTERNAL_DATA,
+    REFCOUNT_WIDTHS,
     V2_HEADER_LENGTH,
     V3_HEADER_LENGTH,
     ZERO_FLAG,
@@ -114,7 +115,7 @@ def _upgrade(metadata: Metadata) -> None:
 
 
 def _change_refcount_bits(metadata: Metadata, bits: int, wanted_version: int) -> None:
-    if bits not in (1, 2, 4, 8, 16, 32, 64):
+    if bits not in REFCOUNT_WIDTHS:
         raise _refuse(metadata, "Refcount width must be a power of two and may not exceed 64 bits")
     order = bits.bit_length() - 1
     if order == metadata.header.refcount_order:

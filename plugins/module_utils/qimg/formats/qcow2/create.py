@@ -28,6 +28,7 @@ from .layout import (
     MIN_EXTENDED_L2_CLUSTER_BITS,
     MIN_FEATURE_NAMES_CLUSTER_SIZE,
     RAW_EXTERNAL_DATA,
+    REFCOUNT_WIDTHS,
     V2_HEADER_LENGTH,
     V3_HEADER_LENGTH,
     ZLIB,
@@ -146,7 +147,7 @@ def _check_exclusions(choice: _Choice, width: int) -> None:
         raise OptionError("Backing file and preallocation can only be used at the same time if extended_l2 is on")
     if choice.lazy_refcounts and choice.version < 3:
         raise OptionError("Lazy refcounts only supported with compatibility level 1.1 and above" + _NEWER)
-    if width not in (1, 2, 4, 8, 16, 32, 64):
+    if width not in REFCOUNT_WIDTHS:
         raise OptionError("Refcount width must be a power of two and may not exceed 64 bits")
     if choice.version < 3 and width != 16:
         raise OptionError("Different refcount widths than 16 bits require compatibility level 1.1 or above" + _NEWER)

@@ -12,8 +12,8 @@ from ..chain import chain_extents
 from .amending import VERSIONS
 from .bitmap_bits import entries_for
 from .bitmaps import directory_bytes
-from .create import check_cluster_size, check_extended_l2
-from .layout import MAX_L1_BYTES, Geometry
+from .create import PREALLOCATION_MODES, check_cluster_size, check_extended_l2
+from .layout import MAX_L1_BYTES, REFCOUNT_WIDTHS, Geometry
 from .options import OPTIONS
 from .refcount_blocks import metadata_clusters
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..base import Image
-
-_PREALLOCATION_MODES = ("off", "metadata", "falloc", "full")
 
 
 def measure(options: dict[str, Any], size: int, source: Image | None) -> Measurement:
@@ -42,7 +40,7 @@ def measure(options: dict[str, Any], size: int, source: Image | None) -> Measure
     given.update(options)
     geometry, order, version = _layout(given)
     preallocation = given["preallocation"] or "off"
-    if preallocation not in _PREALLOCATION_MODES:
+    if preallocation not in PREALLOCATION_MODES:
         raise OptionError("invalid parameter value: %s" % preallocation, format="qcow2")
     data = round_up(size, geometry.cluster_size)
     if data > MAX_IMAGE_BYTES or geometry.l1_entries(data) * 8 > MAX_L1_BYTES:
@@ -70,7 +68,7 @@ def _layout(given: dict[str, Any]) -> tuple[Geometry, int, int]:
         raise OptionError("Invalid compatibility level: '%s'" % compat, format="qcow2")
     version = VERSIONS[compat]
     width = given["refcount_bits"]
-    if width not in (1, 2, 4, 8, 16, 32, 64):
+    if width not in REFCOUNT_WIDTHS:
         raise OptionError("Refcount width must be a power of two and may not exceed 64 bits", format="qcow2")
     if version < 3 and width != 16:
         raise OptionError(

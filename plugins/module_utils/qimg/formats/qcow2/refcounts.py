@@ -180,9 +180,6 @@ class Refcounts(RefcountBlocks):
                 return first
             # A new block may have been put where the clusters were found: search again.
 
-    def _is_free(self, cluster: int) -> bool:
-        return self.get(cluster) == 0 and cluster not in self.held and cluster not in self.avoided
-
     def _find_free(self, count: int) -> int:
         """A run of ``count`` free clusters from the hint on; moves the hint past it."""
         start = position = self._hint
