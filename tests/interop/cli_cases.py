@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Command lines whose answers are compared with real qemu-img's, by command; the images are those of cli_images.py.
 
-Each line is what stands behind the command's name, as in a shell.
+Each line is what follows the name of the command, as in a shell.
 """
 from __future__ import annotations
 

@@ -21,3 +21,10 @@ def test_the_python_package_carries_the_licence_of_the_sdk() -> None:
     licence = (CHECKOUT / "LICENSES" / "BSD-2-Clause.txt").read_bytes()
 
     assert (CHECKOUT / "sdk" / "LICENSE").read_bytes() == licence
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest imports them all as if they lay in one directory."""
+    names = [path.name for path in (CHECKOUT / "tests").rglob("test_*.py")]
+
+    assert sorted({name for name in names if names.count(name) > 1}) == []
