@@ -46,6 +46,8 @@ class LocalFile(Storage):
         self.cache = cache
         self._fd = fd
         self._lock = ImageLock(fd, name) if locking else None
+        #: Where data were last found, and where they end.
+        self._known_data = (0, 0)
         mode = os.fstat(fd).st_mode
         self.is_device = not stat.S_ISREG(mode)
         if self.is_device:
@@ -154,6 +156,7 @@ class LocalFile(Storage):
                 )
             return
         begins = size > 0 and self.size == 0
+        self._known_data = (0, 0)
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:
@@ -166,6 +169,7 @@ class LocalFile(Storage):
     def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
         if length <= 0:
             return
+        self._known_data = (0, 0)
         if self.is_device:
             if offset % SECTOR == 0 and length % SECTOR == 0 and linux.zero_out(self._fd, offset, length):
                 return
@@ -180,6 +184,7 @@ class LocalFile(Storage):
 
     def discard(self, offset: int, length: int) -> None:
         if length > 0:
+            self._known_data = (0, 0)
             if self.is_device:
                 linux.discard_blocks(self._fd, offset, length)
             else:
@@ -207,6 +212,13 @@ class LocalFile(Storage):
             if length:
                 yield offset, length, DATA
             return
+        # A file system may have to look at every page of a long run to find its end (tmpfs does): once is enough for
+        # all requests that lie in it.  What another process has made a hole since still reads right as data.
+        start, stop = self._known_data
+        if start <= offset < min(stop, end):
+            stop = min(stop, end)
+            yield offset, stop - offset, DATA
+            offset = stop
         while offset < end:
             data = self._seek(offset, os.SEEK_DATA)
             if data is None or data >= end:
@@ -215,6 +227,8 @@ class LocalFile(Storage):
             if data > offset:
                 yield offset, data - offset, HOLE
             hole = self._seek(data, os.SEEK_HOLE)
+            if hole is not None:
+                self._known_data = (data, hole)
             stop = end if hole is None else min(hole, end)
             yield data, stop - data, DATA
             offset = stop
