@@ -3,21 +3,19 @@
 """What is measured: one function a case, which makes the images and gives the commands."""
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import images
+from images import run
+from installation import CODECS, with_codec
+
 OURS = "qimg"
+THEIRS = "qemu-img"
 
 #: qemu-img convert with its usual settings, and with those that are fastest on most machines.
-_CONVERT_VARIANTS = {"qemu-img": [], "qemu-img -W -m 16": ["-W", "-m", "16"]}
-
-_DISK_BYTES = 4 << 30
-_FILE_BYTES = 1 << 30
+_CONVERT_VARIANTS = {THEIRS: [], THEIRS + " -W -m 16": ["-W", "-m", "16"]}
 
 
 @dataclass
@@ -35,160 +33,245 @@ class Case:
             file.unlink(missing_ok=True)
 
 
-def _ours(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "qimg", *arguments]
-
-
-def _theirs(*arguments: str) -> list[str]:
-    return ["qemu-img", *arguments]
-
-
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
 def _nothing() -> None:
     """Nothing to prepare."""
 
 
-def real_disk(directory: Path) -> Path:
-    """A raw 4 GiB disk with an ext4 file system that holds about 1 GiB of this machine's files."""
-    disk = directory / "disk.raw"
-    if disk.exists():
-        return disk
-    staging = directory / "files"
-    staging.mkdir()
-    total = 0
-    for root in ("/usr/lib", "/usr/share", "/usr/bin", "/opt"):
-        for folder, folders, names in os.walk(root):
-            folders.sort()
-            for name in sorted(names):
-                source = Path(folder, name)
-                if source.is_symlink() or not source.is_file() or total >= _FILE_BYTES:
-                    continue
-                target = staging / source.relative_to("/")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                # Read and written, not linked: the files usually lie on another file system.
-                shutil.copyfile(source, target)
-                total += source.stat().st_size
-    disk.touch()
-    os.truncate(disk, _DISK_BYTES)
-    _run("mkfs.ext4", "-q", "-F", "-d", str(staging), str(disk))
-    _run("rm", "-r", str(staging))
-    return disk
+def _same_command(
+    name: str, arguments: list[object], prepare: Callable[[], None] = _nothing, files: tuple[Path, ...] = ()
+) -> Case:
+    words = [str(argument) for argument in arguments]
+    return Case(name, {OURS: [OURS, *words], THEIRS: [THEIRS, *words]}, prepare, files)
 
 
-def _real_qcow2(directory: Path) -> Path:
-    image = directory / "disk.qcow2"
-    if not image.exists():
-        _run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(real_disk(directory)), str(image))
-    return image
+def _on_a_copy(name: str, template: Path, arguments: list[object], image: Path, *files: Path) -> Case:
+    """A command that changes ``image``, which is a new copy of ``template`` each time."""
+
+    def prepare() -> None:
+        run("cp", "--sparse=always", template, image)
+
+    return _same_command(name, arguments, prepare, (image, *files))
+
+
+# Copying
 
 
 def _convert(name: str, directory: Path, source: Path, source_format: str, format: str, *options: str) -> Case:
     target = directory / "target"
     common = ["-f", source_format, "-O", format, *options, str(source), str(target)]
-    contenders = {OURS: _ours("convert", *common)}
+    contenders = {OURS: [OURS, "convert", *common]}
     for variant, extra in _CONVERT_VARIANTS.items():
-        contenders[variant] = _theirs("convert", *extra, *common)
+        contenders[variant] = [THEIRS, "convert", *extra, *common]
     return Case(name, contenders, lambda: target.unlink(missing_ok=True), (target,))
 
 
 def convert_raw_to_qcow2(directory: Path) -> Case:
     """4 GiB ext4 disk with 1 GiB of files, raw to qcow2."""
-    return _convert("raw → qcow2", directory, real_disk(directory), "raw", "qcow2")
+    return _convert("raw → qcow2", directory, images.real_disk(directory), "raw", "qcow2")
 
 
 def convert_qcow2_to_raw(directory: Path) -> Case:
     """The same disk, qcow2 to raw."""
-    return _convert("qcow2 → raw", directory, _real_qcow2(directory), "qcow2", "raw")
+    return _convert("qcow2 → raw", directory, images.real_qcow2(directory), "qcow2", "raw")
 
 
 def convert_qcow2_to_qcow2(directory: Path) -> Case:
     """The same disk, qcow2 to qcow2."""
-    return _convert("qcow2 → qcow2", directory, _real_qcow2(directory), "qcow2", "qcow2")
+    return _convert("qcow2 → qcow2", directory, images.real_qcow2(directory), "qcow2", "qcow2")
+
+
+def convert_chain_to_raw(directory: Path) -> Case:
+    """The same disk under two overlays, to raw."""
+    return _convert("chain of 3 → raw", directory, images.chain_of_three(directory), "qcow2", "raw")
+
+
+def convert_into_existing(directory: Path) -> Case:
+    """The same disk, written over a raw file that is there already (-n)."""
+    disk = images.real_disk(directory)
+    case = _convert("raw → existing raw (-n)", directory, images.real_qcow2(directory), "qcow2", "raw", "-n")
+    case.prepare = lambda: run("cp", "--sparse=always", disk, directory / "target")
+    return case
+
+
+def convert_64_tib_of_nothing(directory: Path) -> Case:
+    """An empty disk of 64 TiB with clusters of 2 MiB."""
+    empty = directory / "empty.qcow2"
+    run("qemu-img", "create", "-f", "qcow2", "-o", "cluster_size=2M", empty, "64T")
+    case = _convert("64 TiB of nothing", directory, empty, "qcow2", "qcow2", "-o", "cluster_size=2M")
+    case.files += (empty,)
+    return case
+
+
+def _with_codecs(case: Case, directory: Path, codec: str) -> Case:
+    """The same case, also with each Python package that is installed for a codec."""
+    for package in CODECS[codec]:
+        environment = with_codec(directory, package)
+        if environment is not None:
+            case.contenders["%s, %s" % (OURS, package)] = [*environment, *case.contenders[OURS]]
+    if codec == "zstd":
+        # The standard library has it from Python 3.14 on only.
+        del case.contenders[OURS]
+    return case
 
 
 def convert_compressed(directory: Path) -> Case:
-    """The same disk, raw to compressed qcow2."""
-    return _convert("raw → qcow2, compressed", directory, real_disk(directory), "raw", "qcow2", "-c")
+    """The same disk, raw to compressed qcow2 (zlib)."""
+    case = _convert("raw → qcow2, zlib", directory, images.real_disk(directory), "raw", "qcow2", "-c")
+    return _with_codecs(case, directory, "zlib")
+
+
+def convert_compressed_zstd(directory: Path) -> Case:
+    """The same disk, raw to compressed qcow2 (zstd)."""
+    options = ["-c", "-o", "compression_type=zstd"]
+    case = _convert("raw → qcow2, zstd", directory, images.real_disk(directory), "raw", "qcow2", *options)
+    return _with_codecs(case, directory, "zstd")
 
 
 def convert_from_compressed(directory: Path) -> Case:
-    """The same disk, compressed qcow2 to raw."""
-    image = directory / "compressed.qcow2"
-    if not image.exists():
-        disk = str(real_disk(directory))
-        _run("qemu-img", "convert", "-c", "-W", "-m", "16", "-f", "raw", "-O", "qcow2", disk, str(image))
-    return _convert("compressed qcow2 → raw", directory, image, "qcow2", "raw")
+    """The same disk, compressed qcow2 (zlib) to raw."""
+    image = images.compressed_qcow2(directory, "zlib")
+    return _with_codecs(_convert("qcow2, zlib → raw", directory, image, "qcow2", "raw"), directory, "zlib")
+
+
+def convert_from_compressed_zstd(directory: Path) -> Case:
+    """The same disk, compressed qcow2 (zstd) to raw."""
+    image = images.compressed_qcow2(directory, "zstd")
+    return _with_codecs(_convert("qcow2, zstd → raw", directory, image, "qcow2", "raw"), directory, "zstd")
 
 
 def compare_identical(directory: Path) -> Case:
     """The same disk as raw and as qcow2."""
-    arguments = ["compare", "-f", "raw", "-F", "qcow2", str(real_disk(directory)), str(_real_qcow2(directory))]
-    return Case("compare, identical", {OURS: _ours(*arguments), "qemu-img": _theirs(*arguments)}, _nothing)
+    disk, image = images.real_disk(directory), images.real_qcow2(directory)
+    return _same_command("compare, identical", ["compare", "-f", "raw", "-F", "qcow2", disk, image])
+
+
+def rebase_safely(directory: Path) -> Case:
+    """The upper overlay of a chain of three onto the lowest image."""
+    image = directory / "rebased.qcow2"
+    arguments = ["rebase", "-f", "qcow2", "-b", images.real_qcow2(directory), "-F", "qcow2", image]
+    return _on_a_copy("rebase", images.chain_of_three(directory), arguments, image)
+
+
+def commit_an_overlay(directory: Path) -> Case:
+    """An overlay with 64 KiB of every third megabyte of 4 GiB into its base."""
+    base, overlay = directory / "base.qcow2", directory / "committed.qcow2"
+    images.chain_of_three(directory)
+
+    def prepare() -> None:
+        run("cp", images.real_qcow2(directory), base)
+        run("cp", directory / "overlay-1.qcow2", overlay)
+        run("qemu-img", "rebase", "-u", "-f", "qcow2", "-b", base, "-F", "qcow2", overlay)
+
+    return _same_command("commit", ["commit", "-q", "-f", "qcow2", overlay], prepare, (base, overlay))
+
+
+# Requests
+
+
+def bench_reads(directory: Path) -> Case:
+    """75,000 reads of 4 KiB, 64 at once, from a raw disk."""
+    return _same_command("bench, raw", ["bench", "-f", "raw", images.real_disk(directory)])
+
+
+def bench_reads_of_qcow2(directory: Path) -> Case:
+    """The same from a qcow2 image."""
+    return _same_command("bench, qcow2", ["bench", "-f", "qcow2", images.real_qcow2(directory)])
+
+
+# Metadata
+
+
+def create_with_metadata(directory: Path) -> Case:
+    """A qcow2 image of 64 GiB with all tables."""
+    image = directory / "new.qcow2"
+    arguments = ["create", "-f", "qcow2", "-o", "preallocation=metadata", image, "64G"]
+    return _same_command("create, metadata, 64 GiB", arguments, lambda: image.unlink(missing_ok=True), (image,))
 
 
 def check_two_million_clusters(directory: Path) -> Case:
     """Check a qcow2 image of 128 GiB with every cluster allocated."""
-    image = directory / "allocated.qcow2"
-    if not image.exists():
-        _run("qemu-img", "create", "-f", "qcow2", "-o", "preallocation=metadata", str(image), "128G")
-    arguments = ["check", "-f", "qcow2", str(image)]
-    contenders = {OURS: _ours(*arguments), "qemu-img": _theirs(*arguments)}
-    return Case("check, 2 million clusters", contenders, _nothing, (image,))
+    image = images.allocated_qcow2(directory, "128G")
+    return _same_command("check, 2 million clusters", ["check", "-f", "qcow2", image], files=(image,))
+
+
+def check_shuffled_clusters(directory: Path) -> Case:
+    """Check a qcow2 image of 16 GiB with every cluster allocated, in random order."""
+    image = images.shuffled_qcow2(directory, "16G")
+    return _same_command("check, 262,144 shuffled clusters", ["check", "-f", "qcow2", image], files=(image,))
 
 
 def map_two_hundred_thousand_extents(directory: Path) -> Case:
     """Map a qcow2 image in which data and nothing alternate 100,000 times."""
-    image = directory / "alternating.qcow2"
-    raw = directory / "alternating.raw"
-    if not image.exists():
-        with open(raw, "wb") as file:
-            for number in range(100000):
-                file.seek(number * 8192)
-                file.write(b"d" * 4096)
-            file.truncate(100000 * 8192)
-        _run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "cluster_size=4096", str(raw), str(image))
-        raw.unlink()
-    arguments = ["map", "-f", "qcow2", "--output=json", str(image)]
-    contenders = {OURS: _ours(*arguments), "qemu-img": _theirs(*arguments)}
-    return Case("map, 200,000 extents", contenders, _nothing, (image,))
+    image = images.alternating_qcow2(directory, 200000)
+    return _same_command("map, 200,000 extents", ["map", "-f", "qcow2", "--output=json", image], files=(image,))
+
+
+def map_a_million_extents(directory: Path) -> Case:
+    """The same with 500,000 times."""
+    image = images.alternating_qcow2(directory, 1000000)
+    return _same_command("map, 1,000,000 extents", ["map", "-f", "qcow2", "--output=json", image], files=(image,))
+
+
+def map_long_runs(directory: Path) -> Case:
+    """Map the real disk."""
+    return _same_command("map, long runs", ["map", "-f", "qcow2", "--output=json", images.real_qcow2(directory)])
 
 
 def snapshot_of_a_large_image(directory: Path) -> Case:
     """Take a snapshot of a 1 TiB image of which 64 GiB are allocated."""
     template = directory / "large-template.qcow2"
-    image = directory / "large.qcow2"
     if not template.exists():
-        _run("qemu-img", "create", "-f", "qcow2", "-o", "preallocation=metadata", str(template), "64G")
-        _run("qemu-img", "resize", "-f", "qcow2", str(template), "1T")
-    arguments = ["snapshot", "-c", "now", str(image)]
-    contenders = {OURS: _ours(*arguments), "qemu-img": _theirs(*arguments)}
+        run("cp", "--sparse=always", images.allocated_qcow2(directory, "64G"), template)
+        run("qemu-img", "resize", "-f", "qcow2", template, "1T")
+    image = directory / "large.qcow2"
+    return _on_a_copy("snapshot -c, 1 TiB", template, ["snapshot", "-c", "now", image], image, template)
 
-    def prepare() -> None:
-        _run("cp", "--sparse=always", str(template), str(image))
 
-    return Case("snapshot -c, 1 TiB", contenders, prepare, (template, image))
+def resize_a_large_image(directory: Path) -> Case:
+    """Grow an image of which 64 GiB are allocated to 1 TiB."""
+    image = directory / "grown.qcow2"
+    template = images.allocated_qcow2(directory, "64G")
+    return _on_a_copy("resize to 1 TiB", template, ["resize", "-q", "-f", "qcow2", image, "1T"], image)
+
+
+def add_a_bitmap(directory: Path) -> Case:
+    """Add a dirty bitmap to a disk of 16 TiB."""
+    template, image = directory / "bitmap-template.qcow2", directory / "bitmap.qcow2"
+    run("qemu-img", "create", "-f", "qcow2", template, "16T")
+    return _on_a_copy("bitmap --add, 16 TiB", template, ["bitmap", "--add", image, "b"], image, template)
 
 
 def info_of_a_small_image(directory: Path) -> Case:
     """What it costs to start: info of an empty image."""
     image = directory / "small.qcow2"
-    _run("qemu-img", "create", "-f", "qcow2", str(image), "1G")
-    arguments = ["info", str(image)]
-    return Case("info, small image", {OURS: _ours(*arguments), "qemu-img": _theirs(*arguments)}, _nothing, (image,))
+    run("qemu-img", "create", "-f", "qcow2", image, "1G")
+    return _same_command("info, small image", ["info", image], files=(image,))
 
 
 ALL = (
     convert_raw_to_qcow2,
     convert_qcow2_to_raw,
     convert_qcow2_to_qcow2,
+    convert_chain_to_raw,
+    convert_into_existing,
+    convert_64_tib_of_nothing,
     convert_compressed,
+    convert_compressed_zstd,
     convert_from_compressed,
+    convert_from_compressed_zstd,
     compare_identical,
+    rebase_safely,
+    commit_an_overlay,
+    bench_reads,
+    bench_reads_of_qcow2,
+    create_with_metadata,
     check_two_million_clusters,
+    check_shuffled_clusters,
     map_two_hundred_thousand_extents,
+    map_a_million_extents,
+    map_long_runs,
     snapshot_of_a_large_image,
+    resize_a_large_image,
+    add_a_bitmap,
     info_of_a_small_image,
 )

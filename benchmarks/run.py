@@ -3,8 +3,9 @@
 """Measure qimg beside qemu-img, interleaved in one run, and print ratios.
 
 Every round runs every contender of a case once, so that a busy moment of the machine hits all of them.  A ratio is the
-median of ours over the median of qemu-img's fastest variant; below 1 we are faster.  Wall time, CPU time (user and
-system) and peak resident memory come from the kernel's accounting of each process.
+least of ours over the least of qemu-img's fastest variant, because other work on the machine can only add to a time;
+below 1 we are faster.  Wall time, CPU time (user and system) and peak resident memory come from the kernel's accounting
+of each process.
 """
 from __future__ import annotations
 
@@ -20,8 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cases
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from installation import install
 
 
 @dataclass
@@ -32,19 +32,12 @@ class Measurement:
     cpu: list[float] = field(default_factory=list)
     peak_mib: list[float] = field(default_factory=list)
 
-    def median_wall(self) -> float:
-        return statistics.median(self.wall)
 
-    def median_cpu(self) -> float:
-        return statistics.median(self.cpu)
-
-
-def run_once(command: list[str], directory: Path) -> tuple[float, float, float]:
+def run_once(command: list[str], directory: Path, environment: dict[str, str]) -> tuple[float, float, float]:
     """Wall seconds, CPU seconds and peak MiB of one command.
 
     :raises RuntimeError: it failed
     """
-    environment = dict(os.environ, PYTHONPATH=str(REPOSITORY / "plugins" / "module_utils"))
     with tempfile.TemporaryFile() as errors, open(os.devnull, "wb") as nowhere:
         start = time.perf_counter()
         process = subprocess.Popen(command, cwd=directory, env=environment, stdout=nowhere, stderr=errors)
@@ -57,13 +50,15 @@ def run_once(command: list[str], directory: Path) -> tuple[float, float, float]:
     return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def measure(case: cases.Case, rounds: int, directory: Path) -> dict[str, Measurement]:
+def measure(
+    case: cases.Case, rounds: int, directory: Path, environment: dict[str, str]
+) -> dict[str, Measurement]:
     """Run every contender ``rounds`` times, in turns, after one round that does not count."""
     results = {name: Measurement() for name in case.contenders}
     for number in range(rounds + 1):
         for name, command in case.contenders.items():
             case.prepare()
-            wall, cpu, peak = run_once(command, directory)
+            wall, cpu, peak = run_once(command, directory, environment)
             if number:
                 results[name].wall.append(wall)
                 results[name].cpu.append(cpu)
@@ -72,27 +67,25 @@ def measure(case: cases.Case, rounds: int, directory: Path) -> dict[str, Measure
 
 
 def report(case: cases.Case, results: dict[str, Measurement]) -> list[str]:
-    """The lines of one case: ours against the fastest of theirs, then everybody's times."""
-    ours = results[cases.OURS]
-    theirs = {name: result for name, result in results.items() if name != cases.OURS}
-    best = min(theirs, key=lambda name: theirs[name].median_wall())
-    least = min(theirs, key=lambda name: theirs[name].median_cpu())
+    """The lines of one case: each of ours against the fastest of theirs, then everybody's times."""
+    theirs = {name: result for name, result in results.items() if name.startswith(cases.THEIRS)}
+    wall = min(min(result.wall) for result in theirs.values())
+    cpu = min(min(result.cpu) for result in theirs.values())
     lines = [
-        "%-34s wall %.2f  CPU %.2f  of %s" % (
-            case.name,
-            ours.median_wall() / theirs[best].median_wall(),
-            ours.median_cpu() / theirs[least].median_cpu(),
-            best,
+        "%-34s wall %.2f  CPU %.2f%s" % (
+            case.name, min(result.wall) / wall, min(result.cpu) / cpu, name.removeprefix(cases.OURS)
         )
+        for name, result in results.items()
+        if name not in theirs
     ]
     for name, result in results.items():
         lines.append(
             "    %-30s wall %.3f s (%.3f–%.3f)  CPU %.3f s (%.3f–%.3f)  peak %.0f MiB" % (
                 name,
-                result.median_wall(),
+                statistics.median(result.wall),
                 min(result.wall),
                 max(result.wall),
-                result.median_cpu(),
+                statistics.median(result.cpu),
                 min(result.cpu),
                 max(result.cpu),
                 max(result.peak_mib),
@@ -115,13 +108,14 @@ def main() -> int:
     base = arguments.directory or Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="qimg-bench-", dir=base) as name:
         directory = Path(name)
+        environment = install(directory)
         for make in cases.ALL:
             wanted = not arguments.cases or any(part in make.__name__ for part in arguments.cases)
             if arguments.list:
                 print("%-24s %s" % (make.__name__, (make.__doc__ or "").splitlines()[0]))
             elif wanted:
                 case = make(directory)
-                print("\n".join(report(case, measure(case, arguments.rounds, directory))), flush=True)
+                print("\n".join(report(case, measure(case, arguments.rounds, directory, environment))), flush=True)
                 case.clean()
     return 0
 

@@ -57,7 +57,7 @@ def test_it_knows_what_a_new_look_at_the_file_finds(seed: int, tmp_path: Path) -
                 assert extents(file, *where) == extents(fresh, *where)
 
 
-def test_requests_within_a_run_of_data_ask_the_file_system_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_within_a_run_of_data_seek_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * UNIT * UNITS)
     asked: list[int] = []
