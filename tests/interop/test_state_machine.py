@@ -393,8 +393,7 @@ class Machine(RuleBasedStateMachine):
                 with Opener().open(str(self.ours / name)) as one, Opener().open(str(self.theirs / name)) as other:
                     assert one.size == other.size
                     assert one.read(0, one.size) == other.read(0, one.size)
-            # Which of its zeroes are holes decides what later steps see as zero.
-            oracle.run("cp", "-a", "--sparse=auto", self.ours / "base.raw", self.theirs / "base.raw")
+            _share_holes(self.ours, self.theirs)
 
     @precondition(lambda self: self.choice.cluster_size <= 65536 and not self.dirty)
     @rule(
@@ -500,6 +499,13 @@ def _copy(source: Path, target: Path) -> None:
     """Have a directory hold the same files as another one, holes included."""
     shutil.rmtree(target)
     oracle.run("cp", "-a", "--sparse=auto", source, target)
+    _share_holes(target, source)
+
+
+def _share_holes(source: Path, target: Path) -> None:
+    """Which zeroes of the lowest file are holes decides what later steps see as zero; a copy may have more of them."""
+    for one, other in ((source, target), (target, source)):
+        oracle.run("cp", "-a", "--sparse=auto", one / "base.raw", other / "base.raw")
 
 
 TestMachine = Machine.TestCase
