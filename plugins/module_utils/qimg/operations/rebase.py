@@ -165,18 +165,46 @@ def _open_new(
 
 def _copy_differences(image: Image, new: Image | None, compress: bool, progress: Progress) -> None:
     """Have the overlay itself hold whatever its old and its new backing file answer differently."""
-    unit = image.cluster_size if compress and image.cluster_size else image.write_unit
     shared = _layers_above(image.backing, new)
     total = max(1, image.size)
     for start in range(0, image.size, _WINDOW):
         end = min(image.size, start + _WINDOW)
-        runs = list(_differing_runs(image, new, start, end, unit, shared))
-        if not _rebasable(image, None).zeroes_hide_backing:
-            runs = list(_without_zeroes(image, runs))
-        if runs:
-            copier = Copier(image, False, copy_options(compress=compress))
-            copier.run(_with_gaps(runs, start, end))
+        whole, parts = _absent_clusters(image, start, end) if compress else ([], _absent_ranges(image, start, end))
+        for ranges, unit, compressed in ((whole, image.cluster_size or 1, True), (parts, image.write_unit, False)):
+            runs = list(_differing_runs(image, new, ranges, unit, shared))
+            if not _rebasable(image, None).zeroes_hide_backing:
+                runs = list(_without_zeroes(image, runs))
+            if runs:
+                copier = Copier(image, False, copy_options(compress=compressed))
+                copier.run(_with_gaps(runs, start, end))
         progress(end / total)
+
+
+def _absent_ranges(image: Image, start: int, end: int) -> list[tuple[int, int]]:
+    """Where the overlay has nothing of its own."""
+    return [
+        (run.start, run.start + run.length)
+        for run in image.runs(start, end - start)
+        if run.kind in (ABSENT, ABSENT_ALLOCATED)
+    ]
+
+
+def _absent_clusters(
+    image: Image, start: int, end: int
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """The same, apart: whole clusters, which can be stored compressed, and parts of clusters that have something."""
+    size = image.cluster_size or 1
+    whole, parts = [], []
+    for run in image.runs(start, end - start):
+        stop = run.start + run.length
+        if run.kind == ABSENT:
+            first = min(stop, -(-run.start // size) * size)
+            last = stop if stop == image.size else max(first, stop // size * size)
+            whole += [(first, last)] if first < last else []
+            parts += [part for part in ((run.start, first), (last, stop)) if part[0] < part[1]]
+        elif run.kind == ABSENT_ALLOCATED:
+            parts.append((run.start, stop))
+    return whole, parts
 
 
 def _layers_above(old: Image | None, new: Image | None) -> int | None:
@@ -212,14 +240,12 @@ def _with_gaps(runs: list[SourceRun], start: int, end: int) -> Iterator[SourceRu
 
 
 def _differing_runs(
-    image: Image, new: Image | None, start: int, end: int, unit: int, shared: int | None
+    image: Image, new: Image | None, ranges: list[tuple[int, int]], unit: int, shared: int | None
 ) -> Iterator[SourceRun]:
-    """What has to be copied into the overlay in one window."""
+    """What has to be copied into the overlay of some ranges in which it has nothing."""
     old = image.backing
-    for run in image.runs(start, end - start):
-        if run.kind not in (ABSENT, ABSENT_ALLOCATED):
-            continue
-        for part_start, part_end in _candidates(old, run.start, run.start + run.length, unit, image.size, shared):
+    for start, end in ranges:
+        for part_start, part_end in _candidates(old, start, end, unit, image.size, shared):
             yield from _differences(old, new, part_start, part_end, unit)
 
 

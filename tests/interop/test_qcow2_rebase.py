@@ -1,0 +1,37 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rebasing overlays that have only parts of clusters."""
+from __future__ import annotations
+
+import pytest
+
+from support import oracle
+from support.in_process import qimg
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.oracle
+
+KIB = 1 << 10
+
+
+@pytest.mark.parametrize("new", [[""], ["other.raw", "-F", "raw"], ["base.raw", "-F", "raw"]], ids=lambda new: new[0])
+@pytest.mark.parametrize("options", ["cluster_size=16k,extended_l2=on", "extended_l2=on", "cluster_size=4k"])
+def test_what_is_stored_compressed_leaves_the_overlays_own_subclusters_alone(
+    tmp_path: Path, options: str, new: list[str]
+) -> None:
+    (tmp_path / "base.raw").write_bytes(b"below it" * (250 * KIB // 8) + b"an odd end" * 51)
+    (tmp_path / "other.raw").write_bytes(b"another " * (350 * KIB // 8))
+    words = ["create", "-q", "-f", "qcow2", "-o", options, "-b", "base.raw", "-F", "raw", "i.qcow2", "300k"]
+    oracle.qemu_img(*words, cwd=tmp_path)
+    # A written subcluster, a zero one, a whole cluster, and one that is allocated but for its subclusters.
+    own = ["write -P 1 3k 2k", "write -z 37k 5k", "write -P 2 128k 64k", "write -P 3 290k 1k", "discard 64k 64k"]
+    oracle.qemu_io("i.qcow2", *own, cwd=tmp_path)
+    before = oracle.read_guest("i.qcow2", tmp_path / "raw", cwd=tmp_path)
+    assert qimg("rebase", "-c", "-b", *new, "i.qcow2", cwd=tmp_path).code == 0
+    assert oracle.read_guest("i.qcow2", tmp_path / "raw", cwd=tmp_path) == before
+    code, found, lines = oracle.check("i.qcow2", cwd=tmp_path)
+    assert code == 0, lines
+    assert bool(found.get("compressed-clusters")) == (new[0] != "base.raw")
