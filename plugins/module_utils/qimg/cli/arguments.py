@@ -16,8 +16,8 @@ from .options import Option, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
+    from ..crypto.objects import ObjectStore
     from ..formats.opening import Reference
     from ..storage.cache import CacheMode
     from .console import Console
@@ -89,10 +89,24 @@ def _output(text: str) -> str:
     return text
 
 
-def _object(text: str) -> Any:
-    from ..crypto.objects import parse_object
+def option_list(text: str) -> str:
+    """A converter for ``-o``.
 
-    return parse_object(text)
+    :raises UsageError: it is not a list
+    """
+    trailing = len(text) - len(text.rstrip(","))
+    if not text or text.startswith(",") or trailing % 2:
+        raise UsageError("Invalid option list: %s" % text)
+    return text
+
+
+def _define_object(store: ObjectStore | None, text: str) -> ObjectStore:
+    """Passwords and keys, and one more."""
+    from ..crypto.objects import ObjectStore, parse_object
+
+    store = store or ObjectStore()
+    store.add(parse_object(text))
+    return store
 
 
 # Options
@@ -102,13 +116,12 @@ IMAGE_OPTS = Option(
     "image_opts", "", ("image-opts",), "", "FILENAME is a complete specification of the image\nand not a file name"
 )
 OBJECT = Option(
-    "objects",
+    "secrets",
     "",
     ("object",),
     "OBJDEF",
     "define an object, for instance\nsecret,id=ID,file=PATH for a password",
-    _object,
-    True,
+    collect=_define_object,
 )
 QUIET = Option("quiet", "q", ("quiet",), "", "print errors only")
 PROGRESS = Option("progress", "p", ("progress",), "", "show progress")
@@ -125,20 +138,17 @@ CACHE = Option("cache", "t", ("cache",), "CACHE", "cache mode of the image (defa
 #: Of an image that is read.
 SOURCE_CACHE = Option("source_cache", "T", ("cache",), "CACHE", "cache mode of the image (default: writeback)")
 FORMAT_OPTIONS = Option(
-    "options", "o", ("options",), "OPTIONS", "options of the format, as NAME=VALUE,…;\n-o help lists them", None, True
+    "options",
+    "o",
+    ("options",),
+    "OPTIONS",
+    "options of the format, as NAME=VALUE,…;\n-o help lists them",
+    option_list,
+    True,
 )
 
 
 # How images are opened
-
-
-def check_format_and_image_opts(arguments: Arguments) -> None:
-    """``-f`` says nothing about a complete specification.
-
-    :raises UsageError: both were given
-    """
-    if arguments.image_opts and arguments.format is not None:
-        raise UsageError("--image-opts and --format are mutually exclusive")
 
 
 def one_filename(arguments: Arguments) -> str:
@@ -199,18 +209,21 @@ def reference_for(console: Console, text: str, image_opts: bool) -> Reference:
     return parse_option_string(text, console.warning) if image_opts else text
 
 
+def source_of(console: Console, arguments: Arguments, text: str) -> Reference:
+    """The same, where ``-f`` says nothing about a complete specification.
+
+    :raises UsageError: both were given
+    """
+    if arguments.image_opts and arguments.format is not None:
+        raise UsageError("--image-opts and --format are mutually exclusive")
+    return reference_for(console, text, arguments.image_opts)
+
+
 # -o
 
 
-def option_list(texts: tuple[str, ...]) -> str | None:
-    """All ``-o`` in one; ``None`` without any.
-
-    :raises UsageError: one of them is not a list
-    """
-    for text in texts:
-        trailing = len(text) - len(text.rstrip(","))
-        if not text or text.startswith(",") or trailing % 2:
-            raise UsageError("Invalid option list: %s" % text)
+def joined(texts: tuple[str, ...]) -> str | None:
+    """All ``-o`` in one; ``None`` without any."""
     return ",".join(texts) if texts else None
 
 

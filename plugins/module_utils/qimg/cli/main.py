@@ -98,10 +98,6 @@ def _dispatch(console: Console, words: list[str]) -> int:
     command: Command = module.COMMAND
     try:
         arguments = parse(command, rest)
-        if getattr(arguments, "objects", ()):
-            from ..crypto.objects import ObjectStore
-
-            arguments.secrets = ObjectStore.of(arguments.objects)
     except HelpRequested:
         console.write(command_help(console.program, command))
         return 0

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ..crypto.objects import ObjectStore
-
 _HELP_COLUMN = 28
 
 
@@ -38,14 +36,17 @@ class HelpRequested(Exception):
 
 
 class Option(
-    namedtuple("Option", ["name", "short", "long", "value", "help", "convert", "many"], defaults=(None, False))
+    namedtuple(
+        "Option", ["name", "short", "long", "value", "help", "convert", "many", "collect"], defaults=(None, False, None)
+    )
 ):
     """One option of a command.
 
     ``name``: the attribute of :class:`Arguments`; ``short``: its letter, or nothing; ``long``: its long names, the
     first of which the help shows; ``value``: how the help calls its argument, nothing for a flag; ``convert``: makes a
-    value of the text (of nothing, for a flag); ``many``: every occurrence counts, the attribute is a tuple.  Options
-    whose order counts share a ``name``.
+    value of the text (of nothing, for a flag); ``many``: every occurrence counts, the attribute is a tuple;
+    ``collect``: the attribute is what this makes of what it was (``None`` at first) and the text.  Options whose order
+    counts share a ``name``.
     """
 
     __slots__ = ()
@@ -71,8 +72,6 @@ class Arguments:
         for option in command.options:
             setattr(self, option.name, () if option.many else None if option.value else False)
         self.operands = []
-        #: Passwords and keys; ``None``: there are none.
-        self.secrets: ObjectStore | None = None
 
     def __getattr__(self, name: str) -> Any:
         # Only for type checkers: every attribute is set above.
@@ -86,11 +85,15 @@ def parse(command: Command, words: list[str]) -> Arguments:
 
     :raises UsageError: an unknown option, a missing or superfluous value
     :raises HelpRequested: ``-h`` or ``--help``
+    :raises ImageError: an object cannot be made
     """
     arguments = Arguments(command)
     for option, value in _options(command, words, arguments.operands):
         if option.name == "help":
             raise HelpRequested
+        if option.collect is not None:
+            setattr(arguments, option.name, option.collect(getattr(arguments, option.name), value))
+            continue
         converted = option.convert(value) if option.convert is not None else value if option.value else True
         if option.many:
             converted = (*getattr(arguments, option.name), converted)

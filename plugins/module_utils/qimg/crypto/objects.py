@@ -61,14 +61,6 @@ class ObjectStore:
     def __init__(self) -> None:
         self._objects: dict[str, bytes | TlsCredentials] = {}
 
-    @classmethod
-    def of(cls, definitions: tuple[dict[str, Any], ...]) -> ObjectStore:
-        """A store of several objects, which may refer to those before them; see :meth:`add`."""
-        store = cls()
-        for properties in definitions:
-            store.add(properties)
-        return store
-
     def add(self, properties: dict[str, Any]) -> None:
         """Define an object.
 

@@ -285,14 +285,21 @@ class Image(ABC):
             self.abandon()
 
 
-class Format(namedtuple("Format", ["name", "open", "create", "options", "passes_locks_through", "measure"])):
+class Format(
+    namedtuple(
+        "Format",
+        ["name", "open", "create", "options", "passes_locks_through", "measure", "compresses"],
+        defaults=(False,),
+    )
+):
     """One row of the table of formats.
 
     ``open(storage, node, children)`` gives an :class:`Image`; ``create(target, size, options)`` gives a writable,
     empty one, or is ``None`` for formats that are only read; ``options`` is a tuple of
     :class:`~qimg.formats.options.CreateOption`; ``passes_locks_through`` says that others may write while we read
     (raw); ``measure(options, size, source)`` gives the :class:`Measurement` of a new image of ``size`` guest bytes,
-    empty or with the content of the :class:`Image` ``source``, or is ``None``.
+    empty or with the content of the :class:`Image` ``source``, or is ``None``; ``compresses`` says that new images are
+    :class:`~qimg.formats.capabilities.Compressing`.
     """
 
     __slots__ = ()

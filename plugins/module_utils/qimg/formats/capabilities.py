@@ -6,6 +6,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import namedtuple
 
+from ..errors import OptionError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -75,6 +77,13 @@ class HasSnapshots(ABC):
         """Keep the present guest content under ``name``, with a date since the epoch."""
 
     @abstractmethod
+    def check_apply(self) -> None:
+        """Whether this image, as it is, can go back to any snapshot.
+
+        :raises OptionError: naming what prevents it
+        """
+
+    @abstractmethod
     def apply_snapshot(self, snapshot: SnapshotInfo) -> None:
         """Make the guest content that of ``snapshot`` again."""
 
@@ -96,6 +105,21 @@ class SnapshotInfo(
     """One internal snapshot.  ``icount`` is ``None`` where the snapshot does not say."""
 
     __slots__ = ()
+
+
+#: Of a bitmap, guest bytes per bit.
+MIN_GRANULARITY = 512
+
+
+def check_new_bitmap(name: str, granularity: int) -> None:
+    """What no format takes.
+
+    :raises OptionError: in qemu-img's words
+    """
+    if not name:
+        raise OptionError("Bitmap name cannot be empty")
+    if not MIN_GRANULARITY <= granularity < 1 << 32 or granularity & (granularity - 1):
+        raise OptionError("Granularity must be power of 2 and at least %d" % MIN_GRANULARITY)
 
 
 class HasBitmaps(ABC):

@@ -96,6 +96,8 @@ class Opener:
         self.ownership = ownership
         #: Whether nothing that this opens for writing is really changed.
         self.rehearses = False
+        #: How requests are sent to local files, where their nodes do not say it.
+        self.aio = "threads"
         self._connections = Connections()
         #: The files that may not be met below, and those that are being opened.
         self._above: list[tuple[int, int]] = []
@@ -138,7 +140,7 @@ class Opener:
         :raises StorageError: it cannot be opened
         """
         find_credentials = self.secrets.tls_credentials if self.secrets is not None else None
-        storage = open_storage(node, writable, cache, self._connections, find_credentials)
+        storage = open_storage(node, writable, cache, self._connections, find_credentials, self.aio)
         if not writable or not self.rehearses:
             return storage
         from ..storage.scratch import ScratchFile
@@ -203,14 +205,14 @@ class Opener:
         :param name: what to call it; ``None``: find a name
         """
         node = dict(node)
-        cache, force_share = self._take_common_options(node, writable, cache)
         protocol = node["driver"] if node.get("driver") in PROTOCOLS and "file" not in node else None
+        driver = node.get("driver") if protocol is None else "raw"
+        row = get_format(driver) if driver is not None else None
+        cache, force_share = self._take_common_options(node, writable, cache)
         if protocol is not None:
             # Its bytes, as they are.
-            node = {"driver": "raw", "file": node}
-        driver = node.get("driver")
+            node = {"driver": driver, "file": node}
         child = self._child_node(node, driver)
-        row = get_format(driver) if driver is not None else None
         entered = len(self._chain)
         storage = self._open_child(child, purpose, writable, cache)
         try:
@@ -255,12 +257,6 @@ class Opener:
         node.pop("node-name", None)
         read_only = parse_boolean("read-only", node.pop("read-only", False))
         parse_boolean("auto-read-only", node.pop("auto-read-only", False))
-        force_share = parse_boolean("force-share", node.pop("force-share", False)) or self.force_share
-        if node.pop("discard", "ignore") not in ("ignore", "off", "unmap", "on"):
-            raise OptionError("Invalid discard option")
-        detect_zeroes = node.pop("detect-zeroes", "off")
-        if detect_zeroes not in ("off", "on", "unmap"):
-            raise OptionError("invalid parameter value: %s" % detect_zeroes)
         modes = node.pop("cache", {})
         if isinstance(modes, dict):
             modes = dict(modes)
@@ -269,10 +265,16 @@ class Opener:
             cache = cache._replace(direct=direct, no_flush=no_flush)
             if modes:
                 node["cache"] = modes
-        if writable and force_share:
-            raise OptionError("force-share=on can only be used with read-only images")
+        force_share = parse_boolean("force-share", node.pop("force-share", False)) or self.force_share
         if writable and read_only:
             raise OptionError("Block node is read-only")
+        if writable and force_share:
+            raise OptionError("force-share=on can only be used with read-only images")
+        if node.pop("discard", "ignore") not in ("ignore", "off", "unmap", "on"):
+            raise OptionError("Invalid discard option")
+        detect_zeroes = node.pop("detect-zeroes", "off")
+        if detect_zeroes not in ("off", "on", "unmap"):
+            raise OptionError("invalid parameter value: %s" % detect_zeroes)
         return cache, force_share
 
     def _child_node(self, node: Node, driver: str | None) -> Node:
@@ -283,7 +285,6 @@ class Opener:
             return child
         if driver is None:
             raise OptionError("Must specify either driver or file")
-        get_format(driver)
         raise OptionError("A block device must be specified for \"file\"")
 
     def _open_child(self, node: Node, purpose: str, writable: bool, cache: CacheMode) -> Storage:

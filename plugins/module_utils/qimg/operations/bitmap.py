@@ -7,7 +7,7 @@ from collections import namedtuple
 
 from ..errors import ImageError, MismatchError, OptionError, UnsupportedOperationError
 from ..formats.bits import byte_ranges
-from ..formats.capabilities import BitmapInfo, HasBitmaps
+from ..formats.capabilities import MIN_GRANULARITY, BitmapInfo, HasBitmaps, check_new_bitmap
 from ..formats.opening import READ, WRITE, Opener, shown_reference
 from ..intervals import IntervalSet
 from .plan import Plan, nothing
@@ -105,11 +105,13 @@ def _do_all(image: Image, name: str, actions: Sequence[BitmapAction], other: Ima
             _do(image, name, action, other)
         except ImageError as error:
             error.reason = "Operation %s on bitmap %s failed: %s" % (action.kind, name, error.reason)
+            error.path = error.path or image.filename
             raise
 
 
 def _do(image: Image, name: str, action: BitmapAction, other: Image) -> None:
     if action.kind == ADD:
+        check_new_bitmap(name, MIN_GRANULARITY if action.granularity is None else action.granularity)
         _capable(image).add_bitmap(name, action.granularity)
     elif not isinstance(image, HasBitmaps):
         raise _not_found(image, name)

@@ -48,11 +48,10 @@ def bitmaps_to_copy(sources: Sequence[Image], skip_broken: Callable[[str], None]
     return [bitmap for bitmap in source.bitmaps if not bitmap.inconsistent]
 
 
-def check_target(source: Image, target: Image, bitmaps: Sequence[BitmapInfo]) -> None:
-    """Find out, before any guest data is copied, whether the target can take bitmaps of the source.
+def check_holder(target: Image) -> HasBitmaps:
+    """The target as something that can have bitmaps.
 
-    :raises UnsupportedOperationError: its format has no bitmaps
-    :raises OptionError: it has another size, or one of the same name
+    :raises UnsupportedOperationError: its format has none
     """
     if not isinstance(target, HasBitmaps) or not target.can_hold_bitmaps:
         raise UnsupportedOperationError(
@@ -61,7 +60,16 @@ def check_target(source: Image, target: Image, bitmaps: Sequence[BitmapInfo]) ->
             format=target.format,
             remedy="convert to qcow2 of version 3, or without bitmaps",
         )
-    existing = {bitmap.name for bitmap in target.bitmaps}
+    return target
+
+
+def check_target(source: Image, target: Image, bitmaps: Sequence[BitmapInfo]) -> None:
+    """Find out, before any guest data is copied, whether the target can take bitmaps of the source.
+
+    :raises UnsupportedOperationError: its format has no bitmaps
+    :raises OptionError: it has another size, or one of the same name
+    """
+    existing = {bitmap.name for bitmap in check_holder(target).bitmaps}
     for bitmap in reversed(bitmaps):
         if bitmap.name in existing:
             raise OptionError(

@@ -10,7 +10,7 @@ from ..errors import NO_SPACE_REMEDY, OptionError, StorageError, UnsupportedOper
 from ..formats.capabilities import Emptyable, HasSnapshots, Resizable
 from ..formats.chain import chain_extents
 from ..formats.opening import READ, RESIZE, WRITE, Opener, shown_reference
-from ..references import protocol_of
+from ..references import local_path, protocol_of, resolve_reference
 from ..storage.local import LocalFile
 from .compare import compare_images
 from .copying import Copier, copy_options
@@ -124,25 +124,34 @@ def _grow(base: Image, size: int) -> None:
 def _find_base(layers: list[Image], base: str | None, shown: str) -> int:
     """The index of the image to write into."""
     top = layers[0]
+    if base is not None:
+        for index, layer in enumerate(layers[1:], 1):
+            if _is_called(base, layer, layers[index - 1]):
+                return index
+        raise OptionError(
+            "Did not find '%s' in the backing chain of '%s'" % (base, shown),
+            path=top.filename,
+            remedy="the chain is: %s" % (", ".join("'%s'" % layer.filename for layer in layers[1:]) or "empty"),
+        )
     if len(layers) < 2:
         raise OptionError("Image does not have a backing file", path=top.filename)
-    if base is None:
-        return 1
-    for index, layer in enumerate(layers[1:], 1):
-        overlay = layers[index - 1]
-        if base in (layer.filename, overlay.backing_file) or _same_file(base, layer):
-            return index
-    raise OptionError(
-        "Did not find '%s' in the backing chain of '%s'" % (base, shown),
-        path=top.filename,
-        remedy="the chain is: %s" % ", ".join("'%s'" % layer.filename for layer in layers[1:]),
-    )
+    return 1
 
 
-def _same_file(name: str, layer: Image) -> bool:
-    if protocol_of(name) is not None or name.startswith("json:"):
-        return False
-    return os.path.realpath(name) == os.path.realpath(layer.filename)
+def _is_called(name: str, layer: Image, overlay: Image) -> bool:
+    """Whether the user calls an image by this name: relative to its overlay, as the overlay itself calls it.
+
+    Names with a protocol are compared as they are written, as QEMU does it.
+    """
+    stored = overlay.backing_file
+    location = local_path(overlay.node)
+    if stored is None or location is None or protocol_of(name) is not None or protocol_of(stored) is not None:
+        return name == (stored or layer.filename)
+    if "backing" in overlay.node and resolve_reference(location, stored) != layer.filename:
+        # The user has put another image there.
+        return name == layer.filename
+    path = resolve_reference(location, name)
+    return os.path.exists(path) and os.path.realpath(path) == os.path.realpath(layer.filename)
 
 
 def _check_room(top: Image, base: Image, depth: int) -> None:

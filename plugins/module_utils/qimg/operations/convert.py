@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..errors import CorruptImageError, ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
+from ..errors import CorruptImageError, ImageError, MismatchError, OptionError, StorageError
 from ..formats.capabilities import Compressing
 from ..formats.chain import chain_extents
 from ..formats.new_files import target_exists
@@ -17,9 +17,10 @@ from ..sizes import round_up
 from ..storage.cache import WRITEBACK
 from ..storage.zeros import DEFAULT_GRAIN
 from . import conversion_record
-from .bitmap_copying import bitmaps_to_copy, check_target, copy_bitmaps
+from .bitmap_copying import bitmaps_to_copy, check_holder, check_target, copy_bitmaps
 from .check import check_chain
 from .compare import compare_joined
+from .convert_checks import backing_file_shows, check_request, no_compression
 from .copying import Copier, CopyOptions, copy_options
 from .create import check_backing_format, creatable, file_hints, resolve_options
 from .pieces import ABSENT, ZERO, SourceRun, source_runs, split_run
@@ -145,8 +146,7 @@ def plan_convert(
                 _remember(request, sources, target)
 
     after = {"format": request.format, "sources": list(request.sources)}
-    exists = not request.into_existing and target_exists(request.target)
-    if replace == ALWAYS or not exists:
+    if replace == ALWAYS or request.into_existing or not target_exists(request.target):
         _try_sources(request, opener)
         action = "convert %s to a %s image" % (_shown(request), request.format)
         return ConvertPlan(request.target, [action], {}, after, run, opener)
@@ -205,10 +205,8 @@ def content_difference(request: ConvertRequest, opener: Opener) -> str | None:
 
     :raises ImageError: one of them cannot be read
     """
-    sources: list[Image] = []
+    sources = _open_sources(request, opener)
     try:
-        for name in request.sources:
-            sources.append(_open_source(request, name, opener))
         with opener.open(request.target, request.format) as target:
             size = _wanted_size(request, sources)
             if target.size != size:
@@ -251,11 +249,12 @@ def _existing(path: str, opener: Opener) -> dict[str, Any]:
 
 def _try_sources(request: ConvertRequest, opener: Opener) -> None:
     """Find out now what would make the conversion fail later."""
-    for source in request.sources:
-        with _open_source(request, source, opener):
-            pass
-    if not request.into_existing:
-        creatable(request.format, request.target)
+    sources = _open_sources(request, opener)
+    try:
+        check_request(request, sources)
+    finally:
+        for source in sources:
+            source.abandon()
 
 
 def check_sources(request: ConvertRequest, opener: Opener) -> None:
@@ -275,24 +274,30 @@ def check_sources(request: ConvertRequest, opener: Opener) -> None:
                 )
 
 
-def _open_source(request: ConvertRequest, name: str, opener: Opener) -> Image:
-    """One source, showing the wanted snapshot."""
-    image = opener.open(name, request.source_format, SOURCE)
-    if request.snapshot is not None:
-        try:
-            show_snapshot(image, request.snapshot)
-        except BaseException:
-            image.abandon()
-            raise
-    return image
+def _open_sources(request: ConvertRequest, opener: Opener) -> list[Image]:
+    """All sources, the first one showing the wanted snapshot.
+
+    :raises OptionError: there are several, and it is not said which of them has the snapshot
+    """
+    sources: list[Image] = []
+    try:
+        for name in request.sources:
+            sources.append(opener.open(name, request.source_format, SOURCE))
+        if request.snapshot is not None:
+            if len(sources) > 1 and isinstance(request.snapshot, str):
+                raise OptionError("No support for concatenating multiple snapshot", path=request.target)
+            show_snapshot(sources[0], request.snapshot)
+    except BaseException:
+        for source in sources:
+            source.abandon()
+        raise
+    return sources
 
 
 def _convert(request: ConvertRequest, opener: Opener, progress: Progress) -> int | None:
     """:returns: the modification time that a new target was given, in nanoseconds"""
-    sources: list[Image] = []
+    sources = _open_sources(request, opener)
     try:
-        for name in request.sources:
-            sources.append(_open_source(request, name, opener))
         if request.into_existing:
             _fill_existing(request, sources, opener, progress)
             return None
@@ -303,8 +308,8 @@ def _convert(request: ConvertRequest, opener: Opener, progress: Progress) -> int
 
 
 def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> int | None:
+    check_request(request, sources)
     total = sum(round_up(source.size, SECTOR) for source in sources)
-    _check_backing_format(request)
     options = resolve_options(
         request.target,
         request.format,
@@ -317,13 +322,11 @@ def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, pro
     )
     if options["size"] < total:
         raise _too_small(request)
-    if request.compress and options.get("preallocation", "off") != "off":
-        raise OptionError("Compression and preallocation not supported at the same time", path=request.target)
     row = creatable(request.format, request.target)
     with _new_files(request, options, opener) as files:
-        backing = _open_backing(request, options, opener)
+        _check_backing_format(request, options)
+        backing = _open_backing(request, row, files, options, opener)
         with _create(request, row, files, options, backing) as target:
-            _check_compression(request, target)
             target_is_zero = target.reads_zero_when_new and not _shows_old_bytes(target, options)
             _copy(request, sources, target, target_is_zero, opener.rehearses, progress)
         backdated = files.backdate()
@@ -331,23 +334,17 @@ def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, pro
     return backdated
 
 
-def _check_backing_format(request: ConvertRequest) -> None:
-    given = request.options or {}
-    named = request.backing_file or given.get("backing_file")
-    options = creatable(request.format, request.target).options
-    supported = any(option.name == "backing_file" for option in options)
-    if named and supported and not (request.backing_format or given.get("backing_fmt")):
-        raise OptionError(
-            "Use of backing file requires explicit backing format",
-            path=request.target,
-            remedy="say which format the backing file has",
-        )
-
-
 def _new_files(request: ConvertRequest, options: dict[str, Any], opener: Opener) -> NewFiles:
     try:
-        check_backing_format(request.target, options)
         return opener.variant(cache=request.cache).new_files(request.target, request.sync, file_hints(options))
+    except ImageError as error:
+        error.while_creating = request.format
+        raise
+
+
+def _check_backing_format(request: ConvertRequest, options: dict[str, Any]) -> None:
+    try:
+        check_backing_format(request.target, options)
     except ImageError as error:
         error.while_creating = request.format
         raise
@@ -367,7 +364,9 @@ def _create(
     return image
 
 
-def _open_backing(request: ConvertRequest, options: dict[str, Any], opener: Opener) -> Image | None:
+def _open_backing(
+    request: ConvertRequest, row: Format, files: NewFiles, options: dict[str, Any], opener: Opener
+) -> Image | None:
     """The backing file of the new image, which completes what is written only in part."""
     if not options.get("backing_file"):
         return None
@@ -375,6 +374,9 @@ def _open_backing(request: ConvertRequest, options: dict[str, Any], opener: Open
     try:
         return opener.open(resolved, options.get("backing_fmt"))
     except ImageError as error:
+        # What is wrong with the image itself comes first.
+        with _create(request, row, files, options, None):
+            pass
         error.reason = "Could not open backing file: %s" % error.reason
         error.while_opening = request.target
         error.path = request.target
@@ -398,21 +400,15 @@ def _shows_old_bytes(target: Image, options: dict[str, Any]) -> bool:
 def _fill_existing(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> None:
     opener = opener.variant(cache=request.cache, force_share=False)
     with opener.open(request.target, request.format, WRITE) as target:
+        if request.bitmaps:
+            check_holder(target)
+        if request.compress and not isinstance(target, Compressing):
+            raise no_compression(request)
         if target.size < sum(source.size for source in sources):
             raise _too_small(request)
         if request.target_is_zero and target.backing_file:
-            raise OptionError(
-                "Cannot use --target-is-zero when the destination image has a backing file", path=request.target
-            )
-        _check_compression(request, target)
+            raise backing_file_shows(request)
         _copy(request, sources, target, request.target_is_zero, opener.rehearses, progress)
-
-
-def _check_compression(request: ConvertRequest, target: Image) -> None:
-    if request.compress and not isinstance(target, Compressing):
-        raise UnsupportedOperationError(
-            "Compression not supported for this file format", path=request.target, format=request.format
-        )
 
 
 def _copy(

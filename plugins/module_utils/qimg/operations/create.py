@@ -70,17 +70,13 @@ def resolve_options(
     row = creatable(format, path)
     parse_target(path)
     declared = with_file_options(row.options)
-    names = {option.name for option in declared}
     values = check_values(declared, options)
     if size is not None and "size" in values:
         raise OptionError("The image size must be specified only once", path=path)
+    check_backing_options(path, row, backing_file, backing_format)
     if backing_file is not None:
-        if "backing_file" not in names:
-            raise OptionError("Backing file not supported for file format '%s'" % format, path=path)
         values["backing_file"] = backing_file
     if backing_format is not None:
-        if "backing_fmt" not in names:
-            raise OptionError("Backing file format not supported for file format '%s'" % format, path=path)
         values["backing_fmt"] = backing_format
     if size is not None:
         values["size"] = size
@@ -95,6 +91,18 @@ def resolve_options(
         elif option.default is not None:
             resolved[option.name] = option.default
     return resolved
+
+
+def check_backing_options(path: str, row: Format, backing_file: str | None, backing_format: str | None) -> None:
+    """Only some formats know backing files.
+
+    :raises OptionError: one is wanted, and this format does not
+    """
+    names = {option.name for option in row.options}
+    if backing_file is not None and "backing_file" not in names:
+        raise OptionError("Backing file not supported for file format '%s'" % row.name, path=path)
+    if backing_format is not None and "backing_fmt" not in names:
+        raise OptionError("Backing file format not supported for file format '%s'" % row.name, path=path)
 
 
 def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener: Opener) -> None:
@@ -226,8 +234,8 @@ def plan_create(
 
     def run(opener: Opener, _progress: Progress) -> None:
         row = creatable(format, path)
-        check_backing_format(path, resolved)
         with opener.new_files(path, sync, file_hints(resolved)) as files:
+            check_backing_format(path, resolved)
             with row.create(files, path, resolved, None):
                 pass
             if is_new and existing != OVERWRITE and target_exists(path):

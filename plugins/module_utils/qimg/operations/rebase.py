@@ -113,17 +113,17 @@ def _shown(state: dict[str, Any]) -> str:
 
 
 def _check_change(image: Image, backing_file: str | None, backing_format: str | None) -> None:
-    try:
-        _rebasable(image, backing_file).check_backing(backing_file)
-    except OptionError as error:
-        error.reason = "Could not change the backing file to '%s': %s" % (backing_file or "", error.reason)
-        raise
     if backing_file and backing_format is None:
         raise OptionError(
             "Could not change the backing file to '%s': backing format must be specified" % backing_file,
             path=image.filename,
             remedy="say which format the new backing file has",
         )
+    try:
+        _rebasable(image, backing_file).check_backing(backing_file)
+    except OptionError as error:
+        error.reason = "Could not change the backing file to '%s': %s" % (backing_file or "", error.reason)
+        raise
 
 
 def _check_format(image: Image, backing_format: str | None, compress: bool) -> None:

@@ -173,6 +173,8 @@ def plan_apply_snapshot(
     path, snapshots = _names(reference, format, opener)
     found = _find(path, snapshots, wanted, find)
     if found is None:
+        with opener.open(reference, format, READ, backing=False) as image:
+            _snapshots(image).check_apply()
         raise OptionError(
             "Failed to load snapshot: No such file or directory",
             path=path,

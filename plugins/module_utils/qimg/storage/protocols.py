@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..errors import ImageError
     from .base import Storage
     from .nbd.client import FindCredentials, NbdClient
 
@@ -44,12 +45,14 @@ def open_storage(
     cache: CacheMode,
     connections: Connections,
     find_credentials: FindCredentials | None = None,
+    aio: str = "threads",
 ) -> Storage:
     """Open what a protocol node describes.
 
     :param node: ``driver`` and the protocol's options
     :param connections: what to share with other storages
     :param find_credentials: gives the TLS credentials with an id
+    :param aio: what is in force where a node of a local file does not say it
     :raises OptionError: an option that the protocol does not have
     :raises StorageError: it cannot be opened
     """
@@ -57,6 +60,7 @@ def open_storage(
     driver = options.pop("driver", "file")
     if driver == "nbd":
         return connections.open_nbd(options, writable, cache, find_credentials)
+    options.setdefault("aio", aio)
     return _open_file(driver, options, writable, cache)
 
 
@@ -67,17 +71,23 @@ def _open_file(driver: str, options: dict[str, Any], writable: bool, cache: Cach
     locking = options.pop("locking", "auto")
     if locking not in ("on", "off", "auto"):
         raise OptionError("invalid parameter value: %s" % locking)
-    aio = options.pop("aio", "threads")
+    # Threads do the work whatever is asked for, but what contradicts itself is an error.
+    aio = options.pop("aio")
     if aio not in ("threads", "native", "io_uring"):
         raise OptionError("invalid parameter value: %s" % aio)
     for name in ("drop-cache", "x-check-cache-dropped"):
         parse_boolean(name, options.pop(name, False))
-    if options:
-        raise OptionError("Block protocol '%s' doesn't support the option '%s'" % (driver, first_key(options)))
     storage = LocalFile.open(str(path), writable, cache, locking != "off")
-    if driver == "host_device" and not storage.is_device:
-        storage.close()
-        raise StorageError(
+    error: ImageError | None = None
+    if aio == "native" and not cache.direct:
+        error = OptionError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+    elif driver == "host_device" and not storage.is_device:
+        error = StorageError(
             "'host_device' driver requires '%s' to be either a character or block device" % path, path=str(path)
         )
+    elif options:
+        error = OptionError("Block protocol '%s' doesn't support the option '%s'" % (driver, first_key(options)))
+    if error is not None:
+        storage.close()
+        raise error
     return storage

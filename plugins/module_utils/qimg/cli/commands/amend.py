@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from ...errors import OptionError
+from ...formats.opening import WRITE
 from ...operations.amend import amendable_options, plan_amend
 from ...option_text import parse_size_option
 from .. import arguments as common
@@ -37,18 +39,17 @@ COMMAND = Command(
 
 
 def run(console: Console, arguments: Arguments) -> int:
-    options = common.option_list(arguments.options)
+    options = common.joined(arguments.options)
     if options is None:
         raise UsageError("Must specify options (-o)", True)
     if arguments.format is not None and common.wants_help(options):
         return _print_help(console, arguments.format)
     filename = common.one_filename(arguments)
-    common.check_format_and_image_opts(arguments)
     cache = common.cache_argument(arguments.cache)
     opener = common.opener_for(console, arguments, cache)
-    reference = common.reference_for(console, filename, arguments.image_opts)
+    reference = common.source_of(console, arguments, filename)
     if common.wants_help(options):
-        with opener.open(reference, arguments.format, "info", backing=False) as image:
+        with opener.open(reference, arguments.format, WRITE) as image:
             return _print_help(console, image.format)
     opener = common.try_to_write(opener, reference, arguments.format)
     with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
@@ -60,8 +61,12 @@ def run(console: Console, arguments: Arguments) -> int:
 def _values(options: str) -> dict[str, str]:
     """The options; a size of 0 stands for the present one."""
     values = common.option_values(options)
-    if "size" in values and parse_size_option("size", values["size"]) == 0:
-        del values["size"]
+    try:
+        if parse_size_option("size", values.get("size", 1)) == 0:
+            del values["size"]
+    except OptionError:
+        # That is said where the other options are looked at.
+        pass
     return values
 
 

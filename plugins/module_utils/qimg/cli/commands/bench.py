@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from ...errors import OptionError
 from ...operations.bench import MAX_NUMBER, BenchRequest, bench
 from .. import arguments as common
 from ..options import Command, Option, UsageError
@@ -67,23 +66,18 @@ COMMAND = Command(
 
 def run(console: Console, arguments: Arguments) -> int:
     filename = common.one_filename(arguments)
-    common.check_format_and_image_opts(arguments)
     cache = common.cache_argument(arguments.cache, "Invalid cache mode")
     given = {
         name: getattr(arguments, name)
         for name in ("count", "depth", "size", "step", "offset", "pattern", "flush_interval")
         if getattr(arguments, name) is not None
     }
-    reference = common.reference_for(console, filename, arguments.image_opts)
-    request = BenchRequest(reference, arguments.format, write=arguments.write, drain=not arguments.no_drain, **given)
+    request = BenchRequest(filename, arguments.format, write=arguments.write, drain=not arguments.no_drain, **given)
     request.check()
+    request = request._replace(image=common.source_of(console, arguments, filename))
     ignore_requests()
-    opener = common.opener_for(console, arguments, cache)
-    if (arguments.native or arguments.aio == "native") and not cache.direct:
-        raise OptionError(
-            "Could not open '%s': aio=native was specified, but it requires cache.direct=on, which was not specified."
-            % filename
-        )
+    aio = "native" if arguments.native else arguments.aio or "threads"
+    opener = common.opener_for(console, arguments, cache).variant(aio=aio)
 
     def announce() -> None:
         console.write(

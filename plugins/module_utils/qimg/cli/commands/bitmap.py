@@ -52,14 +52,13 @@ COMMAND = Command(
 
 def run(console: Console, arguments: Arguments) -> int:
     _check(arguments)
-    common.check_format_and_image_opts(arguments)
     filename, name = arguments.operands
     actions = [
         action._replace(granularity=arguments.granularity or None) if action.kind == ADD else action
         for action in arguments.actions
     ]
     plan_bitmap(
-        common.reference_for(console, filename, arguments.image_opts),
+        common.source_of(console, arguments, filename),
         name,
         actions,
         arguments.format,

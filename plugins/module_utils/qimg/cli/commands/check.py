@@ -48,11 +48,10 @@ COMMAND = Command(
 
 def run(console: Console, arguments: Arguments) -> int:
     filename = common.one_filename(arguments)
-    common.check_format_and_image_opts(arguments)
     cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
     ignore_requests()
     opener = common.opener_for(console, arguments, cache)
-    reference = common.reference_for(console, filename, arguments.image_opts)
+    reference = common.source_of(console, arguments, filename)
     as_json = arguments.output == "json"
 
     def before_second(found: CheckReport) -> None:

@@ -37,10 +37,9 @@ COMMAND = Command(
 
 def run(console: Console, arguments: Arguments) -> int:
     filename = common.one_filename(arguments)
-    common.check_format_and_image_opts(arguments)
     cache = common.cache_argument(arguments.cache)
     opener = common.opener_for(console, arguments, cache)
-    reference = common.reference_for(console, filename, arguments.image_opts)
+    reference = common.source_of(console, arguments, filename)
     opener = common.try_to_write(opener, reference, arguments.format)
     with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
         plan_commit(

@@ -7,11 +7,13 @@ from __future__ import annotations
 from ...errors import ImageError, StorageError
 from ...operations.compare import CONTENT, SIZE, compare
 from .. import arguments as common
+from ..console import message_of
 from ..options import Command, Option, UsageError
 from ..progress import ProgressMeter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ...formats.opening import Opener, Reference
     from ...operations.compare import CompareResult
     from ..console import Console
     from ..options import Arguments
@@ -46,13 +48,11 @@ def run(console: Console, arguments: Arguments) -> int:
     if len(arguments.operands) != 2:
         raise UsageError("Expecting two image file names", True)
     try:
-        if arguments.image_opts and (arguments.format is not None or arguments.second_format is not None):
-            raise UsageError("--image-opts and --format are mutually exclusive")
         cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
         opener = common.opener_for(console, arguments, cache)
-        first, second = (common.reference_for(console, name, arguments.image_opts) for name in arguments.operands)
+        first, second = _images(console, arguments, opener)
     except (ImageError, UsageError) as error:
-        console.error(error.reason if isinstance(error, ImageError) else error.message)
+        console.error(message_of(error) if isinstance(error, ImageError) else error.message)
         return _CANNOT_OPEN
     quiet = arguments.quiet
     try:
@@ -71,6 +71,19 @@ def run(console: Console, arguments: Arguments) -> int:
             return _CANNOT_OPEN
         return _CANNOT_READ if isinstance(error, StorageError) else _CANNOT_MAP
     return 0 if result.identical else _DIFFERENT
+
+
+def _images(console: Console, arguments: Arguments, opener: Opener) -> tuple[Reference, Reference]:
+    """What the operands name; the second one is looked at when the first one could be opened.
+
+    :raises UsageError: one of them is described in two ways
+    """
+    first, second = arguments.operands
+    reference = common.source_of(console, arguments, first)
+    if arguments.image_opts and arguments.second_format is not None:
+        opener.open(reference).abandon()
+        raise UsageError("--image-opts and --format are mutually exclusive")
+    return reference, common.reference_for(console, second, arguments.image_opts)
 
 
 def _lines(result: CompareResult) -> list[str]:

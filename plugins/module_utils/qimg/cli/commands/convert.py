@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ...errors import ImageError
+from ...errors import ImageError, OptionError
 from ...operations.convert import ConvertRequest, plan_convert
 from ...option_text import parse_size_option
 from ...storage.cache import UNSAFE
@@ -63,7 +63,13 @@ COMMAND = Command(
             "target_image_opts", "", ("target-image-opts",), "", "the target is a complete specification (needs -n)"
         ),
         Option(
-            "options", "o", ("target-options",), "OPTIONS", "options of the new image; -o help lists them", None, True
+            "options",
+            "o",
+            ("target-options",),
+            "OPTIONS",
+            "options of the new image; -o help lists them",
+            common.option_list,
+            True,
         ),
         Option("cache", "t", ("target-cache",), "CACHE", "cache mode of the target (default: unsafe)"),
         Option("backing", "B", ("backing",), "BACKING", "put the new image on top of this one"),
@@ -103,16 +109,18 @@ COMMAND = Command(
 
 def run(console: Console, arguments: Arguments) -> int:
     target_format = "raw" if arguments.target_format is None else arguments.target_format
-    options = common.option_list(arguments.options)
+    options = common.joined(arguments.options)
     _check(arguments)
     if common.wants_help(options):
         return print_help(console, target_format, arguments.operands[-1] if len(arguments.operands) > 1 else None)
-    _check_files(arguments)
+    if len(arguments.operands) < 2:
+        raise UsageError("Must specify image file name")
     source_cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
     opener = common.opener_for(console, arguments, source_cache)
     try:
         with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
-            plan_convert(_request(console, arguments, target_format, options, opener), opener=opener).apply(progress)
+            request = _request(console, arguments, target_format, options)
+            _convert(request, arguments, opener, progress)
             progress(1.0)
     except ImageError as error:
         if error.while_creating is None:
@@ -124,32 +132,35 @@ def run(console: Console, arguments: Arguments) -> int:
     return 0
 
 
-def _request(
-    console: Console, arguments: Arguments, target_format: str, options: str | None, opener: Opener
-) -> ConvertRequest:
-    """What is to be done.
+def _convert(request: ConvertRequest, arguments: Arguments, opener: Opener, progress: ProgressMeter) -> None:
+    """Do it; the words about the target are looked at when everything else is seen to be right.
 
-    :raises UsageError: that contradicts itself, which qemu-img notices only when it has opened all sources
-    :raises ImageError: before that, a source cannot be opened
+    :raises UsageError: there is no such cache mode, or the target is described in two ways
     """
-    *names, target = arguments.operands
-    sources = [common.reference_for(console, source, arguments.image_opts) for source in names]
-    values = _options(options)
-    cache, wrong = UNSAFE, _wrong_for_several(arguments, values)
+    wrong = None
     try:
         cache = common.cache_argument(arguments.cache, default=UNSAFE)
     except UsageError as error:
-        wrong = wrong or error
-    if wrong is not None:
-        for source in sources:
-            opener.open(source, arguments.format).abandon()
-        raise wrong
+        cache, wrong = UNSAFE, error
+    if arguments.target_image_opts and arguments.target_format is not None:
+        wrong = wrong or UsageError("--image-opts and --format are mutually exclusive")
+    plan = plan_convert(request._replace(sync=not cache.no_flush, cache=cache), opener=opener)
+    if wrong is None:
+        plan.apply(progress)
+        return
+    if not request.into_existing:
+        plan.rehearse()
+    raise wrong
+
+
+def _request(console: Console, arguments: Arguments, target_format: str, options: str | None) -> ConvertRequest:
+    *names, target = arguments.operands
     return ConvertRequest(
-        tuple(sources),
+        tuple(common.source_of(console, arguments, source) for source in names),
         arguments.format,
         common.reference_for(console, target, arguments.target_image_opts),
         None if arguments.target_image_opts else target_format,
-        values,
+        _options(options),
         arguments.backing,
         arguments.backing_format,
         arguments.snapshot,
@@ -160,11 +171,9 @@ def _request(
         arguments.target_is_zero,
         arguments.rate or 0,
         _salvage(console, arguments),
-        not cache.no_flush,
-        cache,
-        arguments.threads,
-        arguments.bitmaps,
-        _skip_broken(console) if arguments.skip_broken else None,
+        threads=arguments.threads,
+        bitmaps=arguments.bitmaps,
+        skip_broken_bitmaps=_skip_broken(console) if arguments.skip_broken else None,
     )
 
 
@@ -192,40 +201,15 @@ def _check(arguments: Arguments) -> None:
             raise UsageError(message)
 
 
-def _check_files(arguments: Arguments) -> None:
-    """Refuse what cannot name the images; ``-o help`` does without them.
-
-    :raises UsageError: in qemu-img's words
-    """
-    if len(arguments.operands) < 2:
-        raise UsageError("Must specify image file name")
-    for as_options, format in (
-        (arguments.image_opts, arguments.format),
-        (arguments.target_image_opts, arguments.target_format),
-    ):
-        if as_options and format is not None:
-            raise UsageError("--image-opts and --format are mutually exclusive")
-
-
-def _wrong_for_several(arguments: Arguments, options: dict[str, Any]) -> UsageError | None:
-    """What cannot be asked of several sources."""
-    if len(arguments.operands) > 2:
-        if arguments.snapshot is not None:
-            return UsageError("No support for concatenating multiple snapshot")
-        if arguments.backing is not None or "backing_file" in options:
-            return UsageError(
-                "Having a backing file for the target makes no sense when concatenating multiple input images"
-            )
-        if arguments.bitmaps:
-            return UsageError("Copying bitmaps only possible with single source")
-    return None
-
-
 def _options(options: str | None) -> dict[str, Any]:
     """The options of the new image; its size is always that of the sources."""
     values: dict[str, Any] = common.option_values(options)
-    if "size" in values:
-        parse_size_option("size", values.pop("size"))
+    try:
+        parse_size_option("size", values.get("size", 0))
+    except OptionError:
+        # That is said where the other options are looked at.
+        return values
+    values.pop("size", None)
     return values
 
 

@@ -35,7 +35,7 @@ COMMAND = Command(
 def run(console: Console, arguments: Arguments) -> int:
     operands = arguments.operands
     format_name = "raw" if arguments.format is None else arguments.format
-    options = common.option_list(arguments.options)
+    options = common.joined(arguments.options)
     if common.wants_help(options):
         return print_help(console, format_name, operands[0] if operands else None)
     if not operands:

@@ -51,9 +51,8 @@ def run(console: Console, arguments: Arguments) -> int:
             raise UsageError("unrecognized operand %s" % name)
     if len(names) != 2:
         raise UsageError("Must specify both input and output files")
-    common.check_format_and_image_opts(arguments)
     request = DdRequest(
-        common.reference_for(console, names["if"], arguments.image_opts),
+        common.source_of(console, arguments, names["if"]),
         names["of"],
         arguments.format,
         "raw" if arguments.output_format is None else arguments.output_format,

@@ -30,9 +30,8 @@ COMMAND = Command(
 
 def run(console: Console, arguments: Arguments) -> int:
     filename = common.one_filename(arguments)
-    common.check_format_and_image_opts(arguments)
     opener = common.opener_for(console, arguments)
-    reference = common.reference_for(console, filename, arguments.image_opts)
+    reference = common.source_of(console, arguments, filename)
     if arguments.backing_chain:
         chain = info_chain(reference, arguments.format, opener=opener)
     else:

@@ -58,9 +58,8 @@ _LINES = 2000
 
 def run(console: Console, arguments: Arguments) -> int:
     filename = common.one_filename(arguments)
-    common.check_format_and_image_opts(arguments)
     opener = common.opener_for(console, arguments)
-    reference = common.reference_for(console, filename, arguments.image_opts)
+    reference = common.source_of(console, arguments, filename)
     with opener.open(reference, arguments.format, READ) as image:
         extents = extents_of(image, arguments.start or 0, arguments.length)
         if arguments.output == "json":

@@ -36,13 +36,13 @@ COMMAND = Command(
 def run(console: Console, arguments: Arguments) -> int:
     _check(arguments)
     target_format = "raw" if arguments.target_format is None else arguments.target_format
-    values = common.option_values(common.option_list(arguments.options))
+    values = common.option_values(common.joined(arguments.options))
     try:
         if arguments.size is not None:
             measurement = measure_size(arguments.size, target_format, values)
         else:
             measurement = measure_image(
-                common.reference_for(console, arguments.operands[0], arguments.image_opts),
+                common.source_of(console, arguments, arguments.operands[0]),
                 target_format,
                 values,
                 arguments.format,
@@ -74,7 +74,6 @@ def _check(arguments: Arguments) -> None:
     count = len(arguments.operands)
     of_a_file = arguments.image_opts or arguments.format is not None or arguments.snapshot is not None
     for wrong, message in (
-        (arguments.image_opts and arguments.format is not None, "--image-opts and --format are mutually exclusive"),
         (count > 1, "At most one filename argument is allowed."),
         (not count and of_a_file, "--image-opts, -f, and -l require a filename argument."),
         (not count and arguments.size is None, "Either --size N or one filename must be specified."),

@@ -45,14 +45,13 @@ def run(console: Console, arguments: Arguments) -> int:
         raise UsageError("Expecting one image file name", True)
     if arguments.backing is None and not arguments.unsafe:
         raise UsageError("Must specify backing file (-b) or use unsafe mode (-u)", True)
-    common.check_format_and_image_opts(arguments)
     cache = common.cache_argument(arguments.cache)
     source_cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
     # Sharing is forced for the backing files only: the image itself is written.
     opener = common.opener_for(console, arguments, cache).variant(force_share=False)
-    reference = common.reference_for(console, arguments.operands[0], arguments.image_opts)
-    opener = common.try_to_write(opener, reference, arguments.format, backing=not arguments.unsafe)
     with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
+        reference = common.source_of(console, arguments, arguments.operands[0])
+        opener = common.try_to_write(opener, reference, arguments.format, backing=not arguments.unsafe)
         plan = plan_rebase(
             reference,
             arguments.backing,

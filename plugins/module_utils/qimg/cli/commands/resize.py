@@ -51,13 +51,12 @@ COMMAND = Command(
 def run(console: Console, arguments: Arguments) -> int:
     if len(arguments.operands) != 2:
         raise UsageError("Expecting image file name and size", True)
-    common.check_format_and_image_opts(arguments)
     filename, size_text = arguments.operands
     relative = {"+": 1, "-": -1}.get(size_text[:1], 0)
     size = parse_size_option("size", size_text[1:] if relative else size_text)
     if size > common.MAX_INT64:
         raise UsageError("New image size must be positive")
-    reference = common.reference_for(console, filename, arguments.image_opts)
+    reference = common.source_of(console, arguments, filename)
     opener = common.try_to_write(common.opener_for(console, arguments), reference, arguments.format, RESIZE)
     try:
         plan = plan_resize(

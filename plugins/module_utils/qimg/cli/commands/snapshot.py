@@ -55,9 +55,8 @@ def run(console: Console, arguments: Arguments) -> int:
     if len(actions) > 1:
         raise UsageError("Cannot mix '-l', '-a', '-c', '-d'", True)
     filename = common.one_filename(arguments)
-    common.check_format_and_image_opts(arguments)
     opener = common.opener_for(console, arguments)
-    reference = common.reference_for(console, filename, arguments.image_opts)
+    reference = common.source_of(console, arguments, filename)
     action, name = actions[0] if actions else ("list", "")
     if action == "list":
         return _list(console, arguments, opener, reference)

@@ -186,7 +186,7 @@ def _change_lazy_refcounts(metadata: Metadata, lazy: bool, wanted_version: int) 
     header = metadata.header
     features = header.compatible_features & ~LAZY_REFCOUNTS
     if lazy:
-        if wanted_version < 3:
+        if wanted_version < 3 and not header.compatible_features & LAZY_REFCOUNTS:
             raise _refuse(
                 metadata,
                 "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)",

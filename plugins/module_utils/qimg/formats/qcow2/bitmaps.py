@@ -234,15 +234,11 @@ class BitmapDirectory:
     # Changing
 
     def add(self, name: str, granularity: int, enabled: bool) -> None:
-        """A new bitmap with all bits clear.
+        """A new bitmap with all bits clear; :func:`~qimg.formats.capabilities.check_new_bitmap` was asked already.
 
         :raises OptionError: the name is taken or too long, the granularity is out of range, or there are too many
         """
         encoded = _bytes(name)
-        if not encoded:
-            raise self._wrong("Bitmap name cannot be empty")
-        if granularity < 1 << MIN_GRANULARITY_BITS or granularity & (granularity - 1):
-            raise self._wrong("Granularity must be power of 2 and at least 512")
         if self.find(name) is not None:
             raise self._wrong("Bitmap already exists: %s" % name)
         granularity_bits = granularity.bit_length() - 1

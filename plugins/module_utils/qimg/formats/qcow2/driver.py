@@ -116,4 +116,4 @@ def measure(options: dict[str, Any], size: int, source: Image | None) -> Measure
     return measuring.measure(options, size, source)
 
 
-FORMAT = Format("qcow2", open_image, create_image, OPTIONS, False, measure)
+FORMAT = Format("qcow2", open_image, create_image, OPTIONS, False, measure, True)

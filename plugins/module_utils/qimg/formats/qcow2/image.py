@@ -351,6 +351,11 @@ class Qcow2Image(
         )
         return entry.info()
 
+    def check_apply(self) -> None:
+        from . import snapshot_actions
+
+        snapshot_actions.check_apply(self.metadata)
+
     def apply_snapshot(self, snapshot: SnapshotInfo) -> None:
         from . import snapshot_actions
 

@@ -119,10 +119,10 @@ def tables_of(metadata: Metadata, l1: array[int]) -> Mapping:
     )
 
 
-def apply(metadata: Metadata, snapshot: Snapshot) -> None:
-    """Make the guest disk what it was when ``snapshot`` was taken, its size included.
+def check_apply(metadata: Metadata) -> None:
+    """Whether the image can go back to a snapshot.
 
-    :raises OptionError: there are dirty bitmaps, which would no longer be true
+    :raises OptionError: there are dirty bitmaps, which would no longer be true; or guest data lies elsewhere
     """
     if metadata.has_valid_bitmaps and metadata.bitmaps.bitmaps:
         raise OptionError(
@@ -131,6 +131,21 @@ def apply(metadata: Metadata, snapshot: Snapshot) -> None:
             format="qcow2",
             remedy="remove the bitmaps first: they would not describe the reverted disk",
         )
+    if metadata.has_data_file:
+        raise OptionError(
+            "Failed to load snapshot: Operation not supported",
+            path=metadata.storage.name,
+            format="qcow2",
+            remedy="an image with an external data file cannot have internal snapshots",
+        )
+
+
+def apply(metadata: Metadata, snapshot: Snapshot) -> None:
+    """Make the guest disk what it was when ``snapshot`` was taken, its size included.
+
+    :raises OptionError: see :func:`check_apply`
+    """
+    check_apply(metadata)
     active = metadata.mapping
     old_l1 = active.l1[:]
     l1 = snapshot_l1(metadata, snapshot)

@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""What cannot be converted so: looked at in qemu-img's order, when the sources are open, and before the target is."""
+from __future__ import annotations
+
+from ..errors import OptionError, UnsupportedOperationError
+from ..formats.options import check_values, with_file_options
+from ..references import parse_target
+from .bitmap_copying import bitmaps_to_copy
+from .create import check_backing_options, creatable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..formats.base import Image
+    from .convert import ConvertRequest
+
+
+def check_request(request: ConvertRequest, sources: list[Image]) -> None:
+    """Refuse what cannot be done.
+
+    :param sources: all of them, opened
+    :raises OptionError: in qemu-img's words
+    :raises UnsupportedOperationError: the format of the source or of the target cannot do this
+    """
+    if not request.into_existing:
+        _check_new(request)
+    elif request.target_is_zero and request.backing_file:
+        raise backing_file_shows(request)
+    if request.bitmaps:
+        # Who is to hear of bitmaps that are left out hears it when they are.
+        bitmaps_to_copy(sources, None if request.skip_broken_bitmaps is None else _say_nothing)
+
+
+def _say_nothing(_name: str) -> None:
+    pass
+
+
+def _check_new(request: ConvertRequest) -> None:
+    row = creatable(request.format, request.target)
+    parse_target(request.target)
+    options: dict[str, Any] = check_values(with_file_options(row.options), request.options or {})
+    backing_file = request.backing_file if request.backing_file is not None else options.get("backing_file")
+    check_backing_options(request.target, row, request.backing_file, request.backing_format)
+    if backing_file is not None and len(request.sources) > 1:
+        raise OptionError(
+            "Having a backing file for the target makes no sense when concatenating multiple input images",
+            path=request.target,
+        )
+    if backing_file is not None and request.backing_format is None and "backing_fmt" not in options:
+        raise OptionError(
+            "Use of backing file requires explicit backing format",
+            path=request.target,
+            remedy="say which format the backing file has",
+        )
+    if request.compress:
+        if not row.compresses:
+            raise no_compression(request)
+        if options.get("preallocation", "off") != "off":
+            raise OptionError("Compression and preallocation not supported at the same time", path=request.target)
+
+
+def no_compression(request: ConvertRequest) -> UnsupportedOperationError:
+    """The format of the target stores nothing compressed."""
+    return UnsupportedOperationError(
+        "Compression not supported for this file format", path=request.target, format=request.format
+    )
+
+
+def backing_file_shows(request: ConvertRequest) -> OptionError:
+    """A target with a backing file does not read as zeroes."""
+    return OptionError(
+        "Cannot use --target-is-zero when the destination image has a backing file", path=request.target
+    )
