@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class ProgressMeter:
     """Call it with the fraction that is done.
 
-    Use as a context manager around the work: it begins with 0 and ends the line, whatever happens.
+    Use as a context manager around the work: it ends the line, whatever happens.
 
     :param console: where to print
     :param enabled: whether to show every step (``-p``); if not, only whoever sends SIGUSR1 gets a line
@@ -26,9 +26,18 @@ class ProgressMeter:
         self._enabled = enabled
         self._step = step
         self._shown = 0.0
+        self._begun = False
         self._asked = False
 
+    def begin(self) -> None:
+        """Show that nothing is done yet; otherwise the first call does so."""
+        self._begun = True
+        if self._enabled:
+            self._console.progress("    (%3.2f/100%%)\r" % 0.0)
+
     def __call__(self, fraction: float) -> None:
+        if not self._begun:
+            self.begin()
         percent = min(100.0, 100.0 * fraction)
         if self._enabled:
             if abs(percent - self._shown) > self._step or (percent in (0.0, 100.0) and percent != self._shown):
@@ -44,8 +53,6 @@ class ProgressMeter:
 
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGUSR1, self._ask)
-        if self._enabled:
-            self._console.progress("    (%3.2f/100%%)\r" % 0.0)
         return self
 
     def _ask(self, _signal: int, _frame: FrameType | None) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ..formats.options import CreateOption
     from .plan import Progress
 
+_BACKING = ("backing_file", "backing_fmt")
+
 
 def plan_amend(
     reference: Reference, options: dict[str, Any], format: str | None = None, opener: Opener | None = None
@@ -34,6 +36,10 @@ def plan_amend(
     with opener.open(reference, format, READ, backing=False) as image:
         path = image.filename
         wanted = _check_options(image, options)
+        for name, other in (_BACKING, _BACKING[::-1]):
+            if name in wanted:
+                # Both or neither: an image whose backing file is named without its format has none.
+                wanted.setdefault(other, None)
         current = _amendable(image).current_options()
         declared = {option.name: option for option in get_format(image.format).options}
     changes = {

@@ -88,6 +88,8 @@ def compare_joined(parts: list[Image], other: Image) -> CompareResult:
 
 
 def _compare(one: _Disk, other: _Disk, strict: bool, progress: Callable[[float], None] | None) -> CompareResult:
+    if progress is not None:
+        progress(0.0)
     sizes_differ = one.size != other.size
     common_size = min(one.size, other.size)
     if strict and sizes_differ:

@@ -22,7 +22,7 @@ from .check import check_chain
 from .compare import compare_joined
 from .convert_checks import backing_file_shows, check_request, no_compression
 from .copying import Copier, CopyOptions, copy_options
-from .create import check_backing_format, creatable, file_hints, resolve_options
+from .create import creatable, file_hints, resolve_options
 from .pieces import ABSENT, ZERO, SourceRun, source_runs, split_run
 from .plan import Plan, nothing
 from .snapshot import show_snapshot
@@ -324,7 +324,6 @@ def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, pro
         raise _too_small(request)
     row = creatable(request.format, request.target)
     with _new_files(request, options, opener) as files:
-        _check_backing_format(request, options)
         backing = _open_backing(request, row, files, options, opener)
         with _create(request, row, files, options, backing) as target:
             target_is_zero = target.reads_zero_when_new and not _shows_old_bytes(target, options)
@@ -337,14 +336,6 @@ def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, pro
 def _new_files(request: ConvertRequest, options: dict[str, Any], opener: Opener) -> NewFiles:
     try:
         return opener.variant(cache=request.cache).new_files(request.target, request.sync, file_hints(options))
-    except ImageError as error:
-        error.while_creating = request.format
-        raise
-
-
-def _check_backing_format(request: ConvertRequest, options: dict[str, Any]) -> None:
-    try:
-        check_backing_format(request.target, options)
     except ImageError as error:
         error.while_creating = request.format
         raise

@@ -8,7 +8,7 @@ import os
 import stat
 
 from ..errors import ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
-from ..formats import get_target, is_driver
+from ..formats import get_target
 from ..formats.new_files import target_exists
 from ..formats.opening import INFO, Opener
 from ..formats.options import check_values, with_file_options
@@ -161,16 +161,6 @@ def creatable(format: str, path: str) -> Format:
     return row
 
 
-def check_backing_format(path: str, options: dict[str, Any]) -> None:
-    """The last question before an image is made.
-
-    :raises OptionError: nobody knows the format of the backing file
-    """
-    backing_format = options.get("backing_fmt")
-    if backing_format is not None and not is_driver(backing_format):
-        raise OptionError("Parameter 'backing-fmt' does not accept value '%s'" % backing_format, path=path)
-
-
 def file_hints(options: dict[str, Any]) -> FileHints:
     """What the creation options say to the file system.
 
@@ -235,7 +225,6 @@ def plan_create(
     def run(opener: Opener, _progress: Progress) -> None:
         row = creatable(format, path)
         with opener.new_files(path, sync, file_hints(resolved)) as files:
-            check_backing_format(path, resolved)
             with row.create(files, path, resolved, None):
                 pass
             if is_new and existing != OVERWRITE and target_exists(path):

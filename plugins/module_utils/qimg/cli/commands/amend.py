@@ -44,17 +44,22 @@ def run(console: Console, arguments: Arguments) -> int:
         raise UsageError("Must specify options (-o)", True)
     if arguments.format is not None and common.wants_help(options):
         return _print_help(console, arguments.format)
-    filename = common.one_filename(arguments)
+    with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
+        return _amend(console, arguments, options, progress)
+
+
+def _amend(console: Console, arguments: Arguments, options: str, progress: ProgressMeter) -> int:
+    if len(arguments.operands) != 1:
+        raise UsageError("Expecting one image file name")
     cache = common.cache_argument(arguments.cache)
     opener = common.opener_for(console, arguments, cache)
-    reference = common.source_of(console, arguments, filename)
+    reference = common.source_of(console, arguments, arguments.operands[0])
     if common.wants_help(options):
         with opener.open(reference, arguments.format, WRITE) as image:
             return _print_help(console, image.format)
     opener = common.try_to_write(opener, reference, arguments.format)
-    with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
-        plan_amend(reference, _values(options), arguments.format, opener=opener).apply(progress)
-        progress(1.0)
+    plan_amend(reference, _values(options), arguments.format, opener=opener).apply(progress)
+    progress(1.0)
     return 0
 
 

@@ -42,6 +42,7 @@ def run(console: Console, arguments: Arguments) -> int:
     reference = common.source_of(console, arguments, filename)
     opener = common.try_to_write(opener, reference, arguments.format)
     with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
+        progress.begin()
         plan_commit(
             reference, arguments.format, arguments.base, arguments.drop, arguments.rate or 0, opener=opener
         ).apply(progress)

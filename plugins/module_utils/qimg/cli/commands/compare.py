@@ -60,7 +60,7 @@ def run(console: Console, arguments: Arguments) -> int:
             result = compare(
                 first, second, arguments.format, arguments.second_format, arguments.strict, opener, progress
             )
-            if result.identical:
+            if result.identical and (result.common_size or result.sizes_differ):
                 progress(1.0)
             if not quiet:
                 for line in _lines(result):

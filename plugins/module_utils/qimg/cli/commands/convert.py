@@ -119,6 +119,7 @@ def run(console: Console, arguments: Arguments) -> int:
     opener = common.opener_for(console, arguments, source_cache)
     try:
         with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
+            progress.begin()
             request = _request(console, arguments, target_format, options)
             _convert(request, arguments, opener, progress)
             progress(1.0)

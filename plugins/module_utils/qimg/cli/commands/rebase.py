@@ -45,11 +45,12 @@ def run(console: Console, arguments: Arguments) -> int:
         raise UsageError("Expecting one image file name", True)
     if arguments.backing is None and not arguments.unsafe:
         raise UsageError("Must specify backing file (-b) or use unsafe mode (-u)", True)
-    cache = common.cache_argument(arguments.cache)
-    source_cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
-    # Sharing is forced for the backing files only: the image itself is written.
-    opener = common.opener_for(console, arguments, cache).variant(force_share=False)
     with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
+        progress.begin()
+        cache = common.cache_argument(arguments.cache)
+        source_cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
+        # Sharing is forced for the backing files only: the image itself is written.
+        opener = common.opener_for(console, arguments, cache).variant(force_share=False)
         reference = common.source_of(console, arguments, arguments.operands[0])
         opener = common.try_to_write(opener, reference, arguments.format, backing=not arguments.unsafe)
         plan = plan_rebase(

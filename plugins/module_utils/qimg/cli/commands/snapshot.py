@@ -76,6 +76,9 @@ def run(console: Console, arguments: Arguments) -> int:
         if error.while_opening is not None:
             raise
         if isinstance(error, UnsupportedOperationError):
+            if action == "apply":
+                # qemu-img opens the image twice for this, and warns twice if it has to guess the format.
+                common.try_to_write(common.opener_for(console, arguments), reference, arguments.format)
             error.reason = _UNSUPPORTED[action]
         console.image_error(error, "Could not %s snapshot '%s': " % (action, name))
         return 1

@@ -8,6 +8,7 @@ from collections import namedtuple
 from ...errors import ImageError, OptionError
 from ...limits import DEFAULT_LIMITS, Limits
 from ...sizes import round_up
+from .. import is_driver
 from . import resizing
 from .amending import VERSIONS
 from .image import Qcow2Image
@@ -86,6 +87,8 @@ def validate(options: dict[str, Any]) -> _Choice:
     if compat not in VERSIONS:
         raise OptionError("Parameter 'version' does not accept value '%s'" % compat)
     version = VERSIONS[compat]
+    if given["backing_fmt"] is not None and not is_driver(given["backing_fmt"]):
+        raise OptionError("Parameter 'backing-fmt' does not accept value '%s'" % given["backing_fmt"])
     preallocation = "off" if given["preallocation"] is None else given["preallocation"]
     if preallocation not in PREALLOCATION_MODES:
         raise OptionError("Parameter 'preallocation' does not accept value '%s'" % preallocation)
@@ -139,10 +142,10 @@ def check_extended_l2(cluster_bits: int) -> None:
 
 
 def _check_exclusions(choice: _Choice, width: int) -> None:
-    if choice.backing_fmt and not choice.backing_file:
-        raise OptionError("Backing format cannot be used without backing file")
     if choice.extended_l2:
         check_extended_l2(choice.cluster_bits)
+    if choice.backing_fmt and not choice.backing_file:
+        raise OptionError("Backing format cannot be used without backing file")
     if choice.backing_file and choice.preallocation != "off" and not choice.extended_l2:
         raise OptionError("Backing file and preallocation can only be used at the same time if extended_l2 is on")
     if choice.lazy_refcounts and choice.version < 3:
