@@ -60,14 +60,17 @@ class _Plan:
 
     def make(self) -> Scenario:
         base = self._plain("base" + self._odd_letters())
-        middle = self._overlay("middle", base)
-        disks = [base, middle, self._overlay("top", middle), self._rich("rich"), self._special("special")]
+        disks = [base]
+        for name in ("lower", "middle", "top")[self._random.choice((0, 1, 1)) :]:
+            disks.append(self._overlay(name + self._odd_letters(), disks[-1]))
+        disks += [self._rich("rich"), self._special("special")]
         disks.append(self._raw("odd.raw", self._random.choice((0, 1, 511, 1000, 65537, MIB + 1))))
         disks.append(self._raw("nothing", 0))
         return Scenario(disks, self._steps)
 
     def _odd_letters(self) -> str:
-        return self._random.choice(("", "", " 1", ":1", ",1", "\u00e9", "\n1", "=1"))
+        letters = (" 1", ":1", ",1", "\u00e9", "\n1", "=1", "\udcff", "%20", "'1", '"1', "\\1", "{1}", "[1]", "~", "#1")
+        return self._random.choice(letters) if self._random.random() < 0.5 else ""
 
     def _size(self) -> int:
         return self._random.choice(_SIZES)
@@ -110,24 +113,33 @@ class _Plan:
         size = self._size()
         cluster_size = self._random.choice(("512", "4k", "64k", "64k", "2M"))
         options = ["cluster_size=" + cluster_size]
-        if self._random.random() < 0.3:
+        allocated = self._random.random() < 0.3
+        if allocated:
             options.append("preallocation=" + self._random.choice(("metadata", "falloc", "full")))
+        if self._random.random() < 0.3:
+            options.append(self._random.choice(("compression_type=zstd", "compat=0.10", "refcount_bits=8")))
         self._create(name, "qcow2", "-o", ",".join(options), size=size)
         # What is allocated already cannot be compressed.
-        self._writes(name, "qcow2", size, compressed=cluster_size == "64k" and len(options) == 1)
+        self._writes(name, "qcow2", size, compressed=cluster_size == "64k" and not allocated)
         return Disk(name, "qcow2", size, None, (), ())
 
     def _overlay(self, name: str, below: Disk) -> Disk:
         name += ".qcow2"
         size = below.size if self._random.random() < 0.5 else self._size()
-        options = ["cluster_size=" + self._random.choice(("4k", "64k", "64k"))]
-        if self._random.random() < 0.2:
-            options = ["extended_l2=on"]
+        options = self._random.choice(
+            (
+                ["cluster_size=4k"], ["cluster_size=64k"], ["cluster_size=64k"], ["extended_l2=on"],
+                ["cluster_size=16k", "extended_l2=on"], ["compat=0.10"], ["compression_type=zstd"],
+                ["data_file=of-" + name.replace(",", ",,").replace(":", "")], ["cluster_size=2M"],
+                ["refcount_bits=32", "lazy_refcounts=on"],
+            )
+        )  # fmt: skip
         backing = below.name if ":" not in below.name else "./" + below.name
         words = ["-b", backing, "-F", below.format]
         self._create(name, "qcow2", *words, "-o", ",".join(options), size=size)
+        compressed = not options[0].startswith(("data_file", "cluster_size"))
         size = (size + _SECTOR - 1) // _SECTOR * _SECTOR
-        self._writes(name, "qcow2", size, 3)
+        self._writes(name, "qcow2", size, 3, compressed)
         return Disk(name, "qcow2", size, below.name, (), ())
 
     def _rich(self, name: str) -> Disk:

@@ -140,29 +140,45 @@ class Lines:
     def _target(self, disk: Disk) -> tuple[str, bool]:
         """How a command line names an image, and whether this is a complete specification."""
         kind = self._random.random()
-        name = disk.name
-        if kind < 0.1:
-            keys = ["driver=" + disk.format, "file.filename=" + name.replace(",", ",,")]
-            keys += self._maybe_key(
-                "file.driver=file",
-                "file.locking=auto",
-                "cache.direct=on",
-                "cache.no-flush=on",
-                "discard=unmap",
-                "read-only=on",
-                "nonsense=1",
-                "file.nonsense=1",
-                "detect-zeroes=on",
-            )
-            self._random.shuffle(keys)
-            return ",".join(keys), True
-        if kind < 0.2:
-            file = {"driver": "file", "filename": name} if self._chance(0.5) else None
-            node = {"driver": disk.format, "file": file} if file else {"driver": disk.format, "file.filename": name}
-            return "json:" + json.dumps(node), False
-        if kind < 0.3:
-            return "file:" + name, False
-        return ("./" + name if ":" in name and self._chance(0.8) else name), False
+        if kind < 0.12:
+            return self._specification(disk), True
+        if kind < 0.24:
+            return "json:" + json.dumps(self._node(disk)), False
+        return self._name(disk), False
+
+    def _name(self, disk: Disk) -> str:
+        """A file name in one of its spellings."""
+        if self._chance(0.15):
+            return str(self._pick(("file:", "file:./", "./", ".//", "././"))) + disk.name
+        return "./" + disk.name if ":" in disk.name and self._chance(0.8) else disk.name
+
+    def _specification(self, disk: Disk) -> str:
+        """Options with dots in their names."""
+        keys = ["driver=" + disk.format, "file.filename=" + disk.name.replace(",", ",,")]
+        keys += self._maybe_key(
+            "file.driver=file", "file.locking=auto", "file.locking=off", "file.aio=threads", "file.aio=native",
+            "cache.direct=on", "cache.no-flush=on", "discard=unmap", "read-only=on", "nonsense=1", "file.nonsense=1",
+            "detect-zeroes=on", "detect-zeroes=unmap", "force-share=on", "node-name=n", "auto-read-only=on",
+            "offset=512", "size=1k", "lazy-refcounts=on", "cache-size=1M", "overlap-check=none", "backing.driver=qcow2",
+        )  # fmt: skip
+        self._random.shuffle(keys)
+        return ",".join(keys)
+
+    def _node(self, disk: Disk) -> dict[str, Any]:
+        """The same as an object."""
+        file: Any = {"driver": "file", "filename": disk.name}
+        if self._chance(0.15):
+            file = {"driver": "raw", "file": file}
+        node = {"driver": disk.format, "file": file} if self._chance(0.5) else {
+            "driver": disk.format, "file.filename": disk.name
+        }  # fmt: skip
+        if self._chance(0.3):
+            further: Any = (
+                {"backing": None}, {"offset": 512, "size": 1024}, {"offset": 0}, {"read-only": True}, {"file": "x"},
+                {"cache": {"direct": False}}, {"nonsense": 1}, {"discard": "unmap"},
+            )  # fmt: skip
+            node.update(self._pick(further))
+        return node
 
     def _maybe_key(self, *keys: str) -> list[str]:
         return [self._pick(keys)] if self._chance(0.3) else []
@@ -257,7 +273,8 @@ class Lines:
         target, image_opts = self._target(disk)
         options = self._common(disk, image_opts, "q", "p")
         options += self._maybe(0.3, lambda: self._flag("d", "drop"))
-        bases = [disk.backing or "x", *(each.backing for each in self.disks if each.backing), "missing"]
+        bases = [disk.backing or "x", *(each.backing for each in self.disks if each.backing), "missing", ""]
+        bases += [prefix + (disk.backing or "x") for prefix in ("./", "file:")]
         options += self._maybe(0.4, lambda: self._option("b", "base", self._pick(bases)))
         options += self._maybe(0.1, lambda: self._option("r", "rate", self._pick(("100M", "x"))))
         return options + self._maybe(0.2, lambda: self._option("t", "cache", self._cache())), [target]
@@ -272,7 +289,9 @@ class Lines:
         for letter, long in (("p", "progress"), ("q", "quiet"), ("U", "force-share")):
             options += self._maybe(0.15, lambda letter=letter, long=long: self._flag(letter, long))  # type: ignore[misc]
         options += self._maybe(0.1, lambda: self._option("T", "cache", self._cache()))
-        return options, ["./" + one.name, "./" + other.name]
+        if self._chance(0.05):
+            return [*options, self._flag("", "image-opts")], [self._specification(one), self._specification(other)]
+        return options, [self._name(one), self._name(other)]
 
     def _convert(self) -> tuple[list[list[str]], list[str]]:
         disk = self._disk()
@@ -304,14 +323,22 @@ class Lines:
             options.append(self._option("B", "backing", "./" + backing.name))
             options += self._maybe(0.9, lambda: self._option("F", "backing-format", backing.format))
         sources = [source]
-        if self._chance(0.1) and not image_opts:
-            sources.append("./" + self._disk().name)
-        if self._chance(0.2):
+        if self._chance(0.15) and not image_opts:
+            sources += [self._name(self._disk()) for _ in range(self._pick((1, 1, 2)))]
+        if self._chance(0.25):
             options.append(self._flag("n", "no-create"))
-            return options, [*sources, "./" + self._disk().name]
+            target = self._disk()
+            if self._chance(0.2):
+                options.append(self._flag("", "target-image-opts"))
+                options = [words for words in options if not self._says_target_format(words) or self._chance(0.2)]
+                return options, [*sources, self._specification(target)]
+            return options, [*sources, self._name(target)]
         if self._chance(0.3) and not (format == "raw" and ["-c"] in options):
             options += self._options_of(format)
         return options, [*sources, self._new_disk(format)]
+
+    def _says_target_format(self, words: list[str]) -> bool:
+        return words[0].startswith(("-O", "--t")) and not words[0].startswith("--target-c")
 
     def _create(self) -> tuple[list[list[str]], list[str]]:
         format = self._pick(("raw", "qcow2", "qcow2", "qcow2"))

@@ -181,6 +181,14 @@ def local_path(node: Node) -> str | None:
     return None
 
 
+def innermost_path(node: Node) -> str | None:
+    """The path of the local file beneath a node and any number of ``raw`` between: relative names start there."""
+    child = node.get("file")
+    while isinstance(child, dict) and child.get("driver") == "raw" and isinstance(child.get("file"), dict):
+        node, child = child, child["file"]
+    return local_path(node)
+
+
 def leaves(node: Node) -> Iterator[Node]:
     """Every place for bytes that a node would have opened: not only below it, also by ``backing`` and ``data-file``."""
     children = [node[key] for key in ("file", "backing", "data-file") if isinstance(node.get(key), dict)]

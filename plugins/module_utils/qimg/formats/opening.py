@@ -11,6 +11,7 @@ from ..references import (
     OptionString,
     display_name,
     first_key,
+    innermost_path,
     leaves,
     local_path,
     nest,
@@ -209,6 +210,9 @@ class Opener:
         driver = node.get("driver") if protocol is None else "raw"
         row = get_format(driver) if driver is not None else None
         cache, force_share = self._take_common_options(node, writable, cache)
+        if not backing and node.get("backing", "") is None:
+            # It would not be opened anyway.
+            del node["backing"]
         if protocol is not None:
             # Its bytes, as they are.
             node = {"driver": driver, "file": node}
@@ -233,13 +237,16 @@ class Opener:
                 filename = display_name(dict(node, driver=driver) if protocol is None else child)
             self._lock(storage, row, purpose, writable, force_share)
             rest = {key: value for key, value in node.items() if key not in ("driver", "file")}
-            children = Children(self, rest, filename, purpose, backing, probed, cache, local_path(node) or filename)
+            children = Children(self, rest, filename, purpose, backing, probed, cache, node)
             image: Image = row.open(storage, filename, rest, children)
             image.node = dict(node, driver=driver)
             if protocol is not None:
                 image.format = protocol
             elif image.cluster_size is None:
                 image.cluster_size = storage.cluster_size
+            if rest.get("backing", "") is None:
+                # No backing file, for a format that has none.
+                del rest["backing"]
             if rest:
                 image.abandon()
                 raise OptionError(
@@ -373,12 +380,12 @@ class Children:
         backing: bool,
         probed: bool,
         cache: CacheMode,
-        location: str,
+        whole: Node,
     ) -> None:
         self._opener = opener
         self._cache = cache
         #: Where the image is, for names that are relative to it.
-        self._location = location
+        self._location = innermost_path(whole) or filename
         self._node = node
         self._filename = filename
         self._open_backing = backing

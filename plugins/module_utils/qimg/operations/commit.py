@@ -10,7 +10,7 @@ from ..errors import NO_SPACE_REMEDY, OptionError, StorageError, UnsupportedOper
 from ..formats.capabilities import Emptyable, HasSnapshots, Resizable
 from ..formats.chain import chain_extents
 from ..formats.opening import READ, RESIZE, WRITE, Opener, shown_reference
-from ..references import local_path, protocol_of, resolve_reference
+from ..references import innermost_path, protocol_of, resolve_reference
 from ..storage.local import LocalFile
 from .compare import compare_images
 from .copying import Copier, copy_options
@@ -144,7 +144,7 @@ def _is_called(name: str, layer: Image, overlay: Image) -> bool:
     Names with a protocol are compared as they are written, as QEMU does it.
     """
     stored = overlay.backing_file
-    location = local_path(overlay.node)
+    location = innermost_path(overlay.node)
     if stored is None or location is None or protocol_of(name) is not None or protocol_of(stored) is not None:
         return name == (stored or layer.filename)
     if "backing" in overlay.node and resolve_reference(location, stored) != layer.filename:

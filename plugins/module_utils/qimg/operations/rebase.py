@@ -60,7 +60,7 @@ def plan_rebase(
     with opener.open(reference, format, INFO, backing=False) as image:
         path = image.filename
         before = {"backing_file": image.backing_file, "backing_format": image.backing_format}
-        _check_format(image, wanted_format, compress)
+        _check_format(image, backing_format, compress)
         if not unsafe and image.backing_file != wanted_file:
             new = _open_new(image, wanted_file, wanted_format, opener)
             if new is not None:
@@ -153,7 +153,11 @@ def _open_new(
 ) -> Image | None:
     if backing_file is None:
         return None
-    target = resolve_reference(image.filename, backing_file)
+    try:
+        target = resolve_reference(image.filename, backing_file)
+    except UnsupportedOperationError as error:
+        error.reason = "Could not resolve backing filename: %s" % error.reason
+        raise
     try:
         return opener.below(image).open(target, backing_format, READ)
     except ImageError as error:

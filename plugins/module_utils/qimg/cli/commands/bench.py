@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ...operations.bench import MAX_NUMBER, BenchRequest, bench
+from ...storage.cache import WRITEBACK
 from .. import arguments as common
 from ..options import Command, Option, UsageError
 from ..progress import ignore_requests
@@ -13,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ...storage.cache import CacheMode
     from ..console import Console
     from ..options import Arguments
 
@@ -21,6 +23,10 @@ def _aio(text: str) -> str:
     if text not in ("threads", "native", "io_uring"):
         raise UsageError("Invalid aio option: %s" % text)
     return text
+
+
+def _cache(text: str) -> CacheMode:
+    return common.cache_argument(text, "Invalid cache mode")
 
 
 def _bytes(what: str, minimum: int) -> Callable[[str], int]:
@@ -37,7 +43,7 @@ COMMAND = Command(
     "FILENAME",
     (
         common.FORMAT,
-        common.CACHE,
+        common.CACHE._replace(convert=_cache),
         Option("count", "c", ("count",), "COUNT", "how many requests (default: 75000)", _number("request count", 1)),
         Option("depth", "d", ("depth",), "DEPTH", "how many at once (default: 64)", _number("queue depth", 1)),
         Option("size", "s", ("buffer-size",), "SIZE", "bytes of each (default: 4096)", _bytes("buffer size", 1)),
@@ -66,7 +72,7 @@ COMMAND = Command(
 
 def run(console: Console, arguments: Arguments) -> int:
     filename = common.one_filename(arguments)
-    cache = common.cache_argument(arguments.cache, "Invalid cache mode")
+    cache = WRITEBACK if arguments.cache is None else arguments.cache
     given = {
         name: getattr(arguments, name)
         for name in ("count", "depth", "size", "step", "offset", "pattern", "flush_interval")

@@ -54,10 +54,10 @@ def run(console: Console, arguments: Arguments) -> int:
     filename, size_text = arguments.operands
     relative = {"+": 1, "-": -1}.get(size_text[:1], 0)
     size = parse_size_option("size", size_text[1:] if relative else size_text)
-    if size > common.MAX_INT64:
-        raise UsageError("New image size must be positive")
     reference = common.source_of(console, arguments, filename)
     opener = common.try_to_write(common.opener_for(console, arguments), reference, arguments.format, RESIZE)
+    if size > common.MAX_INT64:
+        raise UsageError("New image size must be positive")
     try:
         plan = plan_resize(
             reference,

@@ -52,6 +52,10 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
             raise FormatError("Snapshot table too large", path=filename, format="qcow2")
         # As QEMU does: an image whose snapshots cannot be read is not opened.
         metadata.load_snapshots()
+    if node:
+        from . import runtime_options
+
+        runtime_options.take(node, metadata.geometry, header.version)
     if metadata.has_ignored_bitmaps:
         children.watcher.warning((_BITMAPS_OF_V2 if header.version == 2 else _IGNORED_BITMAPS) + _LEAKS)
     backing_file = metadata.backing_file.decode("utf-8", "surrogateescape") or None

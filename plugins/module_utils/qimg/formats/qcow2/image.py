@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ...errors import ImageError, OptionError, UnsupportedOperationError
 from ...limits import DEFAULT_LIMITS, Limits
-from ...references import resolve_reference
+from ...references import innermost_path, resolve_reference
 from ..base import ABSENT, DATA, DATA_ZERO, Extent, Image
 from ..capabilities import (
     Amendable,
@@ -97,7 +97,7 @@ class Qcow2Image(
     def full_backing_file(self) -> str | None:  # type: ignore[override]
         name = self.backing_file
         try:
-            return resolve_reference(self.filename, name) if name else None
+            return resolve_reference(innermost_path(self.node) or self.filename, name) if name else None
         except UnsupportedOperationError:
             return None
 
@@ -476,6 +476,8 @@ class Qcow2Image(
 
         self._change(lambda: resizing.drop_all(self.metadata))
         self.metadata.trim()
+        if self.metadata.data_file is not None:
+            self.metadata.data_file.discard(0, self.metadata.data_file.size)
 
     def _release(self) -> None:
         if self.writable and not self.metadata.fresh:

@@ -176,8 +176,7 @@ class Writer:
         if not content:
             return
         if host >= self._data.size and self._data.reads_zero_when_new and is_zero(memoryview(content)):
-            if not self._metadata.has_data_file:
-                self._file_end = max(self._file_end, host + len(content))
+            self._file_end = max(self._file_end, host + len(content))
             return
         self._data.write(host, content)
 
