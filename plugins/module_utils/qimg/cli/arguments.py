@@ -40,8 +40,8 @@ def size_argument(what: str, minimum: int = 0, maximum: int = MAX_INT64) -> Call
             value = parse_size(text)
         except SizeSyntaxError as error:
             raise UsageError(
-                "Invalid %s specified. You may use k, M, G, T, P or E suffixes for\n"
-                "kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes." % what
+                "Invalid %s specified. You may use k, M, G, T, P or E suffixes for" % what,
+                further="kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.",
             ) from error
         except SizeRangeError:
             value = -1
@@ -79,7 +79,9 @@ def snapshot_argument(text: str) -> str | tuple[str | None, str | None]:
     values = option_values(text)
     for name in values:
         if name not in ("snapshot.id", "snapshot.name"):
-            raise UsageError("Invalid parameter '%s'\nFailed in parsing snapshot param '%s'" % (name, text))
+            raise UsageError(
+                "Invalid parameter '%s'" % name, further="Failed in parsing snapshot param '%s'" % text
+            )
     return values.get("snapshot.id"), values.get("snapshot.name")
 
 

@@ -71,8 +71,9 @@ def _run(console: Console, words: list[str]) -> int:
     try:
         return _dispatch(console, words)
     except UsageError as error:
-        for line in error.message.split("\n"):
-            console.error(line)
+        console.error(error.message)
+        if error.further is not None:
+            console.error(error.further)
         if error.points_to_help:
             console.line("Try '%s --help' for more information" % console.program)
     except ImageError as error:

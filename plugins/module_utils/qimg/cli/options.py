@@ -23,11 +23,13 @@ class UsageError(Exception):
     """The command line makes no sense.
 
     :param points_to_help: whether the line that names ``--help`` follows
+    :param further: a second line of the message
     """
 
-    def __init__(self, message: str, points_to_help: bool = False) -> None:
+    def __init__(self, message: str, points_to_help: bool = False, further: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.further = further
         self.points_to_help = points_to_help
 
 

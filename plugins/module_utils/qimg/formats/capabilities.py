@@ -231,7 +231,10 @@ class Compressing(ABC):
 
     @abstractmethod
     def compressor(self) -> Callable[[memoryview], bytes | None]:
-        """A function that compresses one cluster, safe to call from several threads; ``None``: does not shrink."""
+        """A function that compresses one cluster, safe to call from several threads; ``None``: does not shrink.
+
+        :raises UnsupportedOperationError: this image, as it is, cannot hold compressed clusters
+        """
 
     @abstractmethod
     def write_compressed(self, offset: int, data: bytes | None, plain: memoryview) -> None:

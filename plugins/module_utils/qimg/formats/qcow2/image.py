@@ -246,6 +246,13 @@ class Qcow2Image(
     def compressor(self) -> Callable[[Buffer], bytes | None]:
         from . import compression
 
+        if self.metadata.has_data_file:
+            raise UnsupportedOperationError(
+                "An image with an external data file cannot hold compressed clusters",
+                path=self.filename,
+                format=self.format,
+                remedy="leave out the compression",
+            )
         compress = compression.compressor(self.metadata.header.compression_type)
         limit = self.metadata.geometry.cluster_size
 
