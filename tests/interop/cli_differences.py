@@ -164,7 +164,7 @@ DIFFERENCES = (
         and " ".join(words).count(found.group(1) + "=") > 1,
     ),
     KnownDifference(
-        "O_DIRECT does for files of any length",
+        "O_DIRECT works for files of any length",
         "commit -t none over-odd.qcow2",
         r"^1\|\|qemu-img: Cannot get 'write' permission without 'resize'",
         r"^0\|Image committed\.\n\|$",

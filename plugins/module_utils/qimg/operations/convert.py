@@ -69,24 +69,24 @@ class ConvertRequest(
             "skip_broken_bitmaps",
         ],
         defaults=(
-            None,
-            "raw",
-            None,
-            None,
-            None,
-            None,
-            False,
-            False,
-            DEFAULT_GRAIN,
-            False,
-            False,
-            0,
-            None,
-            True,
-            WRITEBACK,
-            None,
-            False,
-            None,
+            None,  # target
+            "raw",  # format
+            None,  # options
+            None,  # backing_file
+            None,  # backing_format
+            None,  # snapshot
+            False,  # compress
+            False,  # offload
+            DEFAULT_GRAIN,  # sparse_grain
+            False,  # into_existing
+            False,  # target_is_zero
+            0,  # rate
+            None,  # salvage
+            True,  # sync
+            WRITEBACK,  # cache
+            None,  # threads
+            False,  # bitmaps
+            None,  # skip_broken_bitmaps
         ),
     )
 ):

@@ -185,27 +185,27 @@ def create(
     choice = validate(options)
     cluster_size = 1 << choice.cluster_bits
     header = Header(
-        choice.version,
-        0,
-        0,
-        choice.cluster_bits,
-        choice.size,
-        CRYPT_NONE,
-        0,
-        0,
-        cluster_size,
-        1,
-        0,
-        0,
-        (EXTERNAL_DATA_FILE if choice.data_file else 0)
+        version=choice.version,
+        backing_file_offset=0,
+        backing_file_size=0,
+        cluster_bits=choice.cluster_bits,
+        size=choice.size,
+        crypt_method=CRYPT_NONE,
+        l1_size=0,
+        l1_table_offset=0,
+        refcount_table_offset=cluster_size,
+        refcount_table_clusters=1,
+        nb_snapshots=0,
+        snapshots_offset=0,
+        incompatible_features=(EXTERNAL_DATA_FILE if choice.data_file else 0)
         | (COMPRESSION_TYPE if choice.compression_type != ZLIB else 0)
         | (EXTENDED_L2 if choice.extended_l2 else 0),
-        LAZY_REFCOUNTS if choice.lazy_refcounts else 0,
-        RAW_EXTERNAL_DATA if choice.data_file_raw else 0,
-        choice.refcount_order,
-        V2_HEADER_LENGTH if choice.version == 2 else V3_HEADER_LENGTH,
-        choice.compression_type,
-        b"",
+        compatible_features=LAZY_REFCOUNTS if choice.lazy_refcounts else 0,
+        autoclear_features=RAW_EXTERNAL_DATA if choice.data_file_raw else 0,
+        refcount_order=choice.refcount_order,
+        header_length=V2_HEADER_LENGTH if choice.version == 2 else V3_HEADER_LENGTH,
+        compression_type=choice.compression_type,
+        unknown_fields=b"",
     )
     metadata = Metadata(storage, header, _extensions(choice), _encode(choice.backing_file), b"", limits, fresh=True)
     metadata.data_file = data_file

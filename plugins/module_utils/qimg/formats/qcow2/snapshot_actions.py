@@ -63,18 +63,18 @@ def create(metadata: Metadata, name: bytes, seconds: int, nanoseconds: int) -> S
     if clusters:
         metadata.storage.write(l1_offset, words_to_bytes(l1))
     snapshot = Snapshot(
-        l1_offset,
-        len(l1),
-        next_id(metadata.snapshots),
-        name,
-        seconds,
-        nanoseconds,
-        0,
-        0,
-        metadata.header.size,
-        0,
-        b"",
-        24,
+        l1_table_offset=l1_offset,
+        l1_size=len(l1),
+        id=next_id(metadata.snapshots),
+        name=name,
+        date_sec=seconds,
+        date_nsec=nanoseconds,
+        vm_clock_nsec=0,
+        vm_state_size=0,
+        disk_size=metadata.header.size,
+        icount=0,
+        unknown_extra=b"",
+        extra_length=24,
     )
     metadata.set_snapshots([*metadata.snapshots, snapshot])
     return snapshot
