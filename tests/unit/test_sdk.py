@@ -41,6 +41,17 @@ def test_type_checkers_see_the_same_names_in_the_same_places() -> None:
     assert sorted(qimg.__all__) == sorted(_NAMES)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["BitmapInfo", "CacheMode", "CheckReport", "CompareResult", "Extent", "ImageInfo", "Limits", "Measurement",
+     "SnapshotInfo"],
+)  # fmt: skip
+def test_results_say_the_types_of_all_their_fields(name: str) -> None:
+    result = getattr(qimg, name)
+
+    assert tuple(result.__annotations__) == result._fields
+
+
 def test_the_page_names_every_function_and_no_other() -> None:
     table = _PAGE.read_text("utf-8").split("## Everything")[1]
     functions = {

@@ -31,6 +31,12 @@ class Limits(
 
     __slots__ = ()
 
+    max_chain: int
+    max_reference_bytes: int
+    table_cache_bytes: int
+    buffer_bytes: int
+    threads: int
+
 
 DEFAULT_LIMITS = Limits(
     max_chain=200,

@@ -52,6 +52,13 @@ class Extent(namedtuple("Extent", ["start", "length", "kind", "storage", "offset
 
     __slots__ = ()
 
+    start: int
+    length: int
+    kind: int
+    storage: Storage | None
+    offset: int | None
+    depth: int
+
     @property
     def state(self) -> tuple[bool, bool, bool, bool]:
         """The four properties below at once."""
@@ -313,4 +320,8 @@ class Measurement(namedtuple("Measurement", ["required", "fully_allocated", "bit
     """
 
     __slots__ = ()
+
+    required: int
+    fully_allocated: int
+    bitmaps: int | None
 

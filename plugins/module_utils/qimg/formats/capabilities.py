@@ -106,6 +106,15 @@ class SnapshotInfo(
 
     __slots__ = ()
 
+    id: str
+    name: str
+    vm_state_size: int
+    date_sec: int
+    date_nsec: int
+    vm_clock_nsec: int
+    icount: int | None
+    disk_size: int
+
 
 #: Of a bitmap, guest bytes per bit.
 MIN_GRANULARITY = 512
@@ -189,6 +198,11 @@ class BitmapInfo(namedtuple("BitmapInfo", ["name", "granularity", "enabled", "in
     """One persistent dirty bitmap; ``granularity`` is in bytes of the guest disk per bit."""
 
     __slots__ = ()
+
+    name: str
+    granularity: int
+    enabled: bool
+    inconsistent: bool
 
 
 class Rebasable(ABC):

@@ -39,6 +39,10 @@ class CheckReport(namedtuple("CheckReport", ["filename", "format", "result"])):
 
     __slots__ = ()
 
+    filename: str
+    format: str
+    result: CheckResult
+
     @property
     def clean(self) -> bool:
         """No errors and no leaks."""

@@ -20,6 +20,7 @@ from .plan import Plan, nothing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from ..formats.base import Image
     from ..formats.opening import Reference
@@ -63,7 +64,7 @@ def plan_commit(
         size = top.size
         empties = not keep and base is None and isinstance(top, Emptyable)
         held = sum(extent.length for extent in chain_extents(top, 0, size, layers=depth) if extent.present)
-        before = {"base": base_name, "base_size": target.size, "bytes_above_base": held}
+        before: dict[str, Any] = {"base": base_name, "base_size": target.size, "bytes_above_base": held}
         if unless_same and not grows and (not held or (not empties and compare_images(top, target).identical)):
             return Plan(path, [], before, before, nothing, opener)
     after = {

@@ -45,9 +45,15 @@ class CompareResult(namedtuple("CompareResult", ["identical", "sizes_differ", "r
 
     __slots__ = ()
 
+    identical: bool
+    sizes_differ: bool
+    reason: str | None
+    offset: int | None
+    common_size: int
+
     def document(self) -> dict[str, Any]:
         """The result as plain data."""
-        document = {"identical": self.identical, "sizes-differ": self.sizes_differ}
+        document: dict[str, Any] = {"identical": self.identical, "sizes-differ": self.sizes_differ}
         if self.reason is not None:
             document["reason"] = self.reason
         if self.offset is not None:
@@ -246,6 +252,8 @@ class _Cursor:
         one, two = self.extent, other.extent
         if one.storage is None or two.storage is None or one.storage.identity is None:
             return False
+        if one.offset is None or two.offset is None:
+            return False
         delta = one.start + self.shift - two.start - other.shift
         return one.offset - two.offset == delta and bool(one.storage.identity == two.storage.identity)
 
@@ -259,7 +267,7 @@ class _Cursor:
         if extent.zero:
             return _Side(True, None, "")
         name = self.layers[0].filename
-        if extent.storage is None:
+        if extent.storage is None or extent.offset is None:
             return _Side(False, self.layers[extent.depth].encoded_reader(start, length), name)
         storage, offset = extent.storage, extent.offset + start - extent.start
         return _Side(False, lambda view: storage.read_into(offset, view), name)

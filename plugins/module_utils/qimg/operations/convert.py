@@ -214,7 +214,7 @@ def content_difference(request: ConvertRequest, opener: Opener) -> str | None:
             result = compare_joined(sources, target)
             if result.identical:
                 return None
-            return "its content differs from the source's at offset %d" % result.offset
+            return "its content differs from the source's at offset %s" % result.offset
     finally:
         for source in sources:
             source.abandon()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..formats.base import Image
+    from ..formats.capabilities import SnapshotInfo
     from ..formats.opening import Reference
     from ..storage.base import Storage
 
@@ -50,6 +51,20 @@ class ImageInfo(
     """
 
     __slots__ = ()
+
+    filename: str
+    format: str
+    virtual_size: int
+    actual_size: int | None
+    cluster_size: int | None
+    encrypted: bool
+    dirty_flag: bool | None
+    backing_filename: str | None
+    full_backing_filename: str | None
+    backing_filename_format: str | None
+    snapshots: list[SnapshotInfo]
+    format_specific: dict[str, Any] | None
+    children: list[tuple[str, ImageInfo]]
 
     def document(self) -> dict[str, Any]:
         """The object that ``info --output=json`` prints."""

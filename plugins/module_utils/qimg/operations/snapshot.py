@@ -238,7 +238,7 @@ def _difference(reference: Reference, snapshot: SnapshotInfo, format: str | None
         with opener.open(reference, format, READ) as then:
             _snapshots(then).view_snapshot(snapshot)
             result = compare_images(now, then)
-    return None if result.identical else "differs at offset %d" % result.offset
+    return None if result.identical else "differs at offset %s" % result.offset
 
 
 def _find(path: str, snapshots: list[SnapshotInfo], wanted: str, find: Finder) -> SnapshotInfo | None:

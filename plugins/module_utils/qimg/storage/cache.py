@@ -14,6 +14,10 @@ class CacheMode(namedtuple("CacheMode", ["direct", "writethrough", "no_flush"]))
 
     __slots__ = ()
 
+    direct: bool
+    writethrough: bool
+    no_flush: bool
+
 
 WRITEBACK = CacheMode(False, False, False)
 UNSAFE = CacheMode(False, False, True)

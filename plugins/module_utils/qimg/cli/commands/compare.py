@@ -94,7 +94,7 @@ def _lines(result: CompareResult) -> list[str]:
     if result.reason is None:
         lines.append("Images are identical.")
     elif result.reason == CONTENT:
-        lines.append("Content mismatch at offset %d!" % result.offset)
+        lines.append("Content mismatch at offset %s!" % result.offset)
     else:
-        lines.append("Strict mode: Offset %d block status mismatch!" % result.offset)
+        lines.append("Strict mode: Offset %s block status mismatch!" % result.offset)
     return lines

@@ -104,7 +104,7 @@ def _write_table(console: Console, extents: Iterator[Extent]) -> int:
     for extent in extents:
         if not extent.data or extent.zero:
             continue
-        if extent.offset is None:
+        if extent.offset is None or extent.storage is None:
             console.write("".join(lines))
             console.error("File contains external, encrypted or compressed clusters.")
             return 1

@@ -155,7 +155,7 @@ class Qcow2Image(
             runs = reader.runs(table.entries, base, offset, stop)
             if is_sparse:
                 for run in runs:
-                    if run.kind == DATA:
+                    if run.kind == DATA and run.offset is not None:
                         yield from self._sparse_runs(run.start, run.length, run.offset)
                     else:
                         yield run
