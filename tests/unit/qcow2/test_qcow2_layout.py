@@ -15,7 +15,7 @@ from qimg.errors import FormatError
 from qimg.formats.qcow2 import layout
 from qimg.formats.qcow2 import refcount_widths as widths
 from qimg.formats.qcow2.reference_counter import ReferenceCounter
-from qimg.formats.qcow2.table_runs import equal_run_end, progression_run_end
+from qimg.formats.qcow2.table_runs import equal_run_end, progression, progression_run_end
 
 U32, U64 = st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 64) - 1)
 CLUSTER_BITS = st.integers(layout.MIN_CLUSTER_BITS, layout.MAX_CLUSTER_BITS)
@@ -130,6 +130,11 @@ def test_runs_end_where_going_on_entry_by_entry_ends(table: array[int], step: in
         stop += 1
 
     assert (progression_run_end(table, position, end, step) if step else equal_run_end(table, position, end)) == stop
+
+
+@given(st.integers(0, 1 << 40), st.integers(1, 3000), st.sampled_from([512, 65536, 2 << 20]))
+def test_a_progression_is_what_counting_gives(first: int, count: int, step: int) -> None:
+    assert progression(first | 1 << 63, count, step) == array("Q", ((first | 1 << 63) + n * step for n in range(count)))
 
 
 def test_a_run_does_not_go_on_beyond_64_bits() -> None:

@@ -10,6 +10,7 @@ from ...limits import MAX_IMAGE_BYTES
 from ...sizes import round_up
 from .copied_flags import first_words, host_clusters
 from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK, RAW_EXTERNAL_DATA
+from .table_runs import progression
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,11 +153,8 @@ def preallocate(metadata: Metadata, start: int, end: int, mode: str) -> None:
                 host = base + (index << bits)
             else:
                 host = refcounts.allocate(last - index) << bits
-            first = host | COPIED
-            step = geometry.cluster_size
-            table.entries[index * words : last * words : words] = array(
-                "Q", range(first, first + (last - index) * step, step)
-            )
+            hosts = progression(host | COPIED, last - index, geometry.cluster_size)
+            table.entries[index * words : last * words : words] = hosts
             length = (last - index) << bits
             needed = min(length, end - base - (index << bits))
             if mode != "full" and host < storage.size:

@@ -4,10 +4,7 @@
 from __future__ import annotations
 
 import sys
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from array import array
+from array import array
 
 #: step -> (powers of two n) -> (n lanes of 0, step, 2·step …; n lanes of 1), as integers of 64-bit lanes.
 _progressions: dict[int, dict[int, tuple[int, int]]] = {}
@@ -61,18 +58,36 @@ def progression_run_end(values: array[int], position: int, end: int, step: int) 
     return stop
 
 
+def progression(first: int, count: int, step: int) -> array[int]:
+    """``count`` values that grow by ``step``; the next power of two of them must fit 64 bits."""
+    lanes = 1 << (count - 1).bit_length()
+    values = array("Q", _progression_bytes(first, lanes, step))
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values[:count]
+
+
 def _is_progression(values: array[int], start: int, count: int, first: int, step: int) -> bool:
-    """Whether ``count`` (a power of two) values are ``first, first + step, …``: by one addition of big integers."""
+    """Whether ``count`` (a power of two) values are ``first, first + step, …``."""
     if first + (count - 1) * step >= 1 << 64:
         return False
-    lanes = _progressions.setdefault(step, {})
-    if count not in lanes:
-        ones = int.from_bytes(b"\1\0\0\0\0\0\0\0" * count, "little")
-        steps = int.from_bytes(b"".join((index * step).to_bytes(8, "little") for index in range(count)), "little")
-        lanes[count] = (steps, ones)
-    steps, ones = lanes[count]
-    expected = (steps + first * ones).to_bytes(8 * count, "little")
     found = values[start : start + count]
     if sys.byteorder == "big":
         found.byteswap()
-    return found.tobytes() == expected
+    return found.tobytes() == _progression_bytes(first, count, step)
+
+
+def _progression_bytes(first: int, count: int, step: int) -> bytes:
+    """``count`` (a power of two) growing values as little-endian words: by one addition of big integers."""
+    steps, ones = _lanes(count, step)
+    return (steps + first * ones).to_bytes(8 * count, "little")
+
+
+def _lanes(count: int, step: int) -> tuple[int, int]:
+    """``count`` lanes of 0, step, 2·step …, and as many of 1; those of half as many make them."""
+    known = _progressions.setdefault(step, {1: (0, 1)})
+    if count not in known:
+        half = count // 2
+        steps, ones = _lanes(half, step)
+        known[count] = (steps | (steps + half * step * ones) << 64 * half, ones | ones << 64 * half)
+    return known[count]

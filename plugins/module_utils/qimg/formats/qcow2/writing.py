@@ -7,8 +7,6 @@ commit makes visible together with their data.
 """
 from __future__ import annotations
 
-from array import array
-
 from ...storage.zeros import is_zero
 from ..base import ABSENT, ABSENT_ALLOCATED, DATA, ZERO, ZERO_ALLOCATED
 from ..base import COMPRESSED as COMPRESSED_KIND
@@ -16,7 +14,7 @@ from ..chain import chain_extents
 from .compressed_writing import CompressedWriter
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG
 from .reading import standard_kind, subcluster_kind
-from .table_runs import progression_run_end
+from .table_runs import progression, progression_run_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,9 +155,7 @@ class Writer:
             else:
                 host = self._refcounts.allocate(stop - index) << bits
             self._release(table, index, stop)
-        step = self._geometry.cluster_size
-        first = host | COPIED
-        table.entries[index:stop] = array("Q", range(first, first + (stop - index) * step, step))
+        table.entries[index:stop] = progression(host | COPIED, stop - index, self._geometry.cluster_size)
         self._fill(host, fill_before)
         self._fill(host + ((stop - index) << bits) - len(fill_after), fill_after)
         return host
