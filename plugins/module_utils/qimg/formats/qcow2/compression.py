@@ -47,7 +47,7 @@ def decompressor(kind: int) -> Decompress:
 
     :raises MissingPackageError: no Zstandard library is installed
     """
-    return _inflate if kind == ZLIB else _zstd_decompressor()
+    return _inflater() if kind == ZLIB else _zstd_decompressor()
 
 
 def _deflate_compressor() -> Compress:
@@ -79,6 +79,31 @@ def _deflate_compressor() -> Compress:
         return stream.compress(data) + stream.flush()
 
     return compress
+
+
+def _inflater() -> Decompress:
+    module: Any
+    try:
+        from isal import isal_zlib
+
+        module = isal_zlib
+    except ImportError:
+        try:
+            from zlib_ng import zlib_ng
+        except ImportError:
+            return _inflate
+        module = zlib_ng
+    error_type = module.error
+
+    def inflate(data: bytes, length: int) -> bytes:
+        try:
+            plain = bytes(module.decompressobj(_READ_WINDOW_BITS).decompress(data, length))
+        except error_type:
+            plain = b""
+        # What is broken, and whether it matters for so many bytes, is for zlib to say.
+        return plain if len(plain) == length else _inflate(data, length)
+
+    return inflate
 
 
 def _inflate(data: bytes, length: int) -> bytes:
