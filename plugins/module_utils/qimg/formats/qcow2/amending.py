@@ -245,25 +245,50 @@ def rewrite_tables(metadata: Metadata, rewrite: Callable[[array[int], int], bool
     :param rewrite: gets the entries of a table and how many L1 entries refer to it; changes them and says whether it
         did
     """
-    geometry, refcounts, storage = metadata.geometry, metadata.refcounts, metadata.storage
-    bits = geometry.cluster_bits
-    metadata.mapping.write_tables()
-    moved: dict[int, int] = {}
-    tables = [metadata.mapping.l1[:]] + [snapshot_l1(metadata, snapshot) for snapshot in metadata.snapshots]
+    tables = all_l1_tables(metadata)
+    moved = {}
     for offset in dict.fromkeys(entry & OFFSET_MASK for l1 in tables for entry in l1):
         if not offset:
             continue
-        entries = words_from_bytes(storage.read(offset, geometry.cluster_size))
-        references = refcounts.get(offset >> bits)
-        if rewrite(entries, references):
-            cluster = refcounts.allocate(1)
-            refcounts.add(cluster, 1, references - 1)
-            refcounts.add(offset >> bits, 1, -references)
-            storage.write(cluster << bits, words_to_bytes(entries))
-            moved[offset] = cluster << bits
-        refcounts.relieve()
-    if not moved:
-        return
+        entries = words_from_bytes(metadata.storage.read(offset, metadata.geometry.cluster_size))
+        if rewrite(entries, metadata.refcounts.get(offset >> metadata.geometry.cluster_bits)):
+            moved[offset] = move_table(metadata, offset, entries)
+        metadata.refcounts.relieve()
+    if moved:
+        replace_tables(metadata, tables, moved)
+
+
+def all_l1_tables(metadata: Metadata) -> list[array[int]]:
+    """The L1 tables of the guest disk and of each snapshot; all L2 tables are in the file from then on.
+
+    :raises CorruptImageError: the one of a snapshot cannot be where its entry says
+    """
+    metadata.mapping.write_tables()
+    return [metadata.mapping.l1[:]] + [snapshot_l1(metadata, snapshot) for snapshot in metadata.snapshots]
+
+
+def move_table(metadata: Metadata, offset: int, entries: array[int]) -> int:
+    """Put other entries, for the L2 table at ``offset``, where the image on disk does not look; :func:`replace_tables`
+    has everybody look there.
+
+    :returns: the new offset
+    """
+    refcounts, bits = metadata.refcounts, metadata.geometry.cluster_bits
+    references = refcounts.get(offset >> bits)
+    cluster = refcounts.allocate(1)
+    refcounts.add(cluster, 1, references - 1)
+    refcounts.add(offset >> bits, 1, -references)
+    metadata.storage.write(cluster << bits, words_to_bytes(entries))
+    return cluster << bits
+
+
+def replace_tables(metadata: Metadata, tables: list[array[int]], moved: dict[int, int]) -> None:
+    """Have all L1 tables refer to the new places of L2 tables.
+
+    :param tables: as of :func:`all_l1_tables`
+    :param moved: old offset -> new offset
+    """
+    bits = metadata.geometry.cluster_bits
     for l1 in tables:
         for index, entry in enumerate(l1):
             if entry & OFFSET_MASK in moved:
@@ -273,9 +298,9 @@ def rewrite_tables(metadata: Metadata, rewrite: Callable[[array[int], int], bool
     for snapshot, l1 in zip(metadata.snapshots, tables[1:]):
         clusters = -(-snapshot.l1_size * 8 >> bits)
         if clusters:
-            place = refcounts.allocate(clusters) << bits
-            storage.write(place, words_to_bytes(l1))
-            refcounts.add(snapshot.l1_table_offset >> bits, clusters, -1)
+            place = metadata.refcounts.allocate(clusters) << bits
+            metadata.storage.write(place, words_to_bytes(l1))
+            metadata.refcounts.add(snapshot.l1_table_offset >> bits, clusters, -1)
             snapshot = snapshot._replace(l1_table_offset=place)
         snapshots.append(snapshot)
     metadata.set_snapshots(snapshots)

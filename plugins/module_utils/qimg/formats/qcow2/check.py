@@ -12,7 +12,7 @@ from array import array
 from ...errors import CorruptImageError, FormatError
 from ..capabilities import CheckResult
 from .copied_flags import apply_copied_changes, copied_changes, data_runs, first_words
-from .layout import COPIED, CORRUPT, DIRTY, MAX_SNAPSHOTS, OFFSET_MASK, ZERO_FLAG, words_to_bytes
+from .layout import COPIED, CORRUPT, DIRTY, MAX_SNAPSHOTS, OFFSET_MASK, ZERO_FLAG, words_from_bytes
 from .reference_scan import ReferenceScan
 from .snapshots import HINT_OVERHANGING, MIN_EXTRA_BYTES
 
@@ -211,20 +211,43 @@ class _Checker:
         """Have zero clusters forget their invalid places."""
         metadata = self._metadata
         geometry = metadata.geometry
+        words = array("Q", (0, 0xFFFFFFFF << 32) if geometry.extended_l2 else (ZERO_FLAG,))
         active = {entry & OFFSET_MASK: l1_index for l1_index, entry in enumerate(metadata.mapping.l1)}
+        others: dict[int, list[int]] = {}
         for l2_offset, index in scan.misplaced_zeroes:
-            words = array("Q", (0, 0xFFFFFFFF << 32) if geometry.extended_l2 else (ZERO_FLAG,))
             if l2_offset in active:
                 entries = metadata.mapping.own_table(active[l2_offset]).entries
                 entries[index * len(words) : (index + 1) * len(words)] = words
-            elif l2_offset >> geometry.cluster_bits in self._disputed:
-                # It may be something else altogether, guest data for instance.
-                self._result.corruptions += 1
-                self._result.corruptions_fixed -= 1
             else:
-                # A table of snapshots only, which never moves: one entry is written in one step.
-                place = l2_offset + index * 8 * len(words)
-                metadata.storage.write(place, words_to_bytes(words))
+                others.setdefault(l2_offset, []).append(index)
+        if others:
+            self._fix_in_snapshots(others, words)
+
+    def _fix_in_snapshots(self, places: dict[int, list[int]], words: array[int]) -> None:
+        """Replace entries of L2 tables that only snapshots use.
+
+        :param places: host offset of the table -> indexes of the entries
+        """
+        from . import amending
+
+        metadata = self._metadata
+        moved = {}
+        try:
+            tables = amending.all_l1_tables(metadata)
+        except CorruptImageError:
+            tables = []
+        for l2_offset, indexes in places.items():
+            if not tables or l2_offset >> metadata.geometry.cluster_bits in self._disputed:
+                # It may be something else altogether, guest data for instance.
+                self._result.corruptions += len(indexes)
+                self._result.corruptions_fixed -= len(indexes)
+                continue
+            entries = words_from_bytes(metadata.storage.read(l2_offset, metadata.geometry.cluster_size))
+            for index in indexes:
+                entries[index * len(words) : (index + 1) * len(words)] = words
+            moved[l2_offset] = amending.move_table(metadata, l2_offset, entries)
+        if moved:
+            amending.replace_tables(metadata, tables, moved)
 
     # COPIED flags
 
