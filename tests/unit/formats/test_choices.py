@@ -77,6 +77,13 @@ def test_values_that_make_no_sense_are_refused(given: dict[str, Any], message: s
     assert str(caught.value).startswith(message)
 
 
+def test_synonyms_of_a_value_are_the_same_value() -> None:
+    option = CreateOption("compat", STR, "", synonyms=(("v2", "0.10"), ("v3", "1.1")))
+
+    assert option.same("v2", "0.10") and option.same("1.1", "v3") and option.same(None, None)
+    assert not option.same("v2", "v3") and not option.same(None, "0.10")
+
+
 def test_a_file_has_the_options_that_its_format_does_not_have() -> None:
     names = [option.name for option in with_file_options(OPTIONS)]
 
