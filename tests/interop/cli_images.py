@@ -72,6 +72,7 @@ def build(directory: Path) -> None:
     )
     create("v2-over.qcow2", "-o", "compat=0.10", "-b", "other.qcow2", "-F", "qcow2", size="1M")
     (directory / "short.qcow2").write_bytes((directory / "data.qcow2").read_bytes()[:300])
+    (directory / "c:olon-over.qcow2").write_bytes((directory / "over.qcow2").read_bytes())
     _damage(directory)
     for name in (b"with space", b"c:olon", b"new\nline", b"b\xff\xc3\xa9", b"com,ma"):
         path = os.path.join(os.fsencode(directory), name + b".qcow2")

@@ -423,7 +423,9 @@ class Lines:
         options += self._maybe(0.4, lambda: self._flag("", "shrink"))
         modes = ("off", "metadata", "falloc", "full", "x")
         options += self._maybe(0.2, lambda: self._option("", "preallocation", self._pick(modes)))
-        return options, [target, self._pick(("", "", "+", "-")) + self._size()]
+        sign, size = self._pick(("", "", "+", "-")), self._size()
+        # Of sizes that do not fit into 64 bits with a sign, qemu-img subtracts something else.
+        return options, [target, size if size in ("9E", "8E") else sign + size]
 
     def _snapshot(self) -> tuple[list[list[str]], list[str]]:
         disk = self._disk(lambda disk: disk.snapshots)

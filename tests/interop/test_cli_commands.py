@@ -9,6 +9,7 @@ import pytest
 from cli_cases import CASES
 from cli_differences import is_known_in_files, known_difference
 from cli_support import split
+from cli_unusual import UNUSUAL
 
 from support.side_by_side import SideBySide
 
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.oracle
 
 
 def cases() -> list[tuple[str, str]]:
-    return [(command, line) for command, lines in CASES.items() for line in lines.strip("\n").split("\n")]
+    tables = [*CASES.items(), *UNUSUAL.items()]
+    return [(command, line) for command, lines in tables for line in lines.strip("\n").split("\n")]
 
 
 @pytest.mark.parametrize(("command", "line"), cases(), ids=lambda value: value or "(nothing)")

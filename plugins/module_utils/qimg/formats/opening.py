@@ -259,8 +259,13 @@ class Opener:
         finally:
             del self._chain[entered:]
 
-    def _take_common_options(self, node: Node, writable: bool, cache: CacheMode) -> tuple[CacheMode, bool]:
-        """Take the options that every node has; returns the cache mode and whether to force sharing."""
+    def _take_common_options(
+        self, node: Node, writable: bool, cache: CacheMode, discard: str = "ignore"
+    ) -> tuple[CacheMode, bool]:
+        """Take the options that every node has; returns the cache mode and whether to force sharing.
+
+        :param discard: what is in force where the node does not say it
+        """
         node.pop("node-name", None)
         read_only = parse_boolean("read-only", node.pop("read-only", False))
         parse_boolean("auto-read-only", node.pop("auto-read-only", False))
@@ -277,11 +282,16 @@ class Opener:
             raise OptionError("Block node is read-only")
         if writable and force_share:
             raise OptionError("force-share=on can only be used with read-only images")
-        if node.pop("discard", "ignore") not in ("ignore", "off", "unmap", "on"):
+        discard = node.pop("discard", discard)
+        if discard not in ("ignore", "off", "unmap", "on"):
             raise OptionError("Invalid discard option")
         detect_zeroes = node.pop("detect-zeroes", "off")
         if detect_zeroes not in ("off", "on", "unmap"):
             raise OptionError("invalid parameter value: %s" % detect_zeroes)
+        if detect_zeroes == "unmap" and discard in ("ignore", "off"):
+            raise OptionError(
+                "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"
+            )
         return cache, force_share
 
     def _child_node(self, node: Node, driver: str | None) -> Node:
@@ -301,7 +311,7 @@ class Opener:
             from .nested import ImageStorage
 
             return ImageStorage(self._open_node(node, None, purpose, True, writable, cache))
-        cache, _force_share = self._take_common_options(node, writable, cache)
+        cache, _force_share = self._take_common_options(node, writable, cache, "unmap")
         return self.open_storage(node, writable, cache)
 
     def _enter(self, identity: tuple[int, int], filename: str) -> None:

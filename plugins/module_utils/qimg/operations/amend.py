@@ -89,17 +89,24 @@ def _amendable(image: Image) -> Any:
 def _check_options(image: Image, options: dict[str, Any]) -> dict[str, Any]:
     _amendable(image)
     declared = get_format(image.format).options
-    for option in declared:
-        if option.name in options and not option.amendable:
-            raise OptionError(
-                "Invalid parameter '%s'" % option.name,
-                path=image.filename,
-                format=image.format,
-                hint="This option is only supported for image creation",
-                remedy="convert the image to have it with this option",
-            )
+    amendable = tuple(option for option in declared if option.amendable)
     try:
-        return check_values(tuple(option for option in declared if option.amendable), options)
+        return check_values(amendable, options)
     except OptionError as error:
         error.path = image.filename
+        error.format = image.format
+        names = {option.name for option in amendable}
+        if all(name in names for name in options) or not _are_for_creation(declared, options):
+            raise
+        error.hint = "This option is only supported for image creation"
+        error.remedy = "convert the image to have it with this option"
         raise
+
+
+def _are_for_creation(declared: tuple[CreateOption, ...], options: dict[str, Any]) -> bool:
+    """Whether an image could be made with these options."""
+    try:
+        check_values(tuple(option for option in declared if option.creatable), options)
+    except OptionError:
+        return False
+    return True

@@ -73,12 +73,14 @@ def amend(image: Qcow2Image, options: dict[str, Any]) -> None:
         if options["compat"] not in VERSIONS:
             raise _refuse(metadata, "Unknown compatibility level %s" % options["compat"])
         wanted_version = VERSIONS[options["compat"]]
+    _change_data_file(metadata, options)
+    if "refcount_bits" in options:
+        _check_refcount_bits(metadata, options["refcount_bits"], wanted_version)
     _check_backing(metadata, options)
     if wanted_version > version:
         _upgrade(metadata)
     if "refcount_bits" in options:
-        _change_refcount_bits(metadata, options["refcount_bits"], wanted_version)
-    _change_data_file(metadata, options)
+        change_refcount_order(metadata, options["refcount_bits"].bit_length() - 1)
     if "lazy_refcounts" in options:
         _change_lazy_refcounts(metadata, options["lazy_refcounts"], wanted_version)
     size = options.get("size", metadata.header.size)
@@ -114,25 +116,23 @@ def _upgrade(metadata: Metadata) -> None:
         metadata.set_extension(EXT_FEATURE_NAMES, feature_name_table())
 
 
-def _change_refcount_bits(metadata: Metadata, bits: int, wanted_version: int) -> None:
+def _check_refcount_bits(metadata: Metadata, bits: int, wanted_version: int) -> None:
     if bits not in REFCOUNT_WIDTHS:
         raise _refuse(metadata, "Refcount width must be a power of two and may not exceed 64 bits")
-    order = bits.bit_length() - 1
-    if order == metadata.header.refcount_order:
-        return
-    if wanted_version < 3 and bits != 16:
+    if wanted_version < 3 and bits not in (16, 1 << metadata.header.refcount_order):
         raise _refuse(
             metadata,
             "Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)",
         )
-    change_refcount_order(metadata, order)
 
 
 def change_refcount_order(metadata: Metadata, order: int) -> None:
-    """Rewrite all refcounts in another width.
+    """Rewrite all refcounts in another width, if it is another one.
 
     :raises OptionError: a refcount is larger than the new width holds
     """
+    if order == metadata.header.refcount_order:
+        return
     refcounts = metadata.refcounts
     cluster_size = metadata.geometry.cluster_size
     limit = (1 << (1 << order)) - 1
