@@ -102,6 +102,7 @@ UNUSUAL = {
 'json:{"driver":"qcow2","file":{"driver":"raw","file":{"driver":"file","filename":"over.qcow2"}}}'
 -b other.qcow2 'json:{"driver":"qcow2","file":{"driver":"raw","file":{"driver":"file","filename":"over.qcow2"}}}'
 -b ./other.qcow2 'json:{"driver":"qcow2","file":{"driver":"raw","file":{"driver":"file","filename":"over.qcow2"}}}'
+-b ./other.qcow2 .//over.qcow2
 """,
     "compare": r"""
 --image-opts -F raw -T nonsense data.qcow2 data.qcow2
@@ -170,6 +171,8 @@ driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,overlap-ch
 -c -n -O qcow2 v2.qcow2 external.qcow2
 -O qcow2 -o data_file=df bytes x
 $'--bac=x\ny' a b
+-n -F qcow2 -B other.qcow2 --bitmaps data.qcow2 v2.qcow2 nothing
+-n -F qcow2 -B other.qcow2 data.qcow2 v2.qcow2 top.qcow2
 """,
     "create": r"""
 --object secret,id=s --nonsense data.qcow2 x
@@ -245,6 +248,10 @@ $'--bac=x\ny' a b
 --image-opts driver=qcow2,file.filename=data.qcow2,cache-size=-1
 --image-opts driver=qcow2,file.filename=data.qcow2,overlap-check.template=all,overlap-check.active-l1=off,nonsense=1
 'json:{"driver":"qcow2","file":{"driver":"file","filename":"over.qcow2"},"backing":null}'
+.//over.qcow2
+--output=json ././/over.qcow2
+--backing-chain .//top.qcow2
+folder/../over.qcow2
 """,
     "map": r"""
 --object secret,id=s --nonsense data.qcow2
@@ -252,6 +259,8 @@ $'--bac=x\ny' a b
 'json:{"driver":"qcow2","file":{"driver":"raw","size":1441792, "file":{"driver":"file","filename":"over.qcow2"}}}'
 --image-opts driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,overlap-check=none,nonsense=1
 'json:{"driver":"raw","file":{"driver":"file","filename":"data.qcow2"},"backing":null}'
+.//over.qcow2
+file:.//over.qcow2
 """,
     "measure": r"""
 --image-opts -f raw
@@ -279,6 +288,8 @@ $'--bac=x\ny' a b
 -b file:v2.qcow2 -F qcow2 'json:{"driver":"qcow2","file":{"driver":"file","filename":"over.qcow2"},"backing":null}'
 -u -F nonsense over.qcow2
 -b '' -F nonsense over.qcow2
+-F raw -b file:sparse.raw -f raw sparse.raw
+-F raw -b file:missing -f raw sparse.raw
 """,
     "resize": r"""
 --image-opts -f raw data.qcow2 x
@@ -286,6 +297,10 @@ $'--bac=x\ny' a b
 --object secret,id=s --nonsense data.qcow2 1M
 driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,overlap-check=none,nonsense=1 20M --image-opts
 missing 9E
+--image-opts driver=raw,file.filename=sparse.raw,size=1024 +0
+--image-opts driver=raw,file.filename=sparse.raw,offset=1024 +0
+--image-opts driver=raw,file.filename=sparse.raw,size=1024 2048
+data.qcow2 10M
 """,
     "snapshot": r"""
 --object secret,id=s --nonsense data.qcow2

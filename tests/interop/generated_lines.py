@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 
 from cli_differences import MISTAKEN_LONG_OPTIONS
-from generated_images import MIB, Disk
+from generated_images import KIB, MIB, Disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -368,7 +368,10 @@ class Lines:
             ("nonsense", 0.02, ("1",)),
         ):
             if self._chance(probability):
-                operands.append("%s=%s" % (name, self._pick(values)))
+                value = self._pick(values)
+                # qemu-img needs minutes to copy a large disk byte by byte.
+                value = "512" if name == "bs" and value == "1" and disk.size > 64 * KIB else value
+                operands.append("%s=%s" % (name, value))
         self._random.shuffle(operands)
         return options, operands
 

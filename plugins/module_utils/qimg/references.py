@@ -274,4 +274,5 @@ def resolve_reference(referrer: str, name: str) -> str:
         )
     if protocol_of(referrer) == "file":
         referrer = referrer[len("file:") :]
-    return os.path.join(os.path.dirname(referrer), name)
+    # As it is written: ``.//a`` and ``b`` give ``.//b``.
+    return referrer[: referrer.rfind("/") + 1] + name

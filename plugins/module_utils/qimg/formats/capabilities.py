@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 class Resizable(ABC):
     """Can change its guest size in place."""
 
+    def check_resize(self) -> None:
+        """Whether this image, as it is, has a size that can change.
+
+        :raises UnsupportedOperationError: it has not
+        """
+
     @abstractmethod
     def resize(self, size: int, preallocation: str = "off") -> None:
         """Make the guest disk ``size`` bytes long.

@@ -26,11 +26,21 @@ def check_request(request: ConvertRequest, sources: list[Image]) -> None:
     """
     if not request.into_existing:
         _check_new(request)
-    elif request.target_is_zero and request.backing_file:
-        raise backing_file_shows(request)
+    else:
+        if request.target_is_zero and request.backing_file:
+            raise backing_file_shows(request)
+        _check_several(request, request.backing_file)
     if request.bitmaps:
         # Who is to hear of bitmaps that are left out hears it when they are.
         bitmaps_to_copy(sources, None if request.skip_broken_bitmaps is None else _say_nothing)
+
+
+def _check_several(request: ConvertRequest, backing_file: str | None) -> None:
+    if backing_file is not None and len(request.sources) > 1:
+        raise OptionError(
+            "Having a backing file for the target makes no sense when concatenating multiple input images",
+            path=request.target,
+        )
 
 
 def _say_nothing(_name: str) -> None:
@@ -43,11 +53,7 @@ def _check_new(request: ConvertRequest) -> None:
     options: dict[str, Any] = check_values(with_file_options(row.options), request.options or {})
     backing_file = request.backing_file if request.backing_file is not None else options.get("backing_file")
     check_backing_options(request.target, row, request.backing_file, request.backing_format)
-    if backing_file is not None and len(request.sources) > 1:
-        raise OptionError(
-            "Having a backing file for the target makes no sense when concatenating multiple input images",
-            path=request.target,
-        )
+    _check_several(request, backing_file)
     if backing_file is not None and request.backing_format is None and "backing_fmt" not in options:
         raise OptionError(
             "Use of backing file requires explicit backing format",

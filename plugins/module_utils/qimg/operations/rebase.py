@@ -159,7 +159,9 @@ def _open_new(
         error.reason = "Could not resolve backing filename: %s" % error.reason
         raise
     try:
-        return opener.below(image).open(target, backing_format, READ)
+        # What cannot have a backing file cannot make a loop either.
+        below = opener.below(image) if isinstance(image, Rebasable) else opener
+        return below.open(target, backing_format, READ)
     except ImageError as error:
         error.while_opening = None
         error.reason = "Could not open new backing file '%s': %s" % (backing_file, error.reason)

@@ -43,7 +43,9 @@ def plan_resize(
     with opener.open(reference, format, READ, backing=False) as image:
         path, current, image_format = image.filename, image.size, image.format
         resizable = isinstance(image, Resizable)
-    total = size if not relative else current + relative * size
+        total = size if not relative else current + relative * size
+        if total == current and isinstance(image, Resizable):
+            image.check_resize()
     if not 0 < total < 1 << 63:
         raise OptionError("New image size must be positive", path=path)
     before, after = {"size": current}, {"size": total}

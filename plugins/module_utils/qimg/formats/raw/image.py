@@ -113,9 +113,12 @@ class RawImage(Image, Resizable):
     def reads_zero_when_new(self) -> bool:
         return self.storage.reads_zero_when_new
 
-    def resize(self, size: int, preallocation: str = "off") -> None:
+    def check_resize(self) -> None:
         if self._fixed_size is not None:
             raise UnsupportedOperationError("Cannot resize fixed-size raw disks", path=self.filename)
+
+    def resize(self, size: int, preallocation: str = "off") -> None:
+        self.check_resize()
         old = self.storage.size
         end = size + self._offset
         if preallocation == "metadata":
