@@ -245,11 +245,8 @@ ansible_facts:
 from ansible_collections.qimg.disk.plugins.module_utils._file_options import FILE_OPTIONS, FileOptions
 from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule, absolute, is_same_file
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError, OptionError
-from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.convert import (
-    ConvertRequest,
-    check_sources,
-    plan_convert,
-)
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.conversion_request import ConvertRequest
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.convert import check_sources, plan_convert
 
 
 def plan(module, opener):

@@ -8,7 +8,8 @@ import shutil
 import pytest
 
 from qimg.errors import ImageError
-from qimg.operations.convert import ConvertRequest, plan_convert
+from qimg.operations.conversion_request import ConvertRequest
+from qimg.operations.convert import plan_convert
 from support import oracle
 from support.dirty import KIB, MIB, listed, make, marked, said, set_flags
 

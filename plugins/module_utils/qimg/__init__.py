@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from .operations.commit import plan_commit as plan_commit
     from .operations.compare import CompareResult as CompareResult
     from .operations.compare import compare as compare
-    from .operations.convert import ConvertRequest as ConvertRequest
+    from .operations.conversion_request import ConvertRequest as ConvertRequest
     from .operations.convert import convert as convert
     from .operations.convert import plan_convert as plan_convert
     from .operations.create import create as create
@@ -136,7 +136,8 @@ _PLACES = {
     "operations.check": ("CheckReport", "check", "check_chain", "plan_repair"),
     "operations.commit": ("commit", "plan_commit"),
     "operations.compare": ("CompareResult", "compare"),
-    "operations.convert": ("ConvertRequest", "convert", "plan_convert"),
+    "operations.conversion_request": ("ConvertRequest",),
+    "operations.convert": ("convert", "plan_convert"),
     "operations.create": ("create", "plan_create"),
     "operations.dd": ("DdRequest", "dd", "plan_dd"),
     "operations.info": ("ImageInfo", "info", "info_chain"),

@@ -27,9 +27,13 @@ from ..storage.replace import CLOCK_STEP_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Optional, Union
+
+    from ..formats.opening import Reference
 
     Side = list[list[Any]]
+    #: See :class:`~qimg.operations.conversion_request.ConvertRequest`.
+    Snapshot = Union[str, tuple[Optional[str], Optional[str]]]
 
 _VERSION = 2
 #: Places in what is recorded of one file.
@@ -44,10 +48,10 @@ def state_directory() -> str:
     return os.path.join(home, "qimg", "conversions")
 
 
-def look_at(name: str, format: str | None, opener: Opener) -> Side | None:
+def look_at(name: Reference, format: str | None, opener: Opener) -> Side | None:
     """All files of an image's backing chain, as they are now; ``None`` if one of them is not a plain local file."""
     files: Side = []
-    wanted: str | None = name
+    wanted: Reference | None = name
     try:
         while wanted is not None:
             if len(files) >= opener.limits.max_chain:
@@ -86,7 +90,7 @@ def has_settled(side: Side, backdated_ns: int | None = None) -> bool:
     return all(max(file[_MTIME], file[_CTIME]) < now - CLOCK_STEP_NS for file in rest)
 
 
-def is_unchanged(sources: list[Side | None], target: Side | None, snapshot: str | None, path: str) -> bool:
+def is_unchanged(sources: list[Side | None], target: Side | None, snapshot: Snapshot | None, path: str) -> bool:
     """Whether the last conversion that was recorded for ``path`` is one of these, and still true.
 
     :param path: the target's name
@@ -101,7 +105,7 @@ def is_unchanged(sources: list[Side | None], target: Side | None, snapshot: str 
     return bool(remembered == _record(sources, target, snapshot))
 
 
-def remember(sources: list[Side | None], target: Side | None, snapshot: str | None, path: str) -> None:
+def remember(sources: list[Side | None], target: Side | None, snapshot: Snapshot | None, path: str) -> None:
     """Record that the target has the sources' content; ``None`` among them: there is nothing to rely on."""
     import json
 
@@ -119,7 +123,7 @@ def remember(sources: list[Side | None], target: Side | None, snapshot: str | No
         return
 
 
-def _record(sources: list[Side | None], target: Side | None, snapshot: str | None) -> dict[str, Any]:
+def _record(sources: list[Side | None], target: Side | None, snapshot: Snapshot | None) -> dict[str, Any]:
     return {"version": _VERSION, "sources": sources, "snapshot": snapshot, "target": target}
 
 

@@ -3,8 +3,6 @@
 """Copying guest disks into new images, or into existing ones."""
 from __future__ import annotations
 
-from collections import namedtuple
-
 from ..errors import CorruptImageError, ImageError, MismatchError, OptionError, StorageError
 from ..formats.capabilities import Compressing
 from ..formats.chain import chain_extents
@@ -14,12 +12,11 @@ from ..formats.options import check_values
 from ..limits import SECTOR
 from ..references import resolve_reference
 from ..sizes import round_up
-from ..storage.cache import WRITEBACK
-from ..storage.zeros import DEFAULT_GRAIN
 from . import conversion_record
 from .bitmap_copying import bitmaps_to_copy, check_holder, check_target, copy_bitmaps
 from .check import check_chain
 from .compare import compare_joined
+from .conversion_request import ConvertRequest
 from .convert_checks import backing_file_shows, check_request, no_compression
 from .copying import Copier, CopyOptions, copy_options
 from .create import creatable, file_hints, resolve_options
@@ -41,70 +38,6 @@ if TYPE_CHECKING:
 ALWAYS = "always"  #: without looking, as qemu-img does
 NEVER = "never"  #: never: an image of the wanted format is fine, anything else an error
 IF_DIFFERENT = "if_different"  #: when its guest content is not that of the source
-
-
-class ConvertRequest(
-    namedtuple(
-        "ConvertRequest",
-        [
-            "sources",
-            "source_format",
-            "target",
-            "format",
-            "options",
-            "backing_file",
-            "backing_format",
-            "snapshot",
-            "compress",
-            "offload",
-            "sparse_grain",
-            "into_existing",
-            "target_is_zero",
-            "rate",
-            "salvage",
-            "sync",
-            "cache",
-            "threads",
-            "bitmaps",
-            "skip_broken_bitmaps",
-        ],
-        defaults=(
-            None,  # target
-            "raw",  # format
-            None,  # options
-            None,  # backing_file
-            None,  # backing_format
-            None,  # snapshot
-            False,  # compress
-            False,  # offload
-            DEFAULT_GRAIN,  # sparse_grain
-            False,  # into_existing
-            False,  # target_is_zero
-            0,  # rate
-            None,  # salvage
-            True,  # sync
-            WRITEBACK,  # cache
-            None,  # threads
-            False,  # bitmaps
-            None,  # skip_broken_bitmaps
-        ),
-    )
-):
-    """What to convert, and how.
-
-    ``sources``: names of the source images, which are put one after another; ``source_format``: their format, ``None``
-    to find out; ``target``, ``format``, ``options``, ``backing_file``, ``backing_format``: the new image; ``snapshot``:
-    id or name of a source's snapshot to read, or a pair of an id and a name (either may be ``None``) which both must be
-    so; ``compress``: store compressed clusters; ``offload``: have the kernel copy without looking for zeroes;
-    ``sparse_grain``: zero runs of so many bytes are not stored, 0: store everything; ``into_existing``: write into the
-    image at ``target`` instead of making one; ``target_is_zero``: it reads as zeroes; ``rate``: bytes per second at the
-    most; ``salvage``: called with offset and error of what cannot be read, which becomes zeroes; ``sync``: have it on
-    the medium before it takes its name; ``cache``: how what is written to the target reaches its medium; ``threads``:
-    how many copy at the most; ``bitmaps``: take the dirty bitmaps of the source along; ``skip_broken_bitmaps``: called
-    with the name of each inconsistent one, which is then left out (``None``: it is an error).
-    """
-
-    __slots__ = ()
 
 
 class ConvertPlan(Plan):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What cannot be converted so: looked at in qemu-img's order, when the sources are open, and before the target is."""
+"""Requests that cannot be met: refused in qemu-img's order, when the sources are open and before the target is."""
 from __future__ import annotations
 
 from ..errors import OptionError, UnsupportedOperationError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..formats.base import Image
-    from .convert import ConvertRequest
+    from .conversion_request import ConvertRequest
 
 
 def check_request(request: ConvertRequest, sources: list[Image]) -> None:

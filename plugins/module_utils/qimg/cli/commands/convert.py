@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from ...errors import ImageError, OptionError
-from ...operations.convert import ConvertRequest, plan_convert
+from ...operations.conversion_request import ConvertRequest
+from ...operations.convert import plan_convert
 from ...option_text import parse_size_option
 from ...storage.cache import UNSAFE
 from ...storage.zeros import DEFAULT_GRAIN
