@@ -49,3 +49,16 @@ def test_bytes_behind_the_disk_in_its_data_file_are_not_shown_by_a_larger_disk(
         data.write(b"\1" * (64 * KIB))
     assert qimg("resize", "-q", "--preallocation", preallocation, "i.qcow2", "300k", cwd=tmp_path).code == 0
     assert oracle.read_guest("i.qcow2", tmp_path / "raw", cwd=tmp_path) == bytes(300 * KIB)
+
+
+@pytest.mark.parametrize("preallocation", ["off", "metadata", "falloc", "full"])
+@pytest.mark.parametrize("extended", ["off", "on"])
+def test_a_compressed_last_cluster_is_still_there_in_a_larger_disk(
+    tmp_path: Path, extended: str, preallocation: str
+) -> None:
+    path = tmp_path / "i.qcow2"
+    oracle.qemu_img("create", "-q", "-f", "qcow2", "-o", "extended_l2=%s" % extended, path, "100k")
+    oracle.qemu_io(path, "write -c -P 7 64k 36k")
+    assert qimg("resize", "-q", "--preallocation", preallocation, "i.qcow2", "300k", cwd=tmp_path).code == 0
+    assert oracle.read_guest(path, tmp_path / "raw") == bytes(64 * KIB) + b"\7" * (36 * KIB) + bytes(200 * KIB)
+    assert oracle.is_clean(path)

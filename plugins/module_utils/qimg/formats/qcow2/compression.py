@@ -155,7 +155,8 @@ def _zstd_decompressor() -> Decompress:
                 part = stream.decompress(data)
             except error_type as error:
                 raise DecompressionError(str(error)) from error
-            if not stream.eof or not part:
+            # Frames may be empty, or hold what is to be skipped; each of them takes some bytes.
+            if not stream.eof or len(stream.unused_data) >= len(data):
                 raise DecompressionError("a Zstandard frame is cut off")
             parts.append(part)
             have += len(part)
