@@ -25,15 +25,11 @@ from .layout import (
     V3_HEADER_LENGTH,
     ZERO_FLAG,
     feature_name_table,
-    words_from_bytes,
-    words_to_bytes,
 )
-from .mapping import Mapping
-from .snapshot_actions import snapshot_l1, tables_of
+from .shared_tables import all_mappings, rewrite_tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from .image import Qcow2Image
@@ -239,83 +235,8 @@ def _downgrade(metadata: Metadata) -> None:
     )
 
 
-def rewrite_tables(metadata: Metadata, rewrite: Callable[[array[int], int], bool]) -> None:
-    """Change L2 tables wherever they are used, by the guest disk or by snapshots.
-
-    :param rewrite: gets the entries of a table and how many L1 entries refer to it; changes them and says whether it
-        did
-    """
-    tables = all_l1_tables(metadata)
-    moved = {}
-    for offset in dict.fromkeys(entry & OFFSET_MASK for l1 in tables for entry in l1):
-        if not offset:
-            continue
-        entries = words_from_bytes(metadata.storage.read(offset, metadata.geometry.cluster_size))
-        if rewrite(entries, metadata.refcounts.get(offset >> metadata.geometry.cluster_bits)):
-            moved[offset] = move_table(metadata, offset, entries)
-        metadata.refcounts.relieve()
-    if moved:
-        replace_tables(metadata, tables, moved)
-
-
-def all_l1_tables(metadata: Metadata) -> list[array[int]]:
-    """The L1 tables of the guest disk and of each snapshot; all L2 tables are in the file from then on.
-
-    :raises CorruptImageError: the one of a snapshot cannot be where its entry says
-    """
-    metadata.mapping.write_tables()
-    return [metadata.mapping.l1[:]] + [snapshot_l1(metadata, snapshot) for snapshot in metadata.snapshots]
-
-
-def move_table(metadata: Metadata, offset: int, entries: array[int]) -> int:
-    """Put other entries, for the L2 table at ``offset``, where the image on disk does not look; :func:`replace_tables`
-    has everybody look there.
-
-    :returns: the new offset
-    """
-    refcounts, bits = metadata.refcounts, metadata.geometry.cluster_bits
-    references = refcounts.get(offset >> bits)
-    cluster = refcounts.allocate(1)
-    refcounts.add(cluster, 1, references - 1)
-    refcounts.add(offset >> bits, 1, -references)
-    metadata.storage.write(cluster << bits, words_to_bytes(entries))
-    return cluster << bits
-
-
-def replace_tables(metadata: Metadata, tables: list[array[int]], moved: dict[int, int]) -> None:
-    """Have all L1 tables refer to the new places of L2 tables.
-
-    :param tables: as of :func:`all_l1_tables`
-    :param moved: old offset -> new offset
-    """
-    bits = metadata.geometry.cluster_bits
-    for l1 in tables:
-        for index, entry in enumerate(l1):
-            if entry & OFFSET_MASK in moved:
-                l1[index] = moved[entry & OFFSET_MASK] | entry & COPIED
-    metadata.mapping.replace_l1(tables[0])
-    snapshots = []
-    for snapshot, l1 in zip(metadata.snapshots, tables[1:]):
-        clusters = -(-snapshot.l1_size * 8 >> bits)
-        if clusters:
-            place = metadata.refcounts.allocate(clusters) << bits
-            metadata.storage.write(place, words_to_bytes(l1))
-            metadata.refcounts.add(snapshot.l1_table_offset >> bits, clusters, -1)
-            snapshot = snapshot._replace(l1_table_offset=place)
-        snapshots.append(snapshot)
-    metadata.set_snapshots(snapshots)
-
-
-def _all_mappings(metadata: Metadata) -> list[Mapping]:
-    """The active mapping and those of all snapshots."""
-    return [
-        metadata.mapping,
-        *(tables_of(metadata, snapshot_l1(metadata, snapshot)) for snapshot in metadata.snapshots),
-    ]
-
-
 def _has_compressed_clusters(metadata: Metadata) -> bool:
-    for mapping in _all_mappings(metadata):
+    for mapping in all_mappings(metadata):
         for l1_index in range(len(mapping.l1)):
             table = mapping.table(l1_index)
             if table is not None and any(entry & COMPRESSED for entry in table.entries):

@@ -14,6 +14,7 @@ from ..capabilities import CheckResult
 from .copied_flags import apply_copied_changes, copied_changes, data_runs, first_words
 from .layout import COPIED, CORRUPT, DIRTY, MAX_SNAPSHOTS, OFFSET_MASK, ZERO_FLAG, words_from_bytes
 from .reference_scan import ReferenceScan
+from .shared_tables import all_l1_tables, move_table, replace_tables
 from .snapshots import HINT_OVERHANGING, MIN_EXTRA_BYTES
 
 TYPE_CHECKING = False
@@ -228,12 +229,10 @@ class _Checker:
 
         :param places: host offset of the table -> indexes of the entries
         """
-        from . import amending
-
         metadata = self._metadata
         moved = {}
         try:
-            tables = amending.all_l1_tables(metadata)
+            tables = all_l1_tables(metadata)
         except CorruptImageError:
             tables = []
         for l2_offset, indexes in places.items():
@@ -245,9 +244,9 @@ class _Checker:
             entries = words_from_bytes(metadata.storage.read(l2_offset, metadata.geometry.cluster_size))
             for index in indexes:
                 entries[index * len(words) : (index + 1) * len(words)] = words
-            moved[l2_offset] = amending.move_table(metadata, l2_offset, entries)
+            moved[l2_offset] = move_table(metadata, l2_offset, entries)
         if moved:
-            amending.replace_tables(metadata, tables, moved)
+            replace_tables(metadata, tables, moved)
 
     # COPIED flags
 
