@@ -50,10 +50,14 @@ READ_RAW = LockIntent(CONSISTENT_READ, 0)
 WRITE_IMAGE = LockIntent(CONSISTENT_READ | WRITE | RESIZE, WRITE | RESIZE)
 #: Write guest data into a raw image.
 WRITE_RAW = LockIntent(CONSISTENT_READ | WRITE, 0)
+#: Write an overlay's content into a raw image, whose length must stay.
+MERGE_RAW = LockIntent(CONSISTENT_READ | WRITE, RESIZE)
 #: Change the length of a raw image.
 RESIZE_RAW = LockIntent(CONSISTENT_READ | WRITE | RESIZE, 0)
-#: Make a new image where a file may already be.
+#: Make a new image in a place that stays, a device for instance.
 CREATE = LockIntent(WRITE | RESIZE, RESIZE)
+#: Put a new image in the place of a file: whoever writes to that one would go on writing to what nobody sees any more.
+REPLACE = LockIntent(WRITE | RESIZE, WRITE | RESIZE)
 #: Read or write a file that holds only the data of an image.
 READ_DATA_FILE = LockIntent(CONSISTENT_READ, RESIZE)
 WRITE_DATA_FILE = LockIntent(CONSISTENT_READ | WRITE | RESIZE, RESIZE)

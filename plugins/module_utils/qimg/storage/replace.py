@@ -17,7 +17,7 @@ from ..limits import SECTOR
 from .cache import WRITEBACK, CacheMode
 from .hints import NO_HINTS, FileHints
 from .local import LocalFile, local_file, open_flags
-from .locks import CREATE
+from .locks import CREATE, REPLACE, ImageLock, locks_supported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ NOT_CREATED = (
     "Protocol driver '%s' does not support creating new images, so an existing image must be selected as the target; "
     "however, opening the given target as an existing image failed: %s"
 )
+#: In a hidden name.
+_RANDOM_BYTES = 4
+#: Nobody puts other files in one place so often by chance.
+_MAX_EXCHANGES = 100
 #: As many as the kernel follows.
 _MAX_LINKS = 40
 
@@ -101,7 +105,7 @@ class NewFile:
         self._directory = os.path.dirname(self._target)
 
         existing = self._open_existing()
-        if existing is not None and (existing.is_device or _names_a_descriptor(path)):
+        if existing is not None and self._stays(existing):
             self._in_place = True
             self._fd = os.dup(existing.fd)
             self.storage = _scratch_file(existing) if rehearse else existing
@@ -128,6 +132,26 @@ class NewFile:
 
     def _open_existing(self) -> LocalFile | None:
         """What is there now, locked against everybody who could be using it."""
+        for _attempt in range(_MAX_EXCHANGES):
+            existing = self._lock_existing()
+            if existing is None or self._is_at_target(existing):
+                return existing
+            # Between opening and locking it, somebody put another file there: that one has to be locked.
+            existing.close()
+        raise self._cannot_create(OSError(errno.EBUSY, os.strerror(errno.EBUSY)))
+
+    def _stays(self, existing: LocalFile) -> bool:
+        """Whether what is there cannot be replaced."""
+        return existing.is_device or _names_a_descriptor(self.path)
+
+    def _is_at_target(self, file: LocalFile) -> bool:
+        """Whether the name still leads to a file."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(file.fd))
+        except OSError:
+            return False
+
+    def _lock_existing(self) -> LocalFile | None:
         try:
             # What has no name is nowhere; its real path would be that of the working directory.
             status = os.stat(self._target if self.path else "")
@@ -146,7 +170,7 @@ class NewFile:
                 raise
             raise self._cannot_create(OSError(error.errno, os.strerror(error.errno))) from error
         try:
-            existing.lock(CREATE)
+            existing.lock(CREATE if self._stays(existing) else REPLACE)
         except BaseException:
             existing.close()
             raise
@@ -160,12 +184,16 @@ class NewFile:
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
                     raise
+                self._remove_leftovers()
                 self._temporary = self._hidden_name()
                 fd = os.open(self._temporary, os.O_CREAT | os.O_EXCL | flags, _NEW_FILE_MODE)
         except OSError as error:
             raise self._cannot_create(error) from error
         self.warning = self._hints.apply(fd)
         storage = local_file(fd, self.path, True, self._cache)
+        if self._temporary is not None:
+            # So that nobody takes it for one that was left behind.
+            storage.lock(CREATE)
         try:
             if self._replaced is not None:
                 _copy_ownership(self._replaced.fd, fd)
@@ -180,9 +208,35 @@ class NewFile:
             raise failure from error
         return storage
 
+    def _hidden_prefix(self) -> str:
+        return ".%s.qimg-" % os.path.basename(self._target)[:200]
+
     def _hidden_name(self) -> str:
-        name = ".%s.qimg-%s" % (os.path.basename(self._target)[:200], os.urandom(4).hex())
-        return os.path.join(self._directory, name)
+        return os.path.join(self._directory, self._hidden_prefix() + os.urandom(_RANDOM_BYTES).hex())
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a process left behind that was killed while its file had a hidden name."""
+        if not locks_supported():
+            # Nobody can tell whether a file is still being written.
+            return
+        prefix = self._hidden_prefix()
+        for name in os.listdir(self._directory):
+            if not name.startswith(prefix) or len(name) != len(prefix) + 2 * _RANDOM_BYTES:
+                continue
+            path = os.path.join(self._directory, name)
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                # Not ours to remove.
+                continue
+            try:
+                ImageLock(fd, path).acquire(CREATE)
+                os.unlink(path)
+            except (OSError, StorageError):
+                # It is in use, or we may not.
+                continue
+            finally:
+                os.close(fd)
 
     def backdate(self) -> int:
         """Set the modification time back by more than the clock's step, so that every later write shows in it.
@@ -205,10 +259,7 @@ class NewFile:
             if self._sync:
                 os.fsync(self._fd)
             if not self._in_place:
-                if self._temporary is None:
-                    self._give_name()
-                os.replace(str(self._temporary), self._target)
-                self._temporary = None
+                self._take_name()
                 if self._sync:
                     sync_directory(self._directory)
         except OSError as error:
@@ -216,16 +267,33 @@ class NewFile:
         self._committed = True
         self._close()
 
-    def _give_name(self) -> None:
-        """Link the nameless file beside its target: a link cannot replace a file, a rename can."""
+    def _take_name(self) -> None:
+        """Take the name, which may be that of another file by now.
+
+        :raises ImageInUseError: that one is being used
+        """
         while True:
-            name = self._hidden_name()
-            try:
-                # Naming a directory, though the path is absolute, makes Python follow the symbolic link in /proc.
-                os.link("/proc/self/fd/%d" % self._fd, name, src_dir_fd=self._fd, follow_symlinks=True)
-            except FileExistsError:
-                continue
-            self._temporary = name
+            if self._replaced is None or not self._is_at_target(self._replaced):
+                newcomer = self._open_existing()
+                if self._replaced is not None:
+                    self._replaced.close()
+                self._replaced = newcomer
+            if self._temporary is None:
+                # A link cannot replace a file, a rename can.
+                name = self._target
+                if self._replaced is not None:
+                    self._remove_leftovers()
+                    name = self._hidden_name()
+                try:
+                    # Naming a directory, though the path is absolute, makes Python follow the symbolic link in /proc.
+                    os.link("/proc/self/fd/%d" % self._fd, name, src_dir_fd=self._fd, follow_symlinks=True)
+                except FileExistsError:
+                    continue
+                if self._replaced is None:
+                    return
+                self._temporary = name
+            os.replace(self._temporary, self._target)
+            self._temporary = None
             return
 
     def _close(self) -> None:
@@ -355,7 +423,8 @@ def _copy_ownership(old_fd: int, new_fd: int) -> None:
     except PermissionError:
         # Somebody else's file in a directory of ours: the new one is ours, as when an editor saves it.
         pass
-    os.fchmod(new_fd, stat.S_IMODE(status.st_mode))
+    # No image is a program that runs with its owner's rights.
+    os.fchmod(new_fd, stat.S_IMODE(status.st_mode) & 0o777)
     for name in os.listxattr(old_fd):
         try:
             os.setxattr(new_fd, name, os.getxattr(old_fd, name))
