@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from .errors import ReferenceDeniedError
+from .references import protocol_of
 
 #: Open whatever the image names, as qemu-img does.
 FOLLOW = "follow"
@@ -56,7 +57,9 @@ class ReferencePolicy:
         if self.mode == FOLLOW or real in self.trusted_files:
             return
         if self.mode == SAME_DIRECTORY:
-            allowed = (os.path.dirname(os.path.realpath(referrer)), *self.trusted_dirs)
+            # What is no local file itself has no directory.
+            own = () if protocol_of(referrer) is not None else (os.path.dirname(os.path.realpath(referrer)),)
+            allowed = (*own, *self.trusted_dirs)
             if any(_is_below(real, directory) for directory in allowed):
                 return
             reason = "Its %s '%s' is outside of the image's own directory" % (role, target)
@@ -65,6 +68,15 @@ class ReferencePolicy:
             reason = "Its %s '%s' may not be opened" % (role, target)
             remedy = "to allow it, set %s to 'same_directory' or 'follow'" % self.option_name
         raise ReferenceDeniedError(reason, path=referrer, remedy=remedy)
+
+    def check_opened(self, referrer: str, fd: int, role: str) -> None:
+        """See that the file that was opened is one that may be: its name may have changed since :meth:`check_file`."""
+        try:
+            path = os.readlink("/proc/self/fd/%d" % fd)
+        except OSError:
+            # No such system: what was checked is all that is known.
+            return
+        self.check_file(referrer, path, role)
 
     def check_remote(self, referrer: str, target: str, role: str) -> None:
         """The same for one that is no local file (``nbd://…``): :data:`FOLLOW` allows it, or that it is trusted."""

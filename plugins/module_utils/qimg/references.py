@@ -113,17 +113,24 @@ def parse_option_string(text: str, warn: Callable[[str], None] | None = None) ->
         raise
 
 
-def nest(flat: dict[str, Any]) -> Node:
+#: No node has more others beneath it; each level costs some of the interpreter's thousand nested calls.
+_MAX_DEPTH = 64
+
+
+def nest(flat: dict[str, Any], depth: int = 0) -> Node:
     """Turn dotted keys (``file.filename``) into nested dictionaries.
 
-    :raises OptionError: a key is both a value and a dictionary
+    :param depth: how many levels of a larger node lie above
+    :raises OptionError: a key is both a value and a dictionary, or there are too many levels
     """
     tree: Node = {}
     for key, value in flat.items():
-        if isinstance(value, dict):
-            value = nest(value)
         place = tree
         *path, last = key.split(".")
+        if depth + len(path) > _MAX_DEPTH:
+            raise OptionError("The options of an image are nested more than %d levels deep" % _MAX_DEPTH)
+        if isinstance(value, dict):
+            value = nest(value, depth + len(path) + 1)
         for step in path:
             place = place.setdefault(step, {})
             if not isinstance(place, dict):

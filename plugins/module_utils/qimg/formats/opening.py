@@ -23,6 +23,7 @@ from ..references import (
 from ..storage import locks
 from ..storage.cache import WRITEBACK, CacheMode
 from ..storage.hints import NO_HINTS, FileHints
+from ..storage.local import LocalFile
 from ..storage.protocols import PROTOCOLS, Connections, open_storage
 from . import get_format
 from .probing import PROBE_BYTES, probe
@@ -47,6 +48,10 @@ SOURCE = "source"  #: guest data that nobody may change meanwhile
 CHECK = "check"  #: its metadata, even if they are broken
 WRITE = "write"  #: to be changed
 RESIZE = "resize"  #: to be changed, its size too
+MERGE = "merge"  #: to be changed, and nobody may change its size
+
+_WRITING = (WRITE, RESIZE, MERGE)
+_RAW_INTENTS = {RESIZE: locks.RESIZE_RAW, MERGE: locks.MERGE_RAW}
 
 _PROBED_RAW = """\
 WARNING: Image format was not specified for '%s' and probing guessed raw.
@@ -100,9 +105,11 @@ class Opener:
         #: How requests are sent to local files, where their nodes do not say it.
         self.aio = "threads"
         self._connections = Connections()
-        #: The files that may not be met below, and those that are being opened.
+        #: Files that images name and that may be opened -> the image, and what it calls the file.
+        self._referred: dict[str, tuple[str, str]] = {}
+        #: The files that may not be met below, and those that are being opened (``None``: an image of another kind).
         self._above: list[tuple[int, int]] = []
-        self._chain: list[tuple[int, int]] = []
+        self._chain: list[tuple[int, int] | None] = []
 
     def variant(self, **changes: Any) -> Opener:
         """The same with other values for some of its attributes."""
@@ -142,6 +149,13 @@ class Opener:
         """
         find_credentials = self.secrets.tls_credentials if self.secrets is not None else None
         storage = open_storage(node, writable, cache, self._connections, find_credentials, self.aio)
+        reference = self._referred.get(str(node.get("filename")))
+        if reference is not None and isinstance(storage, LocalFile):
+            try:
+                self.policy.check_opened(reference[0], storage.fd, reference[1])
+            except ImageError:
+                storage.close()
+                raise
         if not writable or not self.rehearses:
             return storage
         from ..storage.scratch import ScratchFile
@@ -166,7 +180,7 @@ class Opener:
         """
         self._chain = list(self._above)
         if writable is None:
-            writable = purpose in (WRITE, RESIZE)
+            writable = purpose in _WRITING
         try:
             if format in PROTOCOLS and isinstance(reference, str):
                 node = parse_protocol_name(reference, format)
@@ -179,6 +193,13 @@ class Opener:
             if error.while_opening is None:
                 error.while_opening = shown_reference(reference)
             raise
+        except RecursionError as error:
+            # A raised limit, or a caller who is deep in calls himself.
+            raise LimitError(
+                "The backing chain has more images than this program can open one inside the other",
+                path=shown_reference(reference),
+                remedy="commit or rebase some of its images",
+            ) from error
 
     def check_backing(self, referrer: str, target: str) -> None:
         """Ask the policy about a backing file that will be opened for itself.
@@ -197,6 +218,7 @@ class Opener:
                 self.policy.check_remote(referrer, target, role)
             else:
                 self.policy.check_file(referrer, path, role)
+                self._referred[path] = (referrer, role)
 
     def _open_node(
         self, node: Node, name: str | None, purpose: str, backing: bool, writable: bool, cache: CacheMode
@@ -310,12 +332,13 @@ class Opener:
         if node.get("driver", "file") not in PROTOCOLS or "file" in node:
             from .nested import ImageStorage
 
+            self._enter(None, display_name(node))
             return ImageStorage(self._open_node(node, None, purpose, True, writable, cache))
         cache, _force_share = self._take_common_options(node, writable, cache, "unmap")
         return self.open_storage(node, writable, cache)
 
-    def _enter(self, identity: tuple[int, int], filename: str) -> None:
-        if identity in self._chain:
+    def _enter(self, identity: tuple[int, int] | None, filename: str) -> None:
+        if identity is not None and identity in self._chain:
             raise infinite_loop(filename)
         if len(self._chain) >= self.limits.max_chain:
             raise chain_too_long(filename, self.limits)
@@ -324,8 +347,7 @@ class Opener:
     def _lock(self, storage: Storage, row: Format, purpose: str, writable: bool, force_share: bool) -> None:
         raw = row.passes_locks_through
         if writable:
-            raw_intent = locks.RESIZE_RAW if purpose == RESIZE else locks.WRITE_RAW
-            storage.lock(raw_intent if raw else locks.WRITE_IMAGE)
+            storage.lock(_RAW_INTENTS.get(purpose, locks.WRITE_RAW) if raw else locks.WRITE_IMAGE)
         elif force_share:
             if purpose != INFO:
                 storage.lock(locks.FORCE_SHARE)
@@ -424,20 +446,25 @@ class Children:
             if not isinstance(child, dict):
                 raise OptionError("Its %s '%s' is not the name of a file" % (role, target), path=self._filename)
             node = child
-            self._opener._check(node, self._filename, target, role)
+            self._opener._check(node, self._location, target, role)
         else:
             raise OptionError("'%s' is required for this image" % key, path=self._filename)
-        writable = self.purpose in (WRITE, RESIZE)
+        writable = self.purpose in _WRITING
         storage = self._opener.open_storage(node, writable, self._cache)
         try:
             if self._opener.force_share:
                 storage.lock(locks.FORCE_SHARE)
             else:
-                storage.lock(locks.WRITE_DATA_FILE if writable else locks.READ_DATA_FILE)
+                storage.lock(self._data_file_intent(writable))
         except BaseException:
             storage.close()
             raise
         return storage
+
+    def _data_file_intent(self, writable: bool) -> locks.LockIntent:
+        if writable:
+            return locks.WRITE_DATA_FILE
+        return locks.READ_IMAGE if self.purpose == SOURCE else locks.READ_DATA_FILE
 
     def open_backing(self, stored_name: str | None, stored_format: str | None) -> Image | None:
         """Open the backing file, unless the caller does not want it or there is none."""
@@ -454,6 +481,9 @@ class Children:
             if override is not stored_name:
                 raise OptionError("Cannot find device='%s' nor node-name='%s'" % (override, override))
             return self._open_backing_node(stored_name, stored_format, {})
+        except LimitError:
+            # Said once, not by each image of a chain that is too long.
+            raise
         except ImageError as error:
             error.reason = "Could not open backing file: %s" % error.reason
             error.path = self._filename
@@ -464,7 +494,7 @@ class Children:
         node, name = override, None
         if "file" not in override and stored_name:
             target = resolve_reference(self._location, stored_name)
-            self._opener.check_backing(self._filename, target)
+            self._opener.check_backing(self._location, target)
             node = parse_reference(target)
             node.update(override)
             name = plain_name(target) if not override else None

@@ -9,7 +9,7 @@ import os
 from ..errors import NO_SPACE_REMEDY, OptionError, StorageError, UnsupportedOperationError
 from ..formats.capabilities import Emptyable, HasSnapshots, Resizable
 from ..formats.chain import chain_extents
-from ..formats.opening import READ, RESIZE, WRITE, Opener, shown_reference
+from ..formats.opening import MERGE, READ, RESIZE, WRITE, Opener, shown_reference
 from ..references import innermost_path, protocol_of, resolve_reference
 from ..storage.local import LocalFile
 from .compare import compare_images
@@ -75,7 +75,13 @@ def plan_commit(
     }
 
     def run(opener: Opener, progress: Progress) -> None:
-        with opener.open(base_reference, base_format, RESIZE if grows else WRITE) as written:
+        with opener.open(base_reference, base_format, RESIZE if grows else MERGE) as written:
+            if written.storage.identity != identity:
+                raise StorageError(
+                    "Another file has taken the place of the backing file",
+                    path=base_name,
+                    remedy="find out who did that, and try again",
+                )
             top = opener.variant(reuse={identity: written}).open(reference, format, WRITE)
             try:
                 _check_room(top, written, depth)

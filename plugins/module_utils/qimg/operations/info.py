@@ -9,6 +9,7 @@ from ..errors import ImageError
 from ..formats.capabilities import HasSnapshots
 from ..formats.nested import ImageStorage
 from ..formats.opening import INFO, Opener, chain_too_long, infinite_loop
+from ..references import local_path
 from ..sizes import round_up
 from ..storage.local import LocalFile
 from ..storage.protocols import PROTOCOLS
@@ -144,6 +145,7 @@ def info_chain(
                     raise infinite_loop(image.filename)
                 seen.add(identity)
             found = image_info(image)
+            location = local_path(image.node) or image.filename
         chain.append(found)
         if len(chain) > opener.limits.max_chain:
             raise chain_too_long(chain[0].filename, opener.limits)
@@ -155,7 +157,7 @@ def info_chain(
                 path=found.filename,
             )
         if below is not None:
-            opener.check_backing(found.filename, below)
+            opener.check_backing(location, below)
         wanted, format = below, found.backing_filename_format
     return chain
 
