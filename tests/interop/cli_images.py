@@ -91,6 +91,12 @@ def _damage(directory: Path) -> None:
     broken = bytearray(content)
     struct.pack_into(">H", broken, block + 2 * 6, 0)
     (directory / "broken.qcow2").write_bytes(broken)
+
+    overlap = bytearray((directory / "data.qcow2").read_bytes())
+    (l1,) = struct.unpack_from(">Q", overlap, 40)
+    (l2,) = struct.unpack_from(">Q", overlap, l1)
+    struct.pack_into(">Q", overlap, l2 & (1 << 56) - 1, 1 << 63 | l1)
+    (directory / "overlap.qcow2").write_bytes(overlap)
     marked = bytearray(content)
     marked[79] |= 2
     (directory / "marked.qcow2").write_bytes(marked)

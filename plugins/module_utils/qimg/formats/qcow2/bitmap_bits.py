@@ -31,7 +31,7 @@ class BitmapBits:
     :param name: how messages call the bitmap
     :param count: how many bits there are
     :param table_offset: where the bitmap table is; 0: nowhere yet, all bits are clear
-    :param before_load: called before a chunk takes memory, to make room
+    :param before_load: called with the number of bytes before chunks or a table take memory, to make room
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class BitmapBits:
         count: int,
         table_offset: int,
         table_entries: int,
-        before_load: Callable[[], None],
+        before_load: Callable[[int], None],
     ) -> None:
         self._storage = storage
         self._geometry = geometry
@@ -65,11 +65,6 @@ class BitmapBits:
         return self._table_changed or bool(self._changed)
 
     @property
-    def memory(self) -> int:
-        """Bytes of bits that are in memory."""
-        return sum(len(chunk) for chunk in self._chunks.values())
-
-    @property
     def table(self) -> array[int]:
         """The bitmap table's entries.
 
@@ -83,6 +78,7 @@ class BitmapBits:
         :raises CorruptImageError: an entry is invalid
         """
         if self._table is None:
+            self._before_load(self.table_entries * 8)
             entries = words_from_bytes(self._storage.read(self.table_offset, self.table_entries * 8))
             for entry in set(entries):
                 offset = entry & OFFSET_MASK
@@ -122,14 +118,16 @@ class BitmapBits:
     def _load(self, index: int) -> bytearray:
         chunk = self._chunks.get(index)
         if chunk is None:
-            self._before_load()
+            self._before_load(-(-self._chunk_count(index) // 8))
             chunk = self._chunks[index] = self._read(index)
         return chunk
 
     def forget(self) -> None:
-        """Let go of the chunks in memory; changed ones are first written to clusters of this transaction."""
+        """Let go of what is in memory; changed chunks are first written to clusters of this transaction."""
         self._store_chunks()
         self._chunks.clear()
+        if not self._table_changed:
+            self._table = None
 
     def _store_chunks(self) -> None:
         for index in sorted(self._changed):
@@ -152,7 +150,7 @@ class BitmapBits:
         if old == entry:
             return
         if old & OFFSET_MASK:
-            self._refcounts.add((old & OFFSET_MASK) >> self._geometry.cluster_bits, 1, -1)
+            self._refcounts.release_data((old & OFFSET_MASK) >> self._geometry.cluster_bits, 1)
         self.table[index] = entry
         self._table_changed = True
 
@@ -227,12 +225,11 @@ class BitmapBits:
 
     def resize(self, count: int) -> None:
         """Have ``count`` bits; new ones are clear."""
-        table = self.table
         entries = entries_for(count, self._geometry)
-        for index in range(entries, len(table)):
+        for index in range(entries, len(self.table)):
             self._drop(index, 0)
-        last = min(len(table), entries) - 1
-        if last >= 0 and (last in self._chunks or table[last]):
+        last = min(len(self.table), entries) - 1
+        if last >= 0 and (last in self._chunks or self.table[last]):
             # Only this chunk can have other bits, or mean others, than before.
             chunk = self._load(last)
             self.count = count
@@ -242,6 +239,7 @@ class BitmapBits:
             _clear_from(chunk, self._chunk_count(last))
             self._changed.add(last)
         self.count = count
+        table = self.table
         if entries != len(table):
             self._table_changed = True
             del table[entries:]
@@ -256,7 +254,7 @@ class BitmapBits:
         """
         for entry in self.table:
             if entry & OFFSET_MASK:
-                self._refcounts.add((entry & OFFSET_MASK) >> self._geometry.cluster_bits, 1, -1)
+                self._refcounts.release_data((entry & OFFSET_MASK) >> self._geometry.cluster_bits, 1)
         self._free_table()
 
     def _free_table(self) -> None:

@@ -32,7 +32,7 @@ _MAX_DIRECTORY_BYTES = 1024 * MAX_BITMAPS
 MIN_GRANULARITY_BITS, MAX_GRANULARITY_BITS = 9, 31
 MAX_NAME_BYTES = 1023
 _MAX_DATA_BYTES = 512 * MIB
-#: Bits of all bitmaps together that are kept in memory.
+#: Bits and tables of all bitmaps together that are kept in memory.
 _MEMORY_BYTES = 16 * MIB
 #: What was written is remembered in units of 1 MiB, in case the bits do not reach the disk.
 _RECORD_BITS = 20
@@ -99,6 +99,8 @@ class BitmapDirectory:
         self.offset = 0
         self.length = 0
         self._directory_changed = False
+        #: Bytes that were loaded since all were let go of.
+        self._in_memory = 0
         #: Names of the bitmaps that are on disk as being in use by us.
         self._guarded: frozenset[bytes] | None = None
         #: The same, kept until the bits are on disk.
@@ -138,6 +140,8 @@ class BitmapDirectory:
             position = end
         if len(self.bitmaps) != count:
             raise self._broken("Less bitmaps found than specified in header extension")
+        if sum(bitmap.bits.table_entries * 8 for bitmap in self.bitmaps) > self._storage.size:
+            raise self._broken("The tables of its bitmaps together are larger than the file")
 
     def _has_right_table(self, offset: int, entries: int, granularity_bits: int) -> bool:
         return (
@@ -162,8 +166,11 @@ class BitmapDirectory:
             self._make_room,
         )
 
-    def _make_room(self) -> None:
-        if sum(bitmap.bits.memory for bitmap in self.bitmaps) > _MEMORY_BYTES:
+    def _make_room(self, length: int) -> None:
+        """Before a bitmap takes ``length`` bytes of memory: have all give theirs back if that becomes too much."""
+        self._in_memory += length
+        if self._in_memory > _MEMORY_BYTES:
+            self._in_memory = length
             for bitmap in self.bitmaps:
                 bitmap.bits.forget()
 

@@ -3,7 +3,7 @@
 """A qcow2 image as a guest disk."""
 from __future__ import annotations
 
-from ...errors import ImageError, OptionError, UnsupportedOperationError
+from ...errors import ImageError, LimitError, OptionError, UnsupportedOperationError
 from ...limits import DEFAULT_LIMITS, Limits
 from ...references import innermost_path, resolve_reference
 from ..base import ABSENT, DATA, DATA_ZERO, Extent, Image
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 #: Freed runs shorter than this are left to be used again.
 _MIN_DISCARD = 256 << 10
+#: No file system allocates less than this at once.
+_LEAST_FILE_BLOCK = 512
 
 
 class Qcow2Image(
@@ -181,16 +183,30 @@ class Qcow2Image(
             real_clusters = allocated >> bits
             threshold = max(real_clusters * 10 // 9, real_clusters + 2)
             file_clusters = -(-self.storage.size >> bits)
-            self._sparse = file_clusters >= threshold and self._used_clusters(file_clusters) >= threshold
+            self._sparse = file_clusters >= threshold and self._uses(
+                threshold, file_clusters, allocated // _LEAST_FILE_BLOCK + 1
+            )
         return self._sparse
 
-    def _used_clusters(self, clusters: int) -> int:
+    def _uses(self, wanted: int, clusters: int, most_blocks: int) -> bool:
+        """Whether at least ``wanted`` of the file's ``clusters`` are in use.
+
+        :param most_blocks: how many refcount blocks can have anything in them, whatever the refcount table says
+        """
         refcounts = self.metadata.refcounts
+        size = refcounts.block_entries
         used = 0
-        for first in range(0, clusters, refcounts.block_entries):
-            count = min(refcounts.block_entries, clusters - first)
-            used += sum(len(part) - part.count(0) for part in refcounts.slices(first, count))
-        return used
+        for index in range(min(len(refcounts.table), -(-clusters // size))):
+            if not refcounts.block_offset(index):
+                continue
+            if not most_blocks:
+                return False
+            most_blocks -= 1
+            (counts,) = refcounts.slices(index * size, min(size, clusters - index * size))
+            used += len(counts) - counts.count(0)
+            if used >= wanted:
+                return True
+        return False
 
     @property
     def write_unit(self) -> int:
@@ -291,11 +307,13 @@ class Qcow2Image(
             result = work()
             self.flush()
             return result
-        except BaseException:
+        except BaseException as error:
             self.metadata.roll_back(old_end)
             self.metadata = Metadata.load(self.storage, self._limits)
             self.metadata.data_file = data_file
             self._writer = None
+            if isinstance(error, MemoryError):
+                raise LimitError("There is not enough memory to change its tables", path=self.filename) from error
             raise
 
     def resize(self, size: int, preallocation: str = "off") -> None:
@@ -325,6 +343,7 @@ class Qcow2Image(
         if table.entries[index * self.metadata.geometry.entry_words] & COPIED:
             for _start, length, kind, storage, host, _depth in self.runs(end, tail):
                 if kind == DATA:
+                    self.metadata.refcounts.check_data(host >> self.metadata.geometry.cluster_bits, 1)
                     storage.write_zeroes(host, length, deallocate=False)
 
     def change_size(self, size: int, preallocation: str) -> None:

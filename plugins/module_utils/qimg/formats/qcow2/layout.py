@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ...storage.base import Storage
+
 MAGIC = b"QFI\xfb"
 MIN_CLUSTER_BITS, MAX_CLUSTER_BITS = 9, 21
 MAX_L1_BYTES = 32 * MIB
@@ -81,6 +83,8 @@ V3_MIN_HEADER_LENGTH = 104
 #: The header length that we (and QEMU) write: with the compression type and its padding.
 V3_HEADER_LENGTH = 112
 
+#: So many bytes of tables may be looked at, however short the file is.
+_LEAST_ROOM = 256 * MIB
 #: One write of this many bytes either happens or does not.
 ATOMIC_SECTOR = 512
 
@@ -338,6 +342,17 @@ def words_to_bytes(words: array[int]) -> bytes:
         words = words[:]
         words.byteswap()
     return words.tobytes()
+
+
+def check_room(table: array[int], storage: Storage, geometry: Geometry, offset: int, what: str) -> None:
+    """Refuse a table whose entries refer to more clusters than there are: each would be looked at, even if all are one.
+
+    :param offset: where the table is, for the message
+    :raises CorruptImageError: there are too many
+    """
+    most = max(storage.size, _LEAST_ROOM) >> geometry.cluster_bits
+    if len(table) > most and len(table) - table.count(0) > most:
+        raise corrupt(storage.name, "%s than there can be in the file" % what, offset)
 
 
 def corrupt(path: str, reason: str, offset: int | None = None, **details: Any) -> CorruptImageError:

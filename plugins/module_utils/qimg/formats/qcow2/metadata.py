@@ -24,10 +24,12 @@ from .layout import (
     MAX_L1_BYTES,
     MAX_REFCOUNT_ORDER,
     MAX_REFCOUNT_TABLE_BYTES,
+    OFFSET_MASK,
     RAW_EXTERNAL_DATA,
     Geometry,
     Header,
     check_features,
+    check_room,
     pack_extensions,
     parse_extensions,
     parse_header,
@@ -127,6 +129,7 @@ class Metadata:
                 self.limits.table_cache_bytes // 2,
                 self.fresh,
             )
+            self._refcounts.find_tables = self._table_runs
         return self._refcounts
 
     @property
@@ -134,11 +137,14 @@ class Metadata:
         """The active L1 table and its L2 tables."""
         if self._mapping is None:
             entries = self.header.l1_size
-            l1 = bytes(entries * 8) if self.fresh else self.read_l1(self.header.l1_table_offset, entries)
+            if self.fresh:
+                l1 = words_from_bytes(bytes(entries * 8))
+            else:
+                l1 = self.read_l1(self.header.l1_table_offset, entries)
             self._mapping = Mapping(
                 self.storage,
                 self.geometry,
-                words_from_bytes(l1),
+                l1,
                 self.header.l1_table_offset,
                 self.refcounts,
                 self.limits.table_cache_bytes // 2,
@@ -146,12 +152,15 @@ class Metadata:
             )
         return self._mapping
 
-    def read_l1(self, offset: int, entries: int) -> bytes:
-        """The bytes of an L1 table.
+    def read_l1(self, offset: int, entries: int) -> array[int]:
+        """An L1 table.
 
         :raises StorageError: it cannot be read
+        :raises CorruptImageError: it has so many L2 tables that they cannot be in the file
         """
-        return self.storage.read(offset, entries * 8)
+        l1 = words_from_bytes(self.storage.read(offset, entries * 8))
+        check_room(l1, self.storage, self.geometry, offset, "An L1 table has more L2 tables")
+        return l1
 
     def view_l1(self, l1: array[int]) -> None:
         """Read the guest disk by another L1 table from now on; for images that are only read."""
@@ -194,6 +203,22 @@ class Metadata:
     def snapshot_table_bytes(self) -> int:
         """Length of the snapshot table on disk."""
         return self._snapshot_table_bytes if self.snapshots else 0
+
+    def _table_runs(self) -> list[tuple[int, int]]:
+        """Where all metadata lie, but for the L2 tables of snapshots: runs ``(first, end)`` of clusters."""
+        geometry, mapping = self.geometry, self.mapping
+        areas = [(0, geometry.cluster_size), (mapping.l1_offset, len(mapping.l1) * 8)]
+        areas += [(entry & OFFSET_MASK, geometry.cluster_size) for entry in mapping.l1 if entry & OFFSET_MASK]
+        areas.append((self.header.snapshots_offset, self.snapshot_table_bytes))
+        for snapshot in self.snapshots:
+            # A longer one is a broken entry, and not worth the room.
+            if snapshot.l1_size * 8 <= MAX_L1_BYTES:
+                areas.append((snapshot.l1_table_offset, snapshot.l1_size * 8))
+        areas.append((self.bitmaps.offset, self.bitmaps.length))
+        areas += [(bitmap.bits.table_offset, bitmap.bits.table_entries * 8) for bitmap in self.bitmaps.bitmaps]
+        bits = geometry.cluster_bits
+        runs = [(offset >> bits, -(-(offset + length) >> bits)) for offset, length in areas if length]
+        return runs + [(cluster, cluster + 1) for cluster in self.refcounts.structure()]
 
     def set_snapshots(self, entries: list[Snapshot]) -> None:
         """Replace the snapshot table."""
@@ -398,7 +423,8 @@ class Metadata:
         self.mapping.move_down()
         self.refcounts.move_down()
         self.commit()
-        end = self.refcounts.used_end() << bits
+        tables_end = max((end for _first, end in self.refcounts.tables), default=0)
+        end = max(self.refcounts.used_end(), tables_end) << bits
         if self.storage.size > end:
             self.storage.truncate(end)
             self._file_size = end

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ...intervals import IntervalSet
 from . import refcount_widths as widths
-from .layout import REFCOUNT_BLOCK_OFFSET_MASK, Geometry, corrupt, words_from_bytes
+from .layout import REFCOUNT_BLOCK_OFFSET_MASK, Geometry, check_room, corrupt, words_from_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,10 +62,15 @@ class RefcountBlocks:
 
     @property
     def table(self) -> array[int]:
-        """The refcount table's entries."""
+        """The refcount table's entries.
+
+        :raises CorruptImageError: there are so many blocks that they cannot be in the file
+        """
         if self._table is None:
             length = self._table_clusters * self._geometry.cluster_size
-            self._table = words_from_bytes(self._storage.read(self.table_offset, length))
+            table = words_from_bytes(self._storage.read(self.table_offset, length))
+            check_room(table, self._storage, self._geometry, self.table_offset, "The refcount table has more blocks")
+            self._table = table
         return self._table
 
     def get(self, cluster: int) -> int:

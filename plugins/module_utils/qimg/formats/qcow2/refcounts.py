@@ -18,6 +18,7 @@ from .table_runs import equal_run_end
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
+    from collections.abc import Callable
 
     from ...storage.base import Storage
 
@@ -46,6 +47,43 @@ class Refcounts(RefcountBlocks):
         self.held = IntervalSet()
         #: Free, but broken entries refer to them: what is put there would show up in the guest disk.
         self.avoided = IntervalSet()
+        #: Says where tables and other metadata lie: runs ``(first, end)`` of clusters.
+        self.find_tables: Callable[[], list[tuple[int, int]]] = list
+        self._tables: IntervalSet | None = None
+
+    @property
+    def tables(self) -> IntervalSet:
+        """The clusters of the image's tables.  Whatever their refcounts are, no data goes there.
+
+        In an image whose refcounts are wrong, one of them may seem to be free, or to hold guest data.
+        """
+        if self._tables is None:
+            self._tables = IntervalSet()
+            for first, end in [] if self._fresh else sorted(self.find_tables()):
+                self._tables.add(first, end)
+        return self._tables
+
+    def check_data(self, first: int, count: int) -> None:
+        """Refuse to change, as guest data, what is metadata.
+
+        :raises CorruptImageError: a cluster of the run belongs to a table
+        """
+        run = self.tables.next_run(first)
+        if run is not None and run[0] < first + count:
+            offset = max(first, run[0]) << self._geometry.cluster_bits
+            raise corrupt(
+                self._storage.name,
+                "The cluster at offset %#x is said to be guest data, but it holds tables of the image" % offset,
+                offset,
+            )
+
+    def release_data(self, first: int, count: int) -> None:
+        """One reference less to clusters that hold data.
+
+        :raises CorruptImageError: one of them belongs to a table
+        """
+        self.check_data(first, count)
+        self.add(first, count, -1)
 
     @property
     def changed(self) -> bool:
@@ -117,6 +155,8 @@ class Refcounts(RefcountBlocks):
 
     def _released(self, first: int, end: int) -> None:
         """Clusters went from used to free."""
+        if self._tables is not None:
+            self._tables.remove(first, end)
         if self._fresh:
             self._hint = min(self._hint, first)
             return
@@ -180,6 +220,11 @@ class Refcounts(RefcountBlocks):
                 return first
             # A new block may have been put where the clusters were found: search again.
 
+    @property
+    def _kept(self) -> tuple[IntervalSet, ...]:
+        """What is not given out although its refcount is 0."""
+        return self.held, self.avoided, self.tables
+
     def _find_free(self, count: int) -> int:
         """A run of ``count`` free clusters from the hint on; moves the hint past it."""
         start = position = self._hint
@@ -193,7 +238,7 @@ class Refcounts(RefcountBlocks):
                     start = position = index * self.block_entries + _first_zero(block.counts, used)
                     continue
             stop = index * self.block_entries + limit
-            for kept in (self.held, self.avoided):
+            for kept in self._kept:
                 run = kept.next_run(position)
                 if run is not None and run[0] < stop:
                     start = position = run[1]
@@ -388,6 +433,9 @@ class Refcounts(RefcountBlocks):
         freed = list(self.held)
         if freed:
             self._hint = min(self._hint, freed[0][0])
+        if freed or self._owned_clusters:
+            # Tables have moved.
+            self._tables = None
         self.held.clear()
         self._owned_clusters.clear()
         for block in self._blocks.values():

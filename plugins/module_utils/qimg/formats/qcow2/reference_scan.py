@@ -3,7 +3,10 @@
 """Counting every reference of every table of an image, and saying what is wrong with the entries."""
 from __future__ import annotations
 
-from ...errors import CorruptImageError
+import errno
+import os
+
+from ...errors import CorruptImageError, LimitError
 from ..capabilities import CheckResult
 from .copied_flags import first_words
 from .layout import (
@@ -17,6 +20,7 @@ from .layout import (
     REFCOUNT_BLOCK_OFFSET_MASK,
     REFCOUNT_TABLE_RESERVED,
     ZERO_FLAG,
+    corrupt,
     words_from_bytes,
 )
 from .reference_counter import ReferenceCounter
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from .metadata import Metadata
 
 _ALL_SUBCLUSTERS = 0xFFFFFFFF
+#: QEMU checks no larger files.
+_MAX_CLUSTERS = (1 << 31) - 1
 #: A file is not taken to be longer than this just because a refcount block is said to lie so far out.
 _MAX_ASSUMED_FILE_SIZE = 1 << 44
 #: Nor to have more clusters: each takes a byte of memory here.
@@ -52,7 +58,25 @@ class ReferenceScan:
         self._report = report
         self._fix_errors = fix_errors
         self._file_size = metadata.storage.size
-        self.counter = ReferenceCounter(self._clusters_of(self._file_size))
+        clusters = self._clusters_of(self._file_size)
+        if clusters > _MAX_CLUSTERS:
+            raise LimitError(
+                "Check failed: %s" % os.strerror(errno.EFBIG),
+                path=metadata.storage.name,
+                format="qcow2",
+                remedy="a file with more than %d clusters cannot be checked" % _MAX_CLUSTERS,
+            )
+        try:
+            self.counter = ReferenceCounter(clusters)
+        except MemoryError:
+            raise LimitError(
+                "There is not enough memory to count the references to %d clusters" % clusters,
+                path=metadata.storage.name,
+                format="qcow2",
+                remedy="check it on a machine with more memory",
+            ) from None
+        #: Bytes of all L1 tables of snapshots so far.
+        self._snapshot_l1_bytes = 0
         #: Zero clusters with an invalid place, to be made plain ones: host offset of the L2 table, index of the entry.
         self.misplaced_zeroes: list[tuple[int, int]] = []
         #: Such entries that are known already.
@@ -288,7 +312,10 @@ class ReferenceScan:
                 )
                 self._result.corruptions += 1
                 continue
-            l1 = words_from_bytes(metadata.read_l1(snapshot.l1_table_offset, snapshot.l1_size))
+            self._snapshot_l1_bytes += snapshot.l1_size * 8
+            if self._snapshot_l1_bytes > max(self._file_size, 2 * MAX_L1_BYTES):
+                raise corrupt(metadata.storage.name, "The L1 tables of its snapshots are together larger than the file")
+            l1 = metadata.read_l1(snapshot.l1_table_offset, snapshot.l1_size)
             self._count_l1(snapshot.l1_table_offset, l1, active=False)
         self._count(metadata.header.snapshots_offset, metadata.snapshot_table_bytes)
 
@@ -298,14 +325,15 @@ class ReferenceScan:
             return
         try:
             directory = metadata.bitmaps
-            tables = [bitmap.bits.table for bitmap in directory.bitmaps]
+            for bitmap in directory.bitmaps:
+                bitmap.bits.load_table()
         except CorruptImageError:
             self._result.corruptions += 1
             raise
         self._count(directory.offset, directory.length)
-        for bitmap, table in zip(directory.bitmaps, tables):
+        for bitmap in directory.bitmaps:
             self._count(bitmap.bits.table_offset, bitmap.bits.table_entries * 8)
-            for entry in table:
+            for entry in bitmap.bits.table:
                 if entry & OFFSET_MASK:
                     self._count(entry & OFFSET_MASK, self._geometry.cluster_size)
 

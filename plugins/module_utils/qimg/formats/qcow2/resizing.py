@@ -120,7 +120,7 @@ def _free_tables(metadata: Metadata, first_table: int, end_table: int, first_ent
         if not metadata.has_data_file:
             freed = first_words(table.entries, geometry)[start:]
             for first, count in host_clusters(freed, geometry):
-                refcounts.add(first, count, -1)
+                refcounts.release_data(first, count)
         if start == 0:
             mapping.drop_table(l1_index)
         else:

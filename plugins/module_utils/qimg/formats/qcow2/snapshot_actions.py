@@ -6,6 +6,7 @@ from __future__ import annotations
 from array import array
 
 from ...errors import OptionError, UnsupportedOperationError
+from ...limits import MAX_IMAGE_BYTES
 from .copied_flags import (
     apply_copied_changes,
     clear_copied,
@@ -14,7 +15,7 @@ from .copied_flags import (
     has_copied,
     host_clusters,
 )
-from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK, corrupt, words_from_bytes, words_to_bytes
+from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK, corrupt, words_to_bytes
 from .mapping import Mapping
 from .snapshots import Snapshot, next_id
 
@@ -91,7 +92,7 @@ def snapshot_l1(metadata: Metadata, snapshot: Snapshot) -> array[int]:
             "Snapshot L1 table offset or size invalid",
             snapshot.l1_table_offset,
         )
-    return words_from_bytes(metadata.read_l1(snapshot.l1_table_offset, snapshot.l1_size))
+    return metadata.read_l1(snapshot.l1_table_offset, snapshot.l1_size)
 
 
 def _add_references(metadata: Metadata, tables: Mapping, delta: int) -> None:
@@ -102,7 +103,10 @@ def _add_references(metadata: Metadata, tables: Mapping, delta: int) -> None:
         if table is None:
             continue
         for first, count in host_clusters(first_words(table.entries, metadata.geometry), metadata.geometry):
-            metadata.refcounts.add(first, count, delta)
+            if delta < 0:
+                metadata.refcounts.release_data(first, count)
+            else:
+                metadata.refcounts.add(first, count, delta)
         metadata.refcounts.add(table.offset >> bits, 1, delta)
         metadata.refcounts.relieve()
 
@@ -146,6 +150,8 @@ def apply(metadata: Metadata, snapshot: Snapshot) -> None:
     :raises OptionError: see :func:`check_apply`
     """
     check_apply(metadata)
+    if snapshot.disk_size > MAX_IMAGE_BYTES or metadata.geometry.l1_entries(snapshot.disk_size) * 8 > MAX_L1_BYTES:
+        raise corrupt(metadata.storage.name, "The snapshot's disk size (%d bytes) is too large" % snapshot.disk_size)
     active = metadata.mapping
     old_l1 = active.l1[:]
     l1 = snapshot_l1(metadata, snapshot)

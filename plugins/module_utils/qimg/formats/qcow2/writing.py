@@ -99,6 +99,7 @@ class Writer:
             stop = self._in_place_end(table, index, last)
             if stop > index and table is not None:
                 host = table.entries[index] & OFFSET_MASK
+                self._check_data(host, stop - index)
             else:
                 stop = self._allocation_end(table, index, last)
                 host = self._allocate_standard(l1_index, base, index, stop, start, end)
@@ -149,7 +150,9 @@ class Writer:
         fill_after = self._old_content(base, min(end, stop << bits), stop << bits)
         table = self._mapping.own_table(l1_index)
         host = self._reserved_host(table, index)
-        if not host:
+        if host:
+            self._check_data(host, 1)
+        else:
             if self._metadata.has_data_file:
                 host = base + (index << bits)
             else:
@@ -185,9 +188,14 @@ class Writer:
             entry = table.entries[position]
             if entry & COMPRESSED:
                 first, count = self._geometry.compressed_clusters(entry)
-                self._refcounts.add(first, count, -1)
+                self._refcounts.release_data(first, count)
             elif entry & OFFSET_MASK:
-                self._refcounts.add((entry & OFFSET_MASK) >> self._geometry.cluster_bits, 1, -1)
+                self._refcounts.release_data((entry & OFFSET_MASK) >> self._geometry.cluster_bits, 1)
+
+    def _check_data(self, host: int, clusters: int) -> None:
+        """Before guest data is overwritten where it is: see that it is no metadata."""
+        if not self._metadata.has_data_file:
+            self._refcounts.check_data(host >> self._geometry.cluster_bits, clusters)
 
     # Extended L2 entries
 
@@ -228,6 +236,8 @@ class Writer:
         last = -(-(end - cluster_start) // sub)
         table = self._mapping.table(l1_index)
         in_place = self._is_ours(table, index)
+        if in_place and table is not None:
+            self._check_data(table.entries[2 * index] & OFFSET_MASK, 1)
         bitmap = table.entries[2 * index + 1] if table is not None else 0
         entry = table.entries[2 * index] if table is not None else 0
 

@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images whose tables say that other tables are guest data, or free: writing to the guest disk destroys none."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import qimg
+from support import oracle
+from support.crafted import COPIED, Crafted, snapshot_entry
+
+CLUSTER = 1 << 16
+#: Host clusters of a crafted image: what they hold.
+TABLES = {
+    "refcount table": 1,
+    "refcount block": 2,
+    "L1 table": 3,
+    "L2 table": 4,
+    "snapshot table": 5,
+    "L1 table of a snapshot": 6,
+}
+
+
+def _image(path: Path, target: int) -> Path:
+    """An image whose first guest cluster lies in host cluster ``target``, and whose second is honest."""
+    image = Crafted(path, snapshots=(1, 5 * CLUSTER))
+    image.put(2 * CLUSTER, b"\0\1" * 8)
+    image.words(3 * CLUSTER, COPIED | 4 * CLUSTER)
+    image.words(4 * CLUSTER, COPIED | target * CLUSTER, COPIED | 7 * CLUSTER)
+    image.put(5 * CLUSTER, snapshot_entry(6 * CLUSTER, 1, 1 << 28))
+    image.grow(8 * CLUSTER)
+    return path
+
+
+def _write(image: qimg.Image) -> None:
+    image.write(0, b"x" * 512)
+
+
+CHANGES = {
+    "write": _write,
+    "write all": lambda image: image.write(0, b"x" * 2 * CLUSTER),
+    "zero": lambda image: image.write_zeroes(0, CLUSTER),
+    "zero a part": lambda image: image.write_zeroes(0, 512),
+    "discard": lambda image: image.discard(0, CLUSTER),
+    "shrink": lambda image: image.resize(0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("table", TABLES)
+def test_a_guest_cannot_write_into_tables(table: str, change: str, tmp_path: Path) -> None:
+    path = _image(tmp_path / "disk.qcow2", TABLES[table])
+    before = path.read_bytes()
+    # A table that had to move first has no other use left.
+    with pytest.raises(qimg.CorruptImageError, match=r"it holds tables of the image|is in use but its refcount is 0"):
+        with qimg.open_image(str(path), "qcow2", purpose="resize") as image:
+            CHANGES[change](image)
+    assert _tables(path.read_bytes()) == _tables(before)
+
+
+def _tables(content: bytes) -> bytes:
+    """Everything but the guest data."""
+    return content[: 7 * CLUSTER] + content[8 * CLUSTER :]
+
+
+def test_deleting_a_snapshot_does_not_free_tables(tmp_path: Path) -> None:
+    path = _image(tmp_path / "disk.qcow2", 7)
+    with path.open("r+b") as file:
+        file.seek(6 * CLUSTER)
+        file.write((7 * CLUSTER).to_bytes(8, "big"))
+        file.seek(7 * CLUSTER)
+        file.write((3 * CLUSTER).to_bytes(8, "big"))
+    before = path.read_bytes()
+    with pytest.raises(qimg.CorruptImageError, match="it holds tables of the image"):
+        qimg.delete_snapshot(str(path), "1", "qcow2")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_that_is_said_to_be_free_is_not_given_to_others(table: str, tmp_path: Path) -> None:
+    path = _image(tmp_path / "disk.qcow2", 7)
+    with path.open("r+b") as file:
+        for cluster in (0, TABLES[table]):
+            file.seek(2 * CLUSTER + 2 * cluster)
+            file.write(b"\0\0")
+    with qimg.open_image(str(path), "qcow2", purpose="write") as image:
+        try:
+            image.write(10 * CLUSTER, b"new" * CLUSTER)
+            image.flush()
+        except qimg.CorruptImageError:
+            # What moves was in use, though nobody had counted it.
+            image.abandon()
+    with qimg.open_image(str(path), "qcow2") as image:
+        assert len(image.snapshots) == 1  # type: ignore[attr-defined]
+        new = image.read(10 * CLUSTER, 3 * CLUSTER)
+        assert new in (b"new" * CLUSTER, bytes(3 * CLUSTER))
+        assert image.read(CLUSTER, CLUSTER) == bytes(CLUSTER)
+
+
+@pytest.mark.skipif(oracle.missing() is not None, reason=str(oracle.missing()))
+def test_qemu_img_does_not_write_there_either(tmp_path: Path) -> None:
+    path = _image(tmp_path / "disk.qcow2", TABLES["L1 table"])
+    source = tmp_path / "source.raw"
+    source.write_bytes(b"x" * CLUSTER)
+    answer = oracle.ask_qemu_img("convert", "-n", "-O", "qcow2", source, path)
+    assert answer.code == 1
+    assert "Preventing invalid write on metadata (overlaps with active L1 table)" in answer.stderr
