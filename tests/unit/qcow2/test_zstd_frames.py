@@ -26,11 +26,11 @@ class PlayedDecompressor:
         self.eof = False
         self.unused_data = b""
 
-    def decompress(self, data: bytes) -> bytes:
+    def decompress(self, data: bytes, max_length: int) -> bytes:
         if data and data[:1] != b"F":
             raise PlayedError("no frame")
-        if len(data) < 2 or len(data) < 2 + data[1]:
-            return data[2:]
+        if len(data) < 2 or len(data) < 2 + data[1] or data[1] > max_length:
+            return data[2:][:max_length]
         self.eof = True
         self.unused_data = data[2 + data[1] :]
         return data[2 : 2 + data[1]]
@@ -54,6 +54,8 @@ def frame(data: bytes) -> bytes:
     [
         frame(b"abcdef"), frame(b"abc") + frame(b"def"), frame(b"") + frame(b"abcdef"), frame(b"abcdef") + b"rest",
         frame(b"abc") + frame(b"") + frame(b"") + frame(b"def") + bytes(9),
+        b"\x50\x2a\x4d\x18\x04\0\0\0skip" + frame(b"abcdef"),
+        frame(b"abc") + b"\x5f\x2a\x4d\x18\0\0\0\0" + frame(b"def"),
     ],
 )  # fmt: skip
 def test_frames_are_put_together(decompress: Callable[[bytes, int], bytes], packed: bytes) -> None:

@@ -455,16 +455,12 @@ class Children:
             if self._opener.force_share:
                 storage.lock(locks.FORCE_SHARE)
             else:
-                storage.lock(self._data_file_intent(writable))
+                intent = locks.READ_IMAGE if self.purpose == SOURCE else locks.READ_DATA_FILE
+                storage.lock(locks.WRITE_DATA_FILE if writable else intent)
         except BaseException:
             storage.close()
             raise
         return storage
-
-    def _data_file_intent(self, writable: bool) -> locks.LockIntent:
-        if writable:
-            return locks.WRITE_DATA_FILE
-        return locks.READ_IMAGE if self.purpose == SOURCE else locks.READ_DATA_FILE
 
     def open_backing(self, stored_name: str | None, stored_format: str | None) -> Image | None:
         """Open the backing file, unless the caller does not want it or there is none."""

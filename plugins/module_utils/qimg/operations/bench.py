@@ -116,7 +116,11 @@ class _Run:
         try:
             for _number in range(count - 1):
                 thread = threading.Thread(target=self._guarded, args=(work,))
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:
+                    # No memory or no right to have more of them: those that there are do the work.
+                    break
                 started.append(thread)
             self._guarded(work)
             for thread in started:

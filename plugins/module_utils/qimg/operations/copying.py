@@ -128,12 +128,15 @@ class Copier:
             self._advance,
         )
         pieces = cutter.pieces(runs)
-        threads = [
-            threading.Thread(target=self._work, args=(pieces,), name="qimg-copy", daemon=True)
-            for _number in range(self._options.threads - 1)
-        ]
-        for thread in threads:
-            thread.start()
+        threads = []
+        for _number in range(self._options.threads - 1):
+            thread = threading.Thread(target=self._work, args=(pieces,), name="qimg-copy", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # No memory or no right to have more of them: those that there are do the work.
+                break
+            threads.append(thread)
         self._work(pieces)
         for thread in threads:
             thread.join()

@@ -27,6 +27,10 @@ _WRITE_WINDOW_BITS = -12
 #: Other writers use the full window; reading that costs nothing.
 _READ_WINDOW_BITS = -15
 _MEMORY_LEVEL = 9
+#: How frames begin that hold nothing to be unpacked: after a byte from 0x50 to 0x5f.
+_SKIPPABLE = b"\x2a\x4d\x18"
+#: Frames that do not say how long they are are unpacked by so many bytes, each four of which may become 128 KiB.
+_UNSIZED_STEP = 64
 
 
 class DecompressionError(ValueError):
@@ -133,16 +137,7 @@ def _zstd_compressor() -> Compress:
 
 def _zstd_decompressor() -> Decompress:
     module = _zstd_module()
-    if module.__name__ == "zstandard":
-
-        def new_stream() -> Any:
-            return module.ZstdDecompressor().decompressobj()
-
-    else:
-
-        def new_stream() -> Any:
-            return module.ZstdDecompressor()
-
+    read_frame = _zstandard_frame if module.__name__ == "zstandard" else _zstd_frame
     error_type = module.ZstdError
 
     def decompress(data: bytes, length: int) -> bytes:
@@ -150,22 +145,57 @@ def _zstd_decompressor() -> Decompress:
         parts = []
         have = 0
         while have < length:
-            stream = new_stream()
+            if data[1:4] == _SKIPPABLE and data[0] >> 4 == 5:
+                data = data[8 + int.from_bytes(data[4:8], "little") :]
+                continue
             try:
-                part = stream.decompress(data)
+                part, data = read_frame(module, data, length - have)
             except error_type as error:
                 raise DecompressionError(str(error)) from error
-            # Frames may be empty, or hold what is to be skipped; each of them takes some bytes.
-            if not stream.eof or len(stream.unused_data) >= len(data):
-                raise DecompressionError("a Zstandard frame is cut off")
+            # Frames may be empty, but each of them takes some bytes.
             parts.append(part)
             have += len(part)
-            data = stream.unused_data
-        if have != length:
-            raise DecompressionError("it holds %d bytes instead of %d" % (have, length))
         return b"".join(parts)
 
     return decompress
+
+
+# A frame of a few bytes may stand for gigabytes: no more of it is unpacked than there can be.
+
+
+def _zstd_frame(module: Any, data: bytes, limit: int) -> tuple[bytes, bytes]:
+    """The content of a frame, and what follows it; by the interface of the standard library."""
+    stream = module.ZstdDecompressor()
+    part = stream.decompress(data, limit + 1)
+    if not stream.eof or len(part) > limit:
+        raise _not_whole(part, limit)
+    return part, stream.unused_data
+
+
+def _zstandard_frame(module: Any, data: bytes, limit: int) -> tuple[bytes, bytes]:
+    """The same, by that of the package ``zstandard``, which knows no bound."""
+    size = module.get_frame_parameters(data).content_size
+    if size == module.CONTENTSIZE_UNKNOWN:
+        step = _UNSIZED_STEP
+    elif size <= limit:
+        step = len(data)
+    else:
+        raise _not_whole(b"", -1)
+    stream = module.ZstdDecompressor().decompressobj()
+    part = b""
+    for position in range(0, len(data), step):
+        part += stream.decompress(data[position : position + step])
+        if len(part) > limit:
+            break
+        if stream.eof:
+            return part, stream.unused_data + data[position + step :]
+    raise _not_whole(part, limit)
+
+
+def _not_whole(part: bytes, limit: int) -> DecompressionError:
+    return DecompressionError(
+        "a Zstandard frame holds more than a cluster" if len(part) > limit else "a Zstandard frame is cut off"
+    )
 
 
 def _zstd_module() -> Any:

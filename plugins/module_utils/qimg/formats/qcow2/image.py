@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 #: Freed runs shorter than this are left to be used again.
 _MIN_DISCARD = 256 << 10
-#: No file system allocates less than this at once.
-_LEAST_FILE_BLOCK = 512
 
 
 class Qcow2Image(
@@ -183,30 +181,9 @@ class Qcow2Image(
             real_clusters = allocated >> bits
             threshold = max(real_clusters * 10 // 9, real_clusters + 2)
             file_clusters = -(-self.storage.size >> bits)
-            self._sparse = file_clusters >= threshold and self._uses(
-                threshold, file_clusters, allocated // _LEAST_FILE_BLOCK + 1
-            )
+            refcounts = self.metadata.refcounts
+            self._sparse = file_clusters >= threshold and refcounts.uses(threshold, file_clusters, allocated)
         return self._sparse
-
-    def _uses(self, wanted: int, clusters: int, most_blocks: int) -> bool:
-        """Whether at least ``wanted`` of the file's ``clusters`` are in use.
-
-        :param most_blocks: how many refcount blocks can have anything in them, whatever the refcount table says
-        """
-        refcounts = self.metadata.refcounts
-        size = refcounts.block_entries
-        used = 0
-        for index in range(min(len(refcounts.table), -(-clusters // size))):
-            if not refcounts.block_offset(index):
-                continue
-            if not most_blocks:
-                return False
-            most_blocks -= 1
-            (counts,) = refcounts.slices(index * size, min(size, clusters - index * size))
-            used += len(counts) - counts.count(0)
-            if used >= wanted:
-                return True
-        return False
 
     @property
     def write_unit(self) -> int:

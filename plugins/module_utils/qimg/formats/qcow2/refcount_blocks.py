@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ...storage.base import Storage
 
 
+#: No file system allocates less than this at once.
+_LEAST_FILE_BLOCK = 512
+
+
 class RefcountBlock:
     """One refcount block in memory."""
 
@@ -142,6 +146,25 @@ class RefcountBlocks:
     def owns(self, cluster: int) -> bool:
         """Whether a cluster was allocated in this transaction, so that the image on disk does not need its content."""
         return self._fresh or cluster in self._owned_clusters
+
+    def uses(self, wanted: int, clusters: int, allocated: int) -> bool:
+        """Whether at least ``wanted`` of the first ``clusters`` are in use.
+
+        :param allocated: bytes of the file that have space behind them; no more blocks than that can have anything in
+            them, whatever the refcount table says
+        """
+        used = 0
+        blocks_left = allocated // _LEAST_FILE_BLOCK + 1
+        for index in range(min(len(self.table), -(-clusters // self.block_entries))):
+            if not self.block_offset(index):
+                continue
+            blocks_left -= 1
+            first = index * self.block_entries
+            (counts,) = self.slices(first, min(self.block_entries, clusters - first))
+            used += len(counts) - counts.count(0)
+            if used >= wanted or not blocks_left:
+                break
+        return used >= wanted
 
     def used_end(self) -> int:
         """One more than the last cluster in use."""

@@ -1,0 +1,245 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small images that ask for endless work, or for all memory, are refused at once."""
+from __future__ import annotations
+
+import json
+import os
+import resource
+import struct
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import qimg
+from qimg.formats.qcow2 import compression
+from qimg.limits import DEFAULT_LIMITS
+from qimg.policy import FOLLOW, ReferencePolicy
+from support.crafted import BITMAPS, COPIED, Crafted, bitmap_entry, snapshot_entry
+
+#: What a child may use: much less than the images ask for.
+_SECONDS, _BYTES = 20, 512 << 20
+
+OPERATIONS = {
+    "info": qimg.info,
+    "map": lambda path: qimg.map_image(path, limit=100),
+    "check": qimg.check,
+    "repair": lambda path: qimg.plan_repair(path, "all").apply(),
+    "snapshots": qimg.list_snapshots,
+    "snapshot": lambda path: qimg.create_snapshot(path, "new"),
+    "apply": lambda path: qimg.apply_snapshot(path, "1"),
+    "delete": lambda path: qimg.delete_snapshot(path, "1"),
+    "bitmap": lambda path: qimg.add_bitmap(path, "new", 1 << 20),
+    "resize": lambda path: qimg.resize(path, 1 << 29),
+    "amend": lambda path: qimg.amend(path, {"refcount_bits": 8}),
+    "compare": lambda path: qimg.compare(path, path),
+}
+
+
+def try_all(path: Path) -> None:
+    """Try each operation, in a child that must not use much."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, __file__, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+# What makes them large
+
+
+def one_l2_table_for_all(path: Path) -> None:
+    image = Crafted(path, 16, 1 << 46, l1=(1 << 17, 3 << 16))
+    image.words(3 << 16, *[COPIED | 3 << 16] * (1 << 17))
+
+
+def l2_tables_out_of_the_file(path: Path) -> None:
+    image = Crafted(path, 21, 1 << 57, l1=(1 << 18, 4 << 21))
+    image.words(4 << 21, *range(COPIED | 1 << 50, COPIED | 1 << 50 | 1 << 39, 1 << 21))
+
+
+def one_refcount_block_for_all(path: Path) -> None:
+    image = Crafted(path, refcount_table=(1 << 24, 128))
+    image.words(1 << 24, *[2 << 16] * (1 << 20))
+    image.put(2 << 16, b"\0\1" * 32768)
+
+
+def one_l1_table_for_all_snapshots(path: Path) -> None:
+    image = Crafted(path, snapshots=(2000, 1 << 26))
+    image.put(1 << 26, snapshot_entry(1 << 20, 1 << 22, 1 << 28, b"1", b"n") * 2000)
+    image.words(1 << 20, *[15 << 16] * (1 << 10))
+
+
+def one_bitmap_table_for_all(path: Path) -> None:
+    count, size = 8000, (1 << 22) * 64 * 512
+    extension = struct.pack(">IIQQ", count, 0, count * 32, 1 << 27)
+    image = Crafted(path, 9, size, l1=(1 << 22, 1 << 26), autoclear=1, extensions=((BITMAPS, extension),))
+    entries = [bitmap_entry(1 << 25, 1 << 16, 9, b"%08d" % number) for number in range(count)]
+    image.put(1 << 27, b"".join(entries))
+
+
+def a_file_of_64_tebibytes(path: Path) -> None:
+    Crafted(path, 9, 1 << 20, l1=(32, 3 * 512)).grow(1 << 43)
+
+
+def a_snapshot_of_a_disk_that_cannot_be(path: Path) -> None:
+    image = Crafted(path, snapshots=(1, 4 << 16))
+    image.put(2 << 16, b"\0\1" * 6)
+    image.put(4 << 16, snapshot_entry(5 << 16, 1, (1 << 64) - 512))
+    image.grow(6 << 16)
+
+
+def a_snapshot_with_a_table_of_8_gibibytes(path: Path) -> None:
+    image = Crafted(path, snapshots=(1, 4 << 16))
+    image.put(2 << 16, b"\0\1" * 6)
+    image.put(4 << 16, snapshot_entry(5 << 16, 1 << 30, 1 << 28))
+    image.grow(6 << 16)
+
+
+def a_number_of_65535_digits(path: Path) -> None:
+    image = Crafted(path, snapshots=(1, 4 << 16))
+    image.put(2 << 16, b"\0\1" * 8)
+    image.put(4 << 16, snapshot_entry(7 << 16, 1, 1 << 28, b"9" * 65535))
+    image.grow(8 << 16)
+
+
+IMAGES = (
+    one_l2_table_for_all, l2_tables_out_of_the_file, one_refcount_block_for_all, one_l1_table_for_all_snapshots,
+    one_bitmap_table_for_all, a_file_of_64_tebibytes, a_snapshot_of_a_disk_that_cannot_be, a_number_of_65535_digits,
+    a_snapshot_with_a_table_of_8_gibibytes,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("make", IMAGES, ids=[make.__name__ for make in IMAGES])
+def test_no_operation_works_for_long(make: types.FunctionType, tmp_path: Path) -> None:
+    path = tmp_path / "disk.qcow2"
+    make(path)
+    try_all(path)
+
+
+def test_a_broken_entry_does_not_make_the_file_longer(tmp_path: Path) -> None:
+    path = tmp_path / "disk.qcow2"
+    a_snapshot_with_a_table_of_8_gibibytes(path)
+    qimg.plan_repair(str(path), "all").apply()
+    with qimg.open_image(str(path), purpose="write") as image:
+        image.write(0, b"x" * 65536)
+    assert path.stat().st_size < 2 << 20
+
+
+def test_a_snapshot_that_would_make_the_image_unreadable_is_not_applied(tmp_path: Path) -> None:
+    path = tmp_path / "disk.qcow2"
+    a_snapshot_of_a_disk_that_cannot_be(path)
+    before = path.read_bytes()
+    with pytest.raises(qimg.CorruptImageError, match="The snapshot's disk size"):
+        qimg.apply_snapshot(str(path), "1")
+    assert path.read_bytes() == before
+
+
+# Chains
+
+
+def _backed(path: Path, name: str) -> None:
+    Crafted(path, backing_file=name.encode())
+
+
+def test_options_that_are_nested_without_end_are_refused(tmp_path: Path) -> None:
+    base = tmp_path / "base.raw"
+    base.write_bytes(bytes(512))
+    for number in range(4):
+        below = tmp_path / ("%d.qcow2" % (number - 1)) if number else base
+        name = {"file." * ((1000 - len(str(below))) // 5) + "filename": str(below)}
+        _backed(tmp_path / ("%d.qcow2" % number), "json:" + json.dumps(name))
+    with pytest.raises(qimg.OptionError, match="nested more than 64 levels deep"):
+        qimg.open_image(str(tmp_path / "3.qcow2"), policy=ReferencePolicy(FOLLOW))
+
+
+def test_images_inside_images_count_as_images_of_the_chain(tmp_path: Path) -> None:
+    base = tmp_path / "base.raw"
+    base.write_bytes(bytes(512))
+    for number in range(5):
+        below = tmp_path / ("%d.qcow2" % (number - 1)) if number else base
+        _backed(tmp_path / ("%d.qcow2" % number), "json:" + json.dumps({"file." * 60 + "filename": str(below)}))
+    with pytest.raises(qimg.LimitError, match="The backing chain has more than 200 images"):
+        qimg.open_image(str(tmp_path / "4.qcow2"), policy=ReferencePolicy(FOLLOW))
+
+
+def test_a_long_chain_is_an_error_of_one_sentence_even_if_the_limit_is_raised(tmp_path: Path) -> None:
+    for number in range(600):
+        _backed(tmp_path / ("%d.qcow2" % number), "%d.qcow2" % (number - 1))
+    path = str(tmp_path / "599.qcow2")
+    with pytest.raises(qimg.LimitError) as caught:
+        qimg.open_image(path)
+    assert str(caught.value).count("Could not open backing file") == 0
+    with pytest.raises(qimg.LimitError, match="more images than this program can open"):
+        qimg.open_image(path, limits=DEFAULT_LIMITS._replace(max_chain=10000))
+
+
+# Compressed data
+
+
+class _Stream:
+    """A Zstandard stream that would unpack for ever."""
+
+    eof, unused_data = False, b""
+    most = 0
+
+    def decompress(self, data: bytes, limit: int = 1 << 40) -> bytes:
+        _Stream.most = max(_Stream.most, min(limit, len(data) << 15))
+        return b"A" * min(limit, len(data) << 15)
+
+    def decompressobj(self) -> _Stream:
+        return self
+
+
+@pytest.mark.parametrize("package", ["compression.zstd", "zstandard"])
+@pytest.mark.parametrize("said", [None, 1 << 40])
+def test_a_few_bytes_are_not_unpacked_to_gigabytes(
+    package: str, said: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType(package)
+    unknown = (1 << 64) - 1
+    parameters = types.SimpleNamespace(content_size=unknown if said is None else said)
+    vars(module).update(
+        ZstdDecompressor=_Stream,
+        ZstdError=ValueError,
+        CONTENTSIZE_UNKNOWN=unknown,
+        get_frame_parameters=lambda data: parameters,
+    )
+    monkeypatch.setattr(compression, "_zstd_module", lambda: module)
+    monkeypatch.setattr(_Stream, "most", 0)
+    with pytest.raises(compression.DecompressionError, match="holds more than a cluster"):
+        compression.decompressor(1)(bytes(100 << 10), 65536)
+    assert _Stream.most <= 2 << 20
+
+
+# Threads
+
+
+def test_work_is_done_by_as_many_threads_as_there_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    source, target = tmp_path / "source.raw", tmp_path / "target.qcow2"
+    source.write_bytes(b"data" * (1 << 20))
+    monkeypatch.setattr(threading.Thread, "start", start)
+    qimg.convert(str(source), str(target), "qcow2", "raw")
+    qimg.bench(qimg.BenchRequest(str(target), "qcow2", count=100))
+    with qimg.open_image(str(target)) as image:
+        assert image.read(0, image.size) == b"data" * (1 << 20)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+    for name, operation in OPERATIONS.items():
+        sys.stderr.write("%s: " % name)
+        try:
+            operation(sys.argv[1])
+        except qimg.ImageError as error:
+            sys.stderr.write("%s\n" % error)
+        else:
+            sys.stderr.write("done\n")
