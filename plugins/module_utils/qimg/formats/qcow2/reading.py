@@ -157,14 +157,16 @@ class TableReader:
 
 def _cut(runs: list[Extent], start: int, end: int) -> None:
     """Have runs of whole clusters begin and end where they were asked for."""
-    first = runs[0]
-    skip = start - first.start
+    # Every small read comes here: _replace would take longer than all the rest of the look-up.
+    new = tuple.__new__
+    first_start, length, kind, storage, host, depth = runs[0]
+    skip = start - first_start
     if skip:
-        host = None if first.offset is None else first.offset + skip
-        runs[0] = first._replace(start=start, length=first.length - skip, offset=host)
-    final = runs[-1]
-    if final.start + final.length > end:
-        runs[-1] = final._replace(length=end - final.start)
+        host = None if host is None else host + skip
+        runs[0] = new(Extent, (start, length - skip, kind, storage, host, depth))
+    last_start, length, kind, storage, host, depth = runs[-1]
+    if last_start + length > end:
+        runs[-1] = new(Extent, (last_start, end - last_start, kind, storage, host, depth))
 
 
 def standard_kind(entry: int, has_data_file: bool) -> tuple[int, int]:
