@@ -113,9 +113,11 @@ class Copier:
         self._moved = 0
         self._failure: BaseException | None = None
         self._started = time.monotonic()
+        #: Buffers that no thread uses: pages that were touched once cost nothing the next time.
+        self._spare_buffers: list[memoryview] = []
 
     def run(self, runs: Iterator[SourceRun]) -> None:
-        """Copy everything; the first error of any thread ends it.
+        """Copy everything; the first error of any thread ends it.  May be called again, for further runs.
 
         :raises ImageError: something could not be read or written
         """
@@ -154,13 +156,16 @@ class Copier:
                         return
                     piece = next(pieces, None)
                     if piece is None:
+                        if buffer is not None:
+                            self._spare_buffers.append(buffer)
                         return
                     piece.index = self._next_index
                     self._next_index += 1
                     piece.readers = [_reader(run) for run in piece.parts]
                     self._keep_to_rate(piece.length)
-                if buffer is None:
-                    buffer = aligned_buffer(self._piece_bytes)
+                    if buffer is None:
+                        spare = self._spare_buffers
+                        buffer = spare.pop() if spare else aligned_buffer(self._piece_bytes)
                 self._move(piece, buffer)
                 with self._turn:
                     self._advance(piece.length)

@@ -173,6 +173,7 @@ def _copy_differences(image: Image, new: Image | None, compress: bool, progress:
     """Have the overlay itself hold whatever its old and its new backing file answer differently."""
     shared = _layers_above(image.backing, new)
     total = max(1, image.size)
+    copiers: dict[bool, Copier] = {}
     for start in range(0, image.size, _WINDOW):
         end = min(image.size, start + _WINDOW)
         whole, parts = _absent_clusters(image, start, end) if compress else ([], _absent_ranges(image, start, end))
@@ -181,8 +182,9 @@ def _copy_differences(image: Image, new: Image | None, compress: bool, progress:
             if not _rebasable(image, None).zeroes_hide_backing:
                 runs = list(_without_zeroes(image, runs))
             if runs:
-                copier = Copier(image, False, copy_options(compress=compressed))
-                copier.run(_with_gaps(runs, start, end))
+                if compressed not in copiers:
+                    copiers[compressed] = Copier(image, False, copy_options(compress=compressed))
+                copiers[compressed].run(_with_gaps(runs, start, end))
         progress(end / total)
 
 
