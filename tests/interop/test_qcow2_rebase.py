@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from qimg.operations import rebase
 from support import oracle
 from support.in_process import qimg
 
@@ -35,3 +36,26 @@ def test_what_is_stored_compressed_leaves_the_overlays_own_subclusters_alone(
     code, found, lines = oracle.check("i.qcow2", cwd=tmp_path)
     assert code == 0, lines
     assert bool(found.get("compressed-clusters")) == (new[0] != "base.raw")
+
+
+@pytest.mark.parametrize("compressed", [[], ["-c"]], ids=["plain", "compressed"])
+def test_a_rebase_in_many_windows_leaves_what_one_leaves(
+    tmp_path: Path, compressed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One copier works for all windows: what it holds from the last one must not show in the next.
+    block = 64 * KIB
+    (tmp_path / "base.raw").write_bytes(b"".join(bytes([number]) * block for number in range(1, 65)))
+    (tmp_path / "other.raw").write_bytes(b"".join(bytes([number % 3 and number]) * block for number in range(1, 65)))
+    found = []
+    for name, window in (("one.qcow2", rebase._WINDOW), ("many.qcow2", 3 * block)):
+        oracle.qemu_img("create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", name, "5M", cwd=tmp_path)
+        oracle.qemu_io(name, "write -P 99 100k 300k", "write -z 1M 200k", cwd=tmp_path)
+        before = oracle.read_guest(name, tmp_path / "raw", cwd=tmp_path)
+        monkeypatch.setattr(rebase, "_WINDOW", window)
+        assert qimg("rebase", *compressed, "-b", "other.raw", "-F", "raw", name, cwd=tmp_path).code == 0
+        assert oracle.read_guest(name, tmp_path / "raw", cwd=tmp_path) == before
+        code, result, lines = oracle.check(name, cwd=tmp_path)
+        assert code == 0, lines
+        found.append((result.get("allocated-clusters"), result.get("compressed-clusters")))
+
+    assert found[0] == found[1]
