@@ -7,6 +7,14 @@ Ansible replaces facts by their top-level name, so that each task would make the
 """
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import ansible.constants
+from ansible import context
 from ansible.plugins.action import ActionBase
 
 TYPE_CHECKING = False
@@ -27,7 +35,20 @@ class ActionModule(ActionBase):
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         asynchronous = self._task.async_val and not self._connection.has_native_async
-        result.update(self._execute_module(task_vars=task_vars, wrap_async=asynchronous))
+        host = self._task.delegate_to or (task_vars or {})["inventory_hostname"]
+        arguments = dict(self._task.args)
+        # A task that only checks, in a run that changes things, has to see what is there.
+        rehearses = self._task.check_mode and bool(context.CLIARGS.get("check")) and not asynchronous
+        if rehearses:
+            arguments["_rehearsal"] = rehearsed(host)
+        result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=asynchronous))
+        if rehearses:
+            where = EVERYWHERE if self._task.run_once and not self._task.delegate_to else host
+            for path, document in result.pop("_rehearsal", {}).items():
+                remember(where, path, document)
+        elif not self._task.check_mode and result.get("changed") and "path" in result:
+            # In a run that only checks, but for this task.
+            forget(host, result["path"])
         if not asynchronous:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         images = result.get("ansible_facts", {}).get(FACT)
@@ -51,6 +72,52 @@ class ActionModule(ActionBase):
         if self._task.delegate_to and self._task.delegate_facts:
             host_vars = task_vars["hostvars"].get(self._task.delegate_to, {})
         return dict(host_vars.get("ansible_facts", {}).get(FACT) or {})
+
+
+#: What a task that runs once has made is there for all hosts, if it is for any: on storage that they share.
+EVERYWHERE = "*"
+#: So many characters hold what is known of an image whose tables were not all allocated beforehand.
+_LARGEST_DOCUMENT = 1 << 20
+
+
+def _rehearsals(host: str) -> Path:
+    """The directory for what the tasks of this run would have made on a host; Ansible removes it at its end."""
+    return Path(ansible.constants.DEFAULT_LOCAL_TMP) / "qimg" / quote(host, safe="*")
+
+
+def rehearsed(host: str) -> dict[str, Any]:
+    """In check mode: the images that earlier tasks of this run would have made or changed on a host, by their paths."""
+    images = {}
+    for directory in (_rehearsals(EVERYWHERE), _rehearsals(host)):
+        for file in sorted(directory.glob("*.json")):
+            path, document = json.loads(file.read_text(encoding="utf-8"))
+            images[path] = document
+    return images
+
+
+def forget(host: str, path: str) -> None:
+    """Have later tasks look at an image itself."""
+    for directory in (_rehearsals(EVERYWHERE), _rehearsals(host)):
+        (directory / _file_name(path)).unlink(missing_ok=True)
+
+
+def _file_name(path: str) -> str:
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest() + ".json"
+
+
+def remember(host: str, path: str, document: dict[str, Any] | None) -> None:
+    """Have later tasks of this run know what an image would be; ``None``: it would be gone."""
+    directory = _rehearsals(host)
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / _file_name(path)
+    text = json.dumps([path, document])
+    if len(text) > _LARGEST_DOCUMENT:
+        file.unlink(missing_ok=True)
+        return
+    # Several tasks may be at it, of hosts that delegate to this one.
+    temporary = file.with_suffix(".%d" % os.getpid())
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
 
 
 def merged(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:

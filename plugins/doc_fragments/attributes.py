@@ -38,8 +38,10 @@ attributes:
     details:
       - The change is planned in the same way, and rehearsed in memory, so that its errors show too.
         What depends on free space on the host is not foreseen.
-      - What earlier tasks of the same play would make does not exist in check mode, so that a task which needs it
-        fails. Set C(ignore_errors) to C(ansible_check_mode) for such tasks, to check a play on a new host.
+      - What earlier tasks with modules of this collection would make or change on the host is known to later ones, so
+        that whole plays can be checked on a new host. What a task with C(run_once) would make is known on all hosts.
+      - An image or directory that does not exist is taken to be made by an earlier task of another kind (by a download,
+        for instance). A warning says so. There is a change then, as far as anybody can say.
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff
       mode.
@@ -60,6 +62,8 @@ attributes:
     support: full
     details:
       - This action does not modify state.
+      - It knows the images that earlier tasks with modules of this collection would make or change, and is skipped
+        where it would need data that are not there yet, or an image that somebody else has to make first.
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff
       mode.

@@ -24,7 +24,7 @@ options:
         of that. A file that stays keeps what it has.
       - The owner, group and permissions of an image in use are never changed. libvirt gives the image of a running
         machine to the user that the machine runs as, and takes it back afterwards, unless its C(dynamic_ownership) is
-        off. Name that user here, or nobody, for tasks that shall run meanwhile.
+        off. Name that user here, or leave this out, for tasks that shall run meanwhile.
     type: str
   group:
     description:

@@ -48,6 +48,8 @@ class FileOptions:
     def __init__(self, module: AnsibleModule, path: str) -> None:
         self._module = module
         self._given = {name: module.params[name] for name in FILE_OPTIONS if module.params.get(name) is not None}
+        #: Those whose users are not there yet.
+        self._unknown: list[str] = []
         self.ownership: Ownership | None = None
         self.before: dict[str, Any] = {}
         self.after: dict[str, Any] = {}
@@ -61,11 +63,12 @@ class FileOptions:
             )
         self._path = os.path.realpath(local)
         self.ownership = Ownership(
-            _id_of("owner", self._given.get("owner"), lambda name: pwd.getpwnam(name).pw_uid),
-            _id_of("group", self._given.get("group"), lambda name: grp.getgrnam(name).gr_gid),
+            self._id_of("owner", lambda name: pwd.getpwnam(name).pw_uid),
+            self._id_of("group", lambda name: grp.getgrnam(name).gr_gid),
             self._mode(),
         )
         self._arguments = module.load_file_common_arguments(module.params, self._path)
+        self._arguments.update(dict.fromkeys(self._unknown))
         if os.path.exists(self._path):
             self._compare()
         else:
@@ -74,6 +77,25 @@ class FileOptions:
             self.after.update({name: value for name, value in names if value is not None})
             if self.ownership.mode is not None:
                 self.after["mode"] = "%04o" % self.ownership.mode
+
+    def _id_of(self, option: str, find: Callable[[str], int]) -> int | None:
+        """The number of a user or group; in check mode ``None`` for one that an earlier task may well make."""
+        name = self._given.get(option)
+        if name is None:
+            return None
+        try:
+            return int(name)
+        except ValueError:
+            pass
+        try:
+            return find(name)
+        except KeyError as error:
+            if self._module.check_mode:
+                warning = "%s: There is no '%s'; in check mode, an earlier task is taken to make it"
+                self._module.warn(warning % (option, name))
+                self._unknown.append(option)
+                return None
+            raise OptionError("%s: There is no '%s' on this host" % (option, name), remedy="make it first") from error
 
     def _mode(self) -> int | None:
         wanted = self._given.get("mode")
@@ -111,6 +133,10 @@ class FileOptions:
         finally:
             self._module.check_mode = check_mode
         self.before, self.after = found.get("before", {}), found.get("after", {})
+        for option in self._unknown:
+            # Whoever owns it now, it is somebody else.
+            self.before[option] = getattr(os.stat(self._path), {"owner": "st_uid", "group": "st_gid"}[option])
+            self.after[option] = self._given[option]
 
     def actions(self) -> list[str]:
         """What would be changed of a file that is there, one sentence each."""
@@ -152,16 +178,3 @@ class FileOptions:
         if error.errno == errno.EPERM:
             failure.remedy = "only root can give files to others; everybody else, his own to a group that he is in"
         return failure
-
-
-def _id_of(option: str, name: str | None, find: Callable[[str], int]) -> int | None:
-    if name is None:
-        return None
-    try:
-        return int(name)
-    except ValueError:
-        pass
-    try:
-        return find(name)
-    except KeyError as error:
-        raise OptionError("%s: There is no '%s' on this host" % (option, name), remedy="make it first") from error

@@ -9,7 +9,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .qimg.errors import ImageError, ImageInUseError, OptionError, UnsupportedOperationError
+from .qimg.errors import ImageError, ImageInUseError, OptionError, UnknownContentError, UnsupportedOperationError
 from .qimg.formats.opening import Opener
 from .qimg.operations.check import check
 from .qimg.operations.info import info
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._file_options import FileOptions
     from .qimg.operations.plan import Plan
     from .qimg.storage.replace import Ownership
+    from .qimg.storage.scratch import Rehearsal
 
     Documents = dict[str, Any]
     Planner = Callable[["ImageModule", Opener], Plan]
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     Look = Callable[["ReadingModule", Opener], Documents]
 
 FACT = "qimg_images"
+#: In check mode.
+NOT_MADE_YET = "What this task would find cannot be foretold, because there is no %s yet"
+ASSUMED = "There is no %s; in check mode, an earlier task is taken to make it, and this one to succeed with it"
 
 READING = {
     "reference_policy": {"type": "str", "choices": list(MODES), "default": SAME_DIRECTORY},
@@ -59,8 +63,43 @@ class ReadingModule(AnsibleModule):
     :param rules: what else AnsibleModule takes
     """
 
+    #: Whether the image itself need not be there yet.
+    makes_image = False
+
     def __init__(self, options: dict[str, Any], **rules: Any) -> None:
         super().__init__(argument_spec={**READING, **options}, supports_check_mode=True, **rules)
+        self.rehearsal: Rehearsal | None = None
+        if self.check_mode:
+            self._begin_rehearsal()
+
+    def _load_params(self) -> None:
+        """Take out what is not for the user to say: our action plugin adds it in check mode."""
+        super()._load_params()
+        self._left_by_earlier_tasks: Documents | None = self.params.pop("_rehearsal", None)
+
+    def _begin_rehearsal(self) -> None:
+        from .qimg.storage.scratch import Rehearsal
+
+        self.rehearsal = Rehearsal(self._left_by_earlier_tasks)
+        self.rehearsal.assumed_directories = []
+
+    def is_there(self, name: str) -> bool:
+        """Whether there is anything of that name; of what is not a local file, only opening it tells."""
+        if protocol_of(name) is not None:
+            return True
+        return os.path.exists(name) if self.rehearsal is None else self.rehearsal.exists(name)
+
+    def missing_inputs(self) -> list[str]:
+        """The images that the user names, that have to be there, and that are not."""
+        named = [self.params.get(option) for option in ("base", "merge_image", "other_path")]
+        named += self.params.get("source") or []
+        backing_file = self.params.get("backing_file")
+        if backing_file and not self.params.get("unsafe") and protocol_of(self.image_name()) is None:
+            named.append(resolve_reference(self.image_name(), backing_file))
+        if not self.makes_image:
+            path = self.params["path"]
+            named += path if isinstance(path, list) else [path]
+        return [name for name in map(absolute, filter(None, named)) if not self.is_there(name)]
 
     def image_name(self) -> str:
         """The image that is asked about."""
@@ -93,15 +132,33 @@ class ReadingModule(AnsibleModule):
         policy = ReferencePolicy(
             self.params["reference_policy"], tuple(self.params["trusted_dirs"]), trusted_files=tuple(files)
         )
-        return Opener(policy, force_share=force_share)
+        opener = Opener(policy, force_share=force_share)
+        opener.rehearsal = self.rehearsal
+        return opener
 
     def report(self, look: Look) -> None:
         """Exit with what ``look`` returns; nothing is changed."""
         try:
             result = look(self, self.opener(self.params["force_share"]))
+        except UnknownContentError as error:
+            self.exit_json(changed=False, skipped=True, msg=printable(str(error)))
         except (ImageError, OSError) as error:
+            if self._lacks_inputs(error):
+                self.skip()
             self.fail(error, {"changed": False})
         self.exit_json(changed=False, **printable(result))
+
+    def _lacks_inputs(self, error: ImageError | OSError) -> bool:
+        """Whether a task cannot be rehearsed, because an image is not there that earlier tasks may well make."""
+        return self.check_mode and error.errno == errno.ENOENT and bool(self.missing_inputs())
+
+    def shown_missing(self) -> str:
+        """The names of :meth:`missing_inputs`, for a message."""
+        return printable(" and no ".join("'%s'" % name for name in self.missing_inputs()))
+
+    def skip(self) -> None:
+        """Exit without having looked, in check mode."""
+        self.exit_json(changed=False, skipped=True, msg=NOT_MADE_YET % self.shown_missing())
 
     def fail(self, error: ImageError | OSError, result: Documents) -> None:
         """Exit with an error in one sentence, its parts, and what was done before it."""
@@ -111,14 +168,14 @@ class ReadingModule(AnsibleModule):
             error.path = self.image_name()
         if isinstance(error, ImageInUseError) and not self.params["force_share"]:
             error.remedy = "%s; with force_share it can be looked at all the same" % error.remedy
-        if self.check_mode and error.errno == errno.ENOENT:
-            words = [error.remedy] if error.remedy else []
-            error.remedy = "; ".join([*words, "in check mode, what earlier tasks would make does not exist"])
         self.fail_json(msg=printable(str(error)), **printable({**result, **error.details()}))
 
 
 class ImageModule(ReadingModule):
     """A module that also says what it finds out about the image; see ``GATHER`` of the fragment ``image``."""
+
+    #: Whether there is anything that it could change.
+    may_change = True
 
     def __init__(self, options: dict[str, Any], **rules: Any) -> None:
         super().__init__({**GATHERING, **options}, **rules)
@@ -144,6 +201,8 @@ class ImageModule(ReadingModule):
                 file.check()
             outcome = plan.rehearse() if self.check_mode else plan.apply()
             file.apply()
+            for directory in self.rehearsal.assumed_directories or [] if self.rehearsal is not None else []:
+                self.warn(printable(ASSUMED % ("directory '%s'" % directory)))
             actions = plan.actions + file.actions()
             result = {"changed": bool(actions), "path": path, "actions": actions}
             if self._diff:
@@ -151,16 +210,28 @@ class ImageModule(ReadingModule):
             described = describe(self, plan, outcome) if describe is not None else {}
             failure = described.pop("failure", None)
             result.update(described)
-            if is_there(path):
+            if self.is_there(path):
                 result.update(self.available_documents(path, self.params.get("format"), described))
             else:
                 result.update(_nothing(self.params["gather"]))
             result.update(self.facts({path: result}))
         except (ImageError, OSError) as error:
+            if self._lacks_inputs(error):
+                self._assume()
             self.fail(error, result)
+        if self.rehearsal is not None and self._left_by_earlier_tasks is not None:
+            result["_rehearsal"] = self.rehearsal.documents()
         if failure is not None:
             self.fail_json(msg=printable(failure), **printable(result))
         self.exit_json(**printable(result))
+
+    def _assume(self) -> None:
+        """Exit as if all went well, in check mode, though nothing can be said."""
+        if not self.may_change:
+            self.skip()
+        self.warn(ASSUMED % self.shown_missing())
+        result = {"path": self.image_name(), "actions": ["whatever there is to do then"]}
+        self.exit_json(changed=True, **printable({**result, **_nothing(self.params["gather"])}))
 
     def _plan(self, planner: Planner, ownership: Ownership | None) -> Plan:
         plan = planner(self, self.opener(self.params["force_share"]).variant(ownership=ownership))
@@ -196,6 +267,9 @@ class ImageModule(ReadingModule):
 
     def _document(self, name: str, path: str, format: str | None) -> Documents:
         """One of the documents, by its name, and what belongs to it."""
+        content = self.rehearsal.content(path) if self.rehearsal is not None else None
+        if name != "info" and content is not None and content.lacks_data:
+            return _nothing([name])
         opener = self.opener(self.params["force_share"])
         if name == "info":
             return {"info": info(path, format, opener=opener).document()}
@@ -218,7 +292,7 @@ class ImageModule(ReadingModule):
             return {}
         facts: Documents = {}
         for path, documents in images.items():
-            facts[path] = {name: documents[name] for name in _keys(wanted)} if is_there(path) else None
+            facts[path] = {name: documents[name] for name in _keys(wanted)} if self.is_there(path) else None
         return {"ansible_facts": {FACT: facts}}
 
 
@@ -245,11 +319,6 @@ def absolute(name: str) -> str:
 def is_same_file(one: str, other: str) -> bool:
     """Whether two names are of one file that is there."""
     return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
-
-
-def is_there(name: str) -> bool:
-    """Whether there is anything of that name; of what is not a local file, only opening it tells."""
-    return protocol_of(name) is not None or os.path.exists(name)
 
 
 class NoFileOptions:

@@ -91,8 +91,8 @@ clean:
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
-    - In check mode this is the image as it is now. V(null) if there is none, or if it cannot be read; a warning tells
-      why then.
+    - In check mode this is the image as it would be, as far as that is known before its data have been copied.
+    - V(null) if there is no image, or if it cannot be read; a warning tells why then.
   returned: O(gather) has V(info)
   type: dict
   sample:
@@ -106,7 +106,7 @@ info:
 map:
   description:
     - Which parts of the guest disk hold data and where, in the words of C(qemu-img map --output=json).
-    - It ends after O(map_limit) extents. V(null) as for RV(info).
+    - It ends after O(map_limit) extents. V(null) as for RV(info), and in check mode if data would be copied.
   returned: O(gather) has V(map)
   type: list
   elements: dict
@@ -189,6 +189,7 @@ def main():
             "fail_on": {"type": "str", "choices": ["never", "corruptions", "leaks"], "default": "corruptions"},
         }
     )
+    module.may_change = module.params["repair"] != "none"
     module.change(plan, describe)
 
 

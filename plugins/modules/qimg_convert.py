@@ -152,7 +152,6 @@ matches_source:
   description:
     - Whether the image's guest disk has the size and the content of the source.
     - V(null) if that could not be found out; RV(difference) says why.
-    - In check mode, this is about the image as it is now.
   returned: always
   type: bool
   sample: true
@@ -179,8 +178,8 @@ group:
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
-    - In check mode this is the image as it is now. V(null) if there is none, or if it cannot be read; a warning tells
-      why then.
+    - In check mode this is the image as it would be, as far as that is known before its data have been copied.
+    - V(null) if there is no image, or if it cannot be read; a warning tells why then.
   returned: O(gather) has V(info)
   type: dict
   sample:
@@ -194,7 +193,7 @@ info:
 map:
   description:
     - Which parts of the guest disk hold data and where, in the words of C(qemu-img map --output=json).
-    - It ends after O(map_limit) extents. V(null) as for RV(info).
+    - It ends after O(map_limit) extents. V(null) as for RV(info), and in check mode if data would be copied.
   returned: O(gather) has V(map)
   type: list
   elements: dict
@@ -214,7 +213,7 @@ map_truncated:
 check:
   description:
     - What a check of the image's metadata finds, in the words of C(qemu-img check --output=json).
-    - V(null) if the format cannot be checked, or as for RV(info).
+    - V(null) if the format cannot be checked, or as for RV(map).
   returned: O(gather) has V(check)
   type: dict
   sample:
@@ -245,8 +244,9 @@ ansible_facts:
 from ansible_collections.qimg.disk.plugins.module_utils._file_options import FILE_OPTIONS, FileOptions
 from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule, absolute, is_same_file
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError, OptionError
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.check import check_sources
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.conversion_request import ConvertRequest
-from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.convert import check_sources, plan_convert
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.convert import plan_convert
 
 
 def plan(module, opener):
@@ -272,7 +272,7 @@ def plan(module, opener):
         error.remedy = "remove it, or set replace to if_different or always"
         raise
     if plan.changed and options["check_source"]:
-        check_sources(request, opener)
+        check_sources(request.sources, request.source_format, opener)
     return plan
 
 
@@ -301,6 +301,7 @@ def main():
             "replace": {"type": "str", "choices": ["never", "if_different", "always"], "default": "never"},
         }
     )
+    module.makes_image = True
     module.change(plan, describe, FileOptions)
 
 

@@ -156,8 +156,8 @@ group:
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
-    - In check mode this is the image as it is now. V(null) if there is none, or if it cannot be read; a warning tells
-      why then.
+    - In check mode this is the image as it would be, as far as that is known before its data have been copied.
+    - V(null) if there is no image, or if it cannot be read; a warning tells why then.
   returned: O(gather) has V(info)
   type: dict
   sample:
@@ -171,7 +171,7 @@ info:
 map:
   description:
     - Which parts of the guest disk hold data and where, in the words of C(qemu-img map --output=json).
-    - It ends after O(map_limit) extents. V(null) as for RV(info).
+    - It ends after O(map_limit) extents. V(null) as for RV(info), and in check mode if data would be copied.
   returned: O(gather) has V(map)
   type: list
   elements: dict
@@ -191,7 +191,7 @@ map_truncated:
 check:
   description:
     - What a check of the image's metadata finds, in the words of C(qemu-img check --output=json).
-    - V(null) if the format cannot be checked, or as for RV(info).
+    - V(null) if the format cannot be checked, or as for RV(map).
   returned: O(gather) has V(check)
   type: dict
   sample:
@@ -228,7 +228,7 @@ from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.create i
 def plan(module, opener):
     options = module.params
     if options["state"] == "absent":
-        return plan_remove(module.image_name())
+        return plan_remove(module.image_name(), opener)
     size = module.size("size")
     if size == 0:
         raise OptionError("size: A disk of 0 bytes is of no use", remedy="give the size that the disk shall have")
@@ -269,6 +269,7 @@ def main():
         },
         required_if=[("state", "present", ["format"])],
     )
+    module.makes_image = True
     module.change(plan, describe, FileOptions)
 
 

@@ -86,8 +86,8 @@ actions:
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
-    - In check mode this is the image as it is now. V(null) if there is none, or if it cannot be read; a warning tells
-      why then.
+    - In check mode this is the image as it would be, as far as that is known before its data have been copied.
+    - V(null) if there is no image, or if it cannot be read; a warning tells why then.
   returned: O(gather) has V(info)
   type: dict
   sample:
@@ -101,7 +101,7 @@ info:
 map:
   description:
     - Which parts of the guest disk hold data and where, in the words of C(qemu-img map --output=json).
-    - It ends after O(map_limit) extents. V(null) as for RV(info).
+    - It ends after O(map_limit) extents. V(null) as for RV(info), and in check mode if data would be copied.
   returned: O(gather) has V(map)
   type: list
   elements: dict
@@ -121,7 +121,7 @@ map_truncated:
 check:
   description:
     - What a check of the image's metadata finds, in the words of C(qemu-img check --output=json).
-    - V(null) if the format cannot be checked, or as for RV(info).
+    - V(null) if the format cannot be checked, or as for RV(map).
   returned: O(gather) has V(check)
   type: dict
   sample:

@@ -71,6 +71,12 @@ def set_refcounts(image: Path, cluster: int, *counts: int) -> None:
         file.write(struct.pack(">%dH" % len(counts), *counts))
 
 
+def foreseeable(info: dict[str, Any]) -> dict[str, Any]:
+    """What can be known of an image before it is there: neither its length nor when its snapshots will be taken."""
+    snapshots = [each["name"] for each in info.get("snapshots", [])]
+    return {**info, "actual-size": 0, "children": [], "snapshots": snapshots}
+
+
 def failed(results: playbook.Results) -> dict[str, str]:
     """The messages of the tasks that failed, by name."""
     return {name: result["msg"] for name, result in results.items() if result["failed"]}

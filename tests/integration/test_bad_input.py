@@ -12,7 +12,7 @@ import pytest
 
 from support import oracle
 
-from .conftest import ON_ONE_IMAGE, contents, failed
+from .conftest import ON_ONE_IMAGE, contents
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -169,6 +169,11 @@ CASES = {
     "create_bad_option": create(
         "'{d}/new.qcow2': Cluster size must be a power of two between 512 and 2048k", options={"cluster_size": 3}
     ),
+    "create_number": create(
+        "'{d}/new.qcow2': Parameter 'version' does not accept value '0.1'; the versions are the texts '0.10' (or 'v2') "
+        "and '1.1' (or 'v3')",
+        options={"compat": 0.10},
+    ),
     "create_excluded_option": create(
         "'{d}/new.qcow2': Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or "
         "greater)",
@@ -265,6 +270,11 @@ CASES = {
         cluster_size=4096,
     ),
     "amend_unknown": amend("'{d}/good.qcow2': Invalid parameter 'nonsense'; the options are *", nonsense=1),
+    "amend_number": amend(
+        "'{d}/good.qcow2': Unknown compatibility level 0.1; the versions are the texts '0.10' (or 'v2') and '1.1' (or "
+        "'v3')",
+        compat=0.10,
+    ),
     "amend_bits": amend(
         "'{d}/good.qcow2': Refcount width must be a power of two and may not exceed 64 bits", refcount_bits=3
     ),
@@ -472,18 +482,3 @@ def test_task_that_did_its_work_does_not_fail_over_what_cannot_be_read(ansible: 
             "The result has no 'map' of the image: '%s': Could not open backing file: Could not open '%s': No such "
             "file or directory" % (path, tmp_path / backing)
         )
-
-
-def test_check_mode_says_why_something_may_be_missing(ansible: Ansible, tmp_path: Path) -> None:
-    made = str(tmp_path / "directory" / "new.qcow2")
-    tasks = {
-        "create": {"qimg.disk.qimg_create": {"path": made, "format": "qcow2", "size": "4M"}},
-        "snapshot": {"qimg.disk.qimg_snapshot": {"path": made, "name": "new"}},
-    }
-    results = ansible.play(tasks, "--check")
-    in_check_mode = "; in check mode, what earlier tasks would make does not exist"
-    missing = "'%s': No such file or directory" % made
-    assert failed(results) == {
-        "create": "Could not create %s; make its directory first%s" % (missing, in_check_mode),
-        "snapshot": "Could not open %s%s" % (missing, in_check_mode),
-    }

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .errors import ShrinkRefusedError as ShrinkRefusedError
     from .errors import StorageError as StorageError
     from .errors import StorageLostError as StorageLostError
+    from .errors import UnknownContentError as UnknownContentError
     from .errors import UnsupportedFeatureError as UnsupportedFeatureError
     from .errors import UnsupportedOperationError as UnsupportedOperationError
     from .formats import format_names as format_names
@@ -120,7 +121,8 @@ _PLACES = {
     "errors": (
         "CorruptImageError", "FormatError", "ImageError", "ImageInUseError", "LimitError", "MismatchError",
         "MissingPackageError", "NotThisFormatError", "OptionError", "ReferenceDeniedError", "ShrinkRefusedError",
-        "StorageError", "StorageLostError", "UnsupportedFeatureError", "UnsupportedOperationError",
+        "StorageError", "StorageLostError", "UnknownContentError", "UnsupportedFeatureError",
+        "UnsupportedOperationError",
     ),
     "formats": ("format_names",),
     "formats.base": ("Extent", "Image", "Measurement"),

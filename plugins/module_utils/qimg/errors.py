@@ -18,6 +18,7 @@
     ├── UnsupportedOperationError  the format has no such operation
     ├── ReferenceDeniedError       an image names a file that the policy does not allow
     ├── LimitError                 a count or a size is over the limit that protects us
+    ├── UnknownContentError        in a rehearsal: what an image would hold is not known
     └── MissingPackageError        an optional Python package is needed
 
 Every error knows ``reason`` (one clause, in qemu-img's own words where qemu-img has words for it) and, where they
@@ -144,6 +145,10 @@ class ReferenceDeniedError(ImageError):
 
 class LimitError(ImageError):
     """A number read from an image, or asked for, is over a limit (see :mod:`qimg.limits`)."""
+
+
+class UnknownContentError(ImageError):
+    """What an image would hold is not known, because its data were not copied: that was only rehearsed."""
 
 
 class MissingPackageError(ImageError):

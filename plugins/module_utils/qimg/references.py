@@ -283,3 +283,10 @@ def resolve_reference(referrer: str, name: str) -> str:
         referrer = referrer[len("file:") :]
     # As it is written: ``.//a`` and ``b`` give ``.//b``.
     return referrer[: referrer.rfind("/") + 1] + name
+
+
+def shown_reference(reference: str | Node) -> str:
+    """How a message calls what the user named."""
+    if isinstance(reference, str):
+        return reference
+    return reference.text if isinstance(reference, OptionString) else display_name(nest(reference))

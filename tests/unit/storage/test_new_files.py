@@ -15,6 +15,7 @@ from qimg.storage import locks
 from qimg.storage.local import LocalFile
 from qimg.storage.locks import WRITE_IMAGE
 from qimg.storage.replace import CLOCK_STEP_NS, NewFile
+from qimg.storage.scratch import Rehearsal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def test_what_is_not_committed_leaves_no_trace(target: Path) -> None:
 
 def test_a_rehearsal_changes_nothing_even_when_it_is_committed(target: Path) -> None:
     target.write_bytes(b"old")
-    with NewFile(str(target), rehearse=True) as new:
+    with NewFile(str(target), rehearsal=Rehearsal()) as new:
         new.begin(0).write(0, b"new")
         assert new.storage.read(0, 3) == b"new"
         new.commit()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..references import Node
     from ..storage.base import Storage
     from ..storage.replace import Ownership
+    from ..storage.scratch import Rehearsal
 
     OpenStorage = Callable[[Node, bool, CacheMode], Storage]
 
@@ -30,7 +31,7 @@ class NewFiles:
     :param path: the image's own name
     :param open_storage: opens what is not a local file, for writing
     :param sync: whether the content must be on the medium before the names are taken
-    :param rehearse: only find out whether it would work; see :class:`~qimg.storage.replace.NewFile`
+    :param rehearsal: only find out whether it would work; see :class:`~qimg.storage.replace.NewFile`
     :param cache: how what is written reaches the medium
     :param hints: what the file system should know about the main file
     :param ownership: of all of them
@@ -43,7 +44,7 @@ class NewFiles:
         path: str,
         open_storage: OpenStorage,
         sync: bool = True,
-        rehearse: bool = False,
+        rehearsal: Rehearsal | None = None,
         cache: CacheMode = WRITEBACK,
         hints: FileHints = NO_HINTS,
         ownership: Ownership | None = None,
@@ -51,7 +52,7 @@ class NewFiles:
         self._ownership = ownership
         self._open_storage = open_storage
         self._sync = sync
-        self._rehearse = rehearse
+        self._rehearsal = rehearsal
         self._cache = cache
         self._path = path
         self._main = self._target(path, hints)
@@ -89,7 +90,7 @@ class NewFiles:
         node = parse_target(name)
         path = local_path({"file": node})
         if path is not None:
-            return NewFile(path, self._sync, self._rehearse, self._cache, hints, self._ownership)
+            return NewFile(path, self._sync, self._rehearsal, self._cache, hints, self._ownership)
         cache = self._cache._replace(no_flush=self._cache.no_flush or not self._sync)
         return ExistingTarget(name, node["driver"], lambda: self._open_storage(node, True, cache))
 
@@ -119,10 +120,12 @@ class NewFiles:
             file.__exit__(exception_type, exception, traceback)
 
 
-def target_exists(name: str) -> bool:
+def target_exists(name: str, rehearsal: Rehearsal | None) -> bool:
     """Whether there is something where a new image is to be.
 
     :raises OptionError: an unknown protocol
     """
     path = local_path({"file": parse_target(name)})
-    return path is None or os.path.exists(path)
+    if path is None:
+        return True
+    return os.path.exists(path) if rehearsal is None else rehearsal.exists(path)

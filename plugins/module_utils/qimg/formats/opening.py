@@ -8,7 +8,6 @@ from ..limits import DEFAULT_LIMITS, Limits
 from ..option_text import parse_boolean
 from ..policy import DEFAULT_POLICY, ReferencePolicy
 from ..references import (
-    OptionString,
     display_name,
     first_key,
     innermost_path,
@@ -19,6 +18,7 @@ from ..references import (
     parse_reference,
     plain_name,
     resolve_reference,
+    shown_reference,
 )
 from ..storage import locks
 from ..storage.cache import WRITEBACK, CacheMode
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..references import Node
     from ..storage.base import Storage
     from ..storage.replace import Ownership
+    from ..storage.scratch import Rehearsal
     from .base import Format, Image
     from .new_files import NewFiles
 
@@ -104,6 +105,8 @@ class Opener:
         self.rehearses = False
         #: How requests are sent to local files, where their nodes do not say it.
         self.aio = "threads"
+        #: What earlier rehearsals have left, and takes what this one leaves; ``None``: nothing.
+        self.rehearsal: Rehearsal | None = None
         self._connections = Connections()
         #: Files that images name and that may be opened -> the image, and what it calls the file.
         self._referred: dict[str, tuple[str, str]] = {}
@@ -130,13 +133,16 @@ class Opener:
 
         All rights and locks are taken as for the real thing, so that every error shows but for those of a full disk.
         """
-        return self.variant(rehearses=True, reuse={})
+        from ..storage.scratch import Rehearsal
+
+        return self.variant(rehearses=True, reuse={}, rehearsal=self.rehearsal or Rehearsal())
 
     def new_files(self, path: str, sync: bool = True, hints: FileHints = NO_HINTS) -> NewFiles:
         """The files of a new image; see :class:`~qimg.formats.new_files.NewFiles`."""
         from .new_files import NewFiles
 
-        files = NewFiles(path, self.open_storage, sync, self.rehearses, self.cache, hints, self.ownership)
+        rehearsal = self.rehearsal if self.rehearses else None
+        files = NewFiles(path, self.open_storage, sync, rehearsal, self.cache, hints, self.ownership)
         if files.warning and not self.rehearses:
             self.watcher.warning(files.warning)
         return files
@@ -148,19 +154,21 @@ class Opener:
         :raises StorageError: it cannot be opened
         """
         find_credentials = self.secrets.tls_credentials if self.secrets is not None else None
-        storage = open_storage(node, writable, cache, self._connections, find_credentials, self.aio)
-        reference = self._referred.get(str(node.get("filename")))
-        if reference is not None and isinstance(storage, LocalFile):
-            try:
-                self.policy.check_opened(reference[0], storage.fd, reference[1])
-            except ImageError:
-                storage.close()
-                raise
-        if not writable or not self.rehearses:
-            return storage
-        from ..storage.scratch import ScratchFile
 
-        return ScratchFile(storage)
+        def really_open() -> Storage:
+            storage = open_storage(node, writable, cache, self._connections, find_credentials, self.aio)
+            reference = self._referred.get(str(node.get("filename")))
+            if reference is not None and isinstance(storage, LocalFile):
+                try:
+                    self.policy.check_opened(reference[0], storage.fd, reference[1])
+                except ImageError:
+                    storage.close()
+                    raise
+            return storage
+
+        if self.rehearsal is None:
+            return really_open()
+        return self.rehearsal.open(local_path({"file": node}), really_open, writable, writable and self.rehearses)
 
     def open(
         self,
@@ -376,13 +384,6 @@ def chain_too_long(filename: str, limits: Limits) -> LimitError:
         path=filename,
         remedy="commit or rebase some of its images, or raise the limit max_chain",
     )
-
-
-def shown_reference(reference: Reference) -> str:
-    """How a message calls what the user named."""
-    if isinstance(reference, str):
-        return reference
-    return reference.text if isinstance(reference, OptionString) else display_name(nest(reference))
 
 
 def open_image(

@@ -8,7 +8,7 @@ from ..formats import get_format
 from ..formats.capabilities import Amendable
 from ..formats.opening import READ, WRITE, Opener
 from ..formats.options import check_values
-from .create import creatable
+from .create import creatable, shown
 from .plan import Plan
 
 TYPE_CHECKING = False
@@ -45,7 +45,9 @@ def plan_amend(
     changes = {
         name: value for name, value in wanted.items() if not declared[name].same(current.get(name), value)
     }
-    actions = ["change %s from %s to %s" % (name, current.get(name), value) for name, value in changes.items()]
+    actions = [
+        "change %s from %s to %s" % (name, shown(current.get(name)), shown(value)) for name, value in changes.items()
+    ]
 
     def run(opener: Opener, _progress: Progress) -> None:
         with opener.open(reference, format, WRITE) as opened:

@@ -8,8 +8,9 @@ from collections import namedtuple
 from ..errors import ImageError, MismatchError, OptionError, UnsupportedOperationError
 from ..formats.bits import byte_ranges
 from ..formats.capabilities import MIN_GRANULARITY, BitmapInfo, HasBitmaps, check_new_bitmap
-from ..formats.opening import READ, WRITE, Opener, shown_reference
+from ..formats.opening import READ, WRITE, Opener
 from ..intervals import IntervalSet
+from ..references import shown_reference
 from .plan import Plan, nothing
 
 TYPE_CHECKING = False

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..errors import UnsupportedOperationError
+from ..errors import CorruptImageError, UnsupportedOperationError
 from ..formats.capabilities import Checkable
 from ..formats.opening import CHECK, Opener
 from .plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from ..formats.base import Image
@@ -116,7 +116,9 @@ def plan_repair(
         path = image.filename
     left, marks_left = found, marks
     if repair is not None and (marks or not found.clean):
-        with opener.variant(force_share=False).rehearsing().open(reference, format, CHECK, writable=True) as image:
+        rehearsal = opener.rehearsal.copy() if opener.rehearsal is not None else None
+        apart = opener.variant(force_share=False, rehearsal=rehearsal).rehearsing()
+        with apart.open(reference, format, CHECK, writable=True) as image:
             left = _check_image(image, repair, None)
             marks_left = _marks(_checkable(image, repair))
     actions = []
@@ -135,6 +137,24 @@ def plan_repair(
     plan = RepairPlan(path, actions, before, after, run, opener)
     plan.found, plan.left = found, left
     return plan
+
+
+def check_sources(sources: Iterable[str], format: str | None, opener: Opener) -> None:
+    """See that the metadata of images that are to be copied, and of those below them, are in order.
+
+    :param format: of the sources; ``None``: find out
+    :raises CorruptImageError: what would be copied may not be what was once written
+    :raises ImageError: one of them cannot be opened
+    """
+    for source in sources:
+        for report in check_chain(source, format, opener):
+            if report.result.corruptions or report.result.check_errors:
+                raise CorruptImageError(
+                    "Its metadata have errors, so that what it holds may be wrong",
+                    path=report.filename,
+                    format=report.format,
+                    remedy="restore it, or check and repair a copy of it",
+                )
 
 
 def _check_image(

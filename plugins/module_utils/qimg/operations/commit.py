@@ -9,8 +9,8 @@ import os
 from ..errors import NO_SPACE_REMEDY, OptionError, StorageError, UnsupportedOperationError
 from ..formats.capabilities import Emptyable, HasSnapshots, Resizable
 from ..formats.chain import chain_extents
-from ..formats.opening import MERGE, READ, RESIZE, WRITE, Opener, shown_reference
-from ..references import innermost_path, protocol_of, resolve_reference
+from ..formats.opening import MERGE, READ, RESIZE, WRITE, Opener
+from ..references import innermost_path, protocol_of, resolve_reference, shown_reference
 from ..storage.local import LocalFile
 from .compare import compare_images
 from .copying import Copier, copy_options
@@ -65,7 +65,10 @@ def plan_commit(
         empties = not keep and base is None and isinstance(top, Emptyable)
         held = sum(extent.length for extent in chain_extents(top, 0, size, layers=depth) if extent.present)
         before: dict[str, Any] = {"base": base_name, "base_size": target.size, "bytes_above_base": held}
-        if unless_same and not grows and (not held or (not empties and compare_images(top, target).identical)):
+        unknown = any(layer.storage.lacks_data for layer in layers[: depth + 1])
+        nothing_above = not held and not any(layer.storage.lacks_data for layer in layers[:depth])
+        same = unless_same and not grows and not empties and not unknown and compare_images(top, target).identical
+        if unless_same and not grows and (nothing_above or same):
             return Plan(path, [], before, before, nothing, opener)
     after = {
         "base": base_name,
@@ -88,8 +91,9 @@ def plan_commit(
                 if grows:
                     _grow(written, size)
                 if opener.rehearses:
-                    return
-                _merge(top, written, depth, rate, progress)
+                    written.storage.lacks_data = True
+                else:
+                    _merge(top, written, depth, rate, progress)
                 written.flush()
                 if empties and isinstance(top, Emptyable):
                     top.make_empty()

@@ -7,7 +7,7 @@ import os
 import threading
 from collections import namedtuple
 
-from ..errors import StorageError
+from ..errors import StorageError, UnknownContentError
 from ..formats.base import ABSENT, Extent
 from ..formats.chain import chain_extents, merged
 from ..formats.opening import READ, Opener
@@ -94,6 +94,10 @@ def compare_joined(parts: list[Image], other: Image) -> CompareResult:
 
 
 def _compare(one: _Disk, other: _Disk, strict: bool, progress: Callable[[float], None] | None) -> CompareResult:
+    for part in (*one.parts, *other.parts):
+        for layer in part.layers():
+            if layer.storage.lacks_data:
+                raise UnknownContentError("What it will hold is not known before it has been made", path=layer.filename)
     if progress is not None:
         progress(0.0)
     sizes_differ = one.size != other.size

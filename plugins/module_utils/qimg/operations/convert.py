@@ -3,7 +3,7 @@
 """Copying guest disks into new images, or into existing ones."""
 from __future__ import annotations
 
-from ..errors import CorruptImageError, ImageError, MismatchError, OptionError, StorageError
+from ..errors import ImageError, MismatchError, OptionError, StorageError, UnknownContentError
 from ..formats.capabilities import Compressing
 from ..formats.chain import chain_extents
 from ..formats.new_files import target_exists
@@ -14,13 +14,12 @@ from ..references import resolve_reference
 from ..sizes import round_up
 from . import conversion_record
 from .bitmap_copying import bitmaps_to_copy, check_holder, check_target, copy_bitmaps
-from .check import check_chain
 from .compare import compare_joined
 from .conversion_request import ConvertRequest
 from .convert_checks import backing_file_shows, check_request, no_compression
 from .copying import Copier, CopyOptions, copy_options
 from .create import creatable, file_hints, resolve_options
-from .pieces import ABSENT, ZERO, SourceRun, source_runs, split_run
+from .pieces import ABSENT, ZERO, SourceRun, runs_on_top, source_runs
 from .plan import Plan, nothing
 from .snapshot import show_snapshot
 
@@ -55,6 +54,12 @@ class ConvertPlan(Plan):
             self.matches, self.difference = True, None
         return result
 
+    def rehearse(self) -> Any:
+        result = super().rehearse()
+        if self.changed:
+            self.matches, self.difference = True, None
+        return result
+
 
 def plan_convert(
     request: ConvertRequest, replace: str = ALWAYS, record: bool = False, opener: Opener | None = None
@@ -78,11 +83,10 @@ def plan_convert(
             if target is not None and conversion_record.has_settled(target, backdated):
                 _remember(request, sources, target)
 
-    after = {"format": request.format, "sources": list(request.sources)}
-    if replace == ALWAYS or request.into_existing or not target_exists(request.target):
-        _try_sources(request, opener)
+    if replace == ALWAYS or request.into_existing or not target_exists(request.target, opener.rehearsal):
+        size = _try_sources(request, opener)
         action = "convert %s to a %s image" % (_shown(request), request.format)
-        return ConvertPlan(request.target, [action], {}, after, run, opener)
+        return ConvertPlan(request.target, [action], {}, _after(request, size), run, opener)
     before = _existing(request.target, opener)
     if before["format"] != request.format:
         reason = before.pop("problem", None) or "its format is %s, not %s" % (before["format"], request.format)
@@ -92,9 +96,8 @@ def plan_convert(
                 path=request.target,
                 remedy="remove it, or choose to have it replaced",
             )
-        return ConvertPlan(
-            request.target, ["replace the existing file: %s" % reason], before, {**before, **after}, run, opener
-        )
+        after = _after(request, _try_sources(request, opener))
+        return ConvertPlan(request.target, ["replace the existing file: %s" % reason], before, after, run, opener)
     sources = _look_at_sources(request, opener)
     target = conversion_record.look_at(request.target, request.format, opener)
     unchanged = ConvertPlan(request.target, [], before, before, nothing, opener)
@@ -104,12 +107,14 @@ def plan_convert(
     try:
         difference = content_difference(request, opener)
     except ImageError as error:
-        if replace != NEVER:
+        if replace == NEVER:
+            # The source may have been taken away since, or somebody is using the target: that is no reason to fail.
+            unchanged.matches = None
+            unchanged.difference = "they could not be compared (%s)" % error
+            return unchanged
+        if not isinstance(error, UnknownContentError):
             raise
-        # The source may have been taken away since, or somebody is using the target: that is no reason to fail.
-        unchanged.matches = None
-        unchanged.difference = "they could not be compared (%s)" % error
-        return unchanged
+        difference = "they cannot be compared yet (%s)" % error
     if difference is None:
         if record and target is not None and conversion_record.has_settled(target):
             _remember(request, sources, target)
@@ -117,9 +122,8 @@ def plan_convert(
     if replace == NEVER:
         unchanged.matches, unchanged.difference = False, difference
         return unchanged
-    plan = ConvertPlan(
-        request.target, ["replace the existing image: %s" % difference], before, {**before, **after}, run, opener
-    )
+    after = _after(request, _try_sources(request, opener))
+    plan = ConvertPlan(request.target, ["replace the existing image: %s" % difference], before, after, run, opener)
     plan.matches, plan.difference = False, difference
     return plan
 
@@ -180,31 +184,30 @@ def _existing(path: str, opener: Opener) -> dict[str, Any]:
         return {"format": None, "size": None, "problem": "it cannot be opened as an image (%s)" % error.reason}
 
 
-def _try_sources(request: ConvertRequest, opener: Opener) -> None:
-    """Find out now what would make the conversion fail later."""
+def _after(request: ConvertRequest, size: int) -> dict[str, Any]:
+    """What there will be, as far as the user asked for it.
+
+    :param size: guest bytes of the sources
+    """
+    after = {"format": request.format, "size": size, "sources": list(request.sources), **(request.options or {})}
+    for name in ("snapshot", "compress", "backing_file", "backing_format"):
+        if getattr(request, name):
+            after[name] = getattr(request, name)
+    return after
+
+
+def _try_sources(request: ConvertRequest, opener: Opener) -> int:
+    """Find out now what would make the conversion fail later.
+
+    :returns: the guest bytes of all sources
+    """
     sources = _open_sources(request, opener)
     try:
         check_request(request, sources)
+        return sum(round_up(source.size, SECTOR) for source in sources)
     finally:
         for source in sources:
             source.abandon()
-
-
-def check_sources(request: ConvertRequest, opener: Opener) -> None:
-    """See that the metadata of the sources, and of the images below them, are in order.
-
-    :raises CorruptImageError: what would be copied may not be what was once written
-    :raises ImageError: one of them cannot be opened
-    """
-    for source in request.sources:
-        for report in check_chain(source, request.source_format, opener):
-            if report.result.corruptions or report.result.check_errors:
-                raise CorruptImageError(
-                    "Its metadata have errors, so that what it holds may be wrong",
-                    path=report.filename,
-                    format=report.format,
-                    remedy="restore it, or check and repair a copy of it",
-                )
 
 
 def _open_sources(request: ConvertRequest, opener: Opener) -> list[Image]:
@@ -346,7 +349,9 @@ def _copy(
     bitmaps = bitmaps_to_copy(sources, request.skip_broken_bitmaps) if request.bitmaps else []
     if request.bitmaps:
         check_target(sources[0], target, bitmaps)
-    if not rehearses:
+    if rehearses:
+        target.storage.lacks_data = True
+    else:
         _copy_data(request, sources, target, target_is_zero, progress)
     if bitmaps:
         copy_bitmaps(sources[0], target, bitmaps)
@@ -373,30 +378,11 @@ def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> I
     for source in sources:
         runs = source_runs(source, chain_extents(source, 0, source.size, 1 if on_top else None), shift)
         if on_top:
-            yield from _runs_on_top(runs, source, target)
+            yield from runs_on_top(runs, source, target)
         else:
             for run in runs:
                 yield run._replace(kind=ZERO) if run.kind == ABSENT else run
         shift += round_up(source.size, SECTOR)
-
-
-def _runs_on_top(runs: Iterator[SourceRun], source: Image, target: Image) -> Iterator[SourceRun]:
-    """The runs of a source for a target that lies on top of a backing file.
-
-    Where the source's own backing file has ended (or there is none), what its top image does not have is zero; where
-    the target's has ended, zeroes are there already.
-    """
-    own_end = source.backing.size if source.backing is not None else 0
-    target_end = target.backing.size if target.backing is not None else target.size
-    for whole in runs:
-        for run in split_run(whole, own_end):
-            if run.kind == ABSENT and run.start >= own_end:
-                run = run._replace(kind=ZERO)
-            if run.kind != ZERO:
-                yield run
-                continue
-            for part in split_run(run, target_end):
-                yield part._replace(kind=ABSENT) if part.start >= target_end else part
 
 
 def convert(

@@ -203,7 +203,7 @@ def plan_create(
     before: dict[str, Any] = {}
     differences: list[str] = []
     actions = ["create a %s image of %d bytes" % (format, resolved["size"])]
-    is_new = not target_exists(path)
+    is_new = not target_exists(path, opener.rehearsal)
     if not is_new and existing != OVERWRITE:
         asked = {*explicit, "size"} if size is not None else set(explicit)
         wanted = {name: resolved[name] for name in resolved if name in asked}
@@ -220,14 +220,14 @@ def plan_create(
             actions = ["replace the existing file: %s" % "; ".join(differences)]
 
     if actions and existing in (FAIL, IGNORE):
-        _keep_data_file(path, resolved)
+        _keep_data_file(path, resolved, opener)
 
     def run(opener: Opener, _progress: Progress) -> None:
         row = creatable(format, path)
         with opener.new_files(path, sync, file_hints(resolved)) as files:
             with row.create(files, path, resolved, None):
                 pass
-            if is_new and existing != OVERWRITE and target_exists(path):
+            if is_new and existing != OVERWRITE and target_exists(path, opener.rehearsal):
                 raise MismatchError(
                     "Somebody else has made it in the meantime", path=path, remedy="look at it and try again"
                 )
@@ -244,10 +244,10 @@ def plan_create(
     return plan
 
 
-def _keep_data_file(path: str, resolved: dict[str, Any]) -> None:
+def _keep_data_file(path: str, resolved: dict[str, Any], opener: Opener) -> None:
     """A data file is made together with its image; what is there already may be somebody's data."""
     data_file = resolved.get("data_file")
-    if data_file and target_exists(resolve_reference(path, data_file)):
+    if data_file and target_exists(resolve_reference(path, data_file), opener.rehearsal):
         raise OptionError(
             "Its data file '%s' is there already, and would be overwritten" % data_file,
             path=path,
@@ -289,13 +289,14 @@ def _differences(
 
 def _difference(name: str, found: Any, wanted: Any) -> str:
     if wanted is None:
-        return "its %s is %s, and should not be set" % (name, _shown(found))
+        return "its %s is %s, and should not be set" % (name, shown(found))
     if found is None:
-        return "its %s is not set, and should be %s" % (name, _shown(wanted))
-    return "its %s is %s, not %s" % (name, _shown(found), _shown(wanted))
+        return "its %s is not set, and should be %s" % (name, shown(wanted))
+    return "its %s is %s, not %s" % (name, shown(found), shown(wanted))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """The value of an option, for a message."""
     return repr(value) if isinstance(value, str) else str(value).lower()
 
 
@@ -315,19 +316,23 @@ def create(
     ).apply()
 
 
-def plan_remove(path: str) -> Plan:
+def plan_remove(path: str, opener: Opener | None = None) -> Plan:
     """Plan to remove an image file; what it refers to stays.
 
     :raises ImageError: it is not a file, or somebody is using it
     """
-    opener = Opener()
+    opener = opener or Opener()
     local = local_path({"file": parse_target(path)})
     if local is None:
         raise StorageError(
             "Only image files can be removed, not '%s'" % path, path=path, remedy="remove it where it is served"
         )
     path = local
+    if opener.rehearsal is not None and opener.rehearsal.content(path) is not None:
+        return _plan_rehearsed_removal(path, opener)
     try:
+        if opener.rehearsal is not None and opener.rehearsal.is_gone(path):
+            raise FileNotFoundError
         status = os.lstat(path)
     except FileNotFoundError:
         return Plan(path, [], {"state": "absent"}, {"state": "absent"}, nothing, opener)
@@ -346,10 +351,22 @@ def plan_remove(path: str) -> Plan:
                 os.unlink(path)
             elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            elif opener.rehearsal is not None and not stat.S_ISLNK(status.st_mode):
+                opener.rehearsal.keep(path, None)
         except OSError as error:
             raise StorageError.from_os_error(error, path, "Could not remove '%s'" % path) from error
 
     check_unused(path)
+    return Plan(path, ["remove the image"], {"state": "present"}, {"state": "absent"}, run, opener)
+
+
+def _plan_rehearsed_removal(path: str, opener: Opener) -> Plan:
+    """To remove what only a rehearsal has made, or changed."""
+
+    def run(opener: Opener, _progress: Progress) -> None:
+        if opener.rehearsal is not None:
+            opener.rehearsal.keep(path, None)
+
     return Plan(path, ["remove the image"], {"state": "present"}, {"state": "absent"}, run, opener)
 
 

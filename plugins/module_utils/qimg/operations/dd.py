@@ -7,8 +7,9 @@ from collections import namedtuple
 
 from ..errors import ImageError, OptionError
 from ..formats.chain import chain_extents
-from ..formats.opening import READ, Opener, shown_reference
+from ..formats.opening import READ, Opener
 from ..limits import SECTOR
+from ..references import shown_reference
 from ..sizes import round_up
 from .copying import Copier, copy_options
 from .create import creatable, resolve_options
@@ -99,7 +100,9 @@ def _copy(request: DdRequest, source: Image, opener: Opener, progress: Progress)
         raise
     with files:
         with row.create(files, request.target, options, None) as target:
-            if end > start and not opener.rehearses:
+            if opener.rehearses:
+                target.storage.lacks_data = True
+            elif end > start:
                 _copy_data(source, start, end, target, progress)
         files.commit()
 

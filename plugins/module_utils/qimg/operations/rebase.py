@@ -79,7 +79,9 @@ def plan_rebase(
             backing_opener = opener.variant(cache=backing_cache, force_share=share_backing)
             new = _open_new(image, wanted_file, wanted_format, backing_opener)
             try:
-                if not opener.rehearses:
+                if opener.rehearses:
+                    image.storage.lacks_data = True
+                else:
                     _copy_differences(image, new, compress, progress)
                 image.flush()
             finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from ..errors import OptionError, UnsupportedOperationError
+from ..errors import OptionError, UnknownContentError, UnsupportedOperationError
 from ..formats.capabilities import HasSnapshots
 from ..formats.opening import READ, WRITE, Opener
 from .compare import compare_images
@@ -237,7 +237,10 @@ def _difference(reference: Reference, snapshot: SnapshotInfo, format: str | None
             return "%d bytes, not %d" % (now.size, snapshot.disk_size)
         with opener.open(reference, format, READ) as then:
             _snapshots(then).view_snapshot(snapshot)
-            result = compare_images(now, then)
+            try:
+                result = compare_images(now, then)
+            except UnknownContentError:
+                return "not known before it has been made"
     return None if result.identical else "differs at offset %s" % result.offset
 
 

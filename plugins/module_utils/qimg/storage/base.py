@@ -49,6 +49,8 @@ class Storage(ABC):
     cluster_size: int | None = None
     #: Whether it was last written by something that did not close it; ``None`` where nobody can tell.
     dirty: bool | None = False
+    #: Whether data that should have been copied into it are missing, because that was only rehearsed.
+    lacks_data: bool = False
 
     @property
     @abstractmethod

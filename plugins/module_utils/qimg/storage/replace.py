@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .base import Storage
+    from .scratch import Rehearsal, ScratchContent
 
 _NEW_FILE_MODE = 0o644
 
@@ -69,7 +70,8 @@ class NewFile:
 
     :param path: the wanted name; of a symbolic link, the file that it leads to is replaced
     :param sync: whether the content must be on the medium before the name is taken
-    :param rehearse: only find out whether it would work: the file never gets its name, what is there does not change
+    :param rehearsal: only find out whether it would work: the file never gets its name, what is there does not change,
+        and what would be there is kept in the rehearsal
     :param cache: how what is written reaches the medium
     :param hints: what the file system should know about it
     :param ownership: what it shall be before anybody can see it; of what is written in place, it is not changed
@@ -81,7 +83,7 @@ class NewFile:
         self,
         path: str,
         sync: bool = True,
-        rehearse: bool = False,
+        rehearsal: Rehearsal | None = None,
         cache: CacheMode = WRITEBACK,
         hints: FileHints = NO_HINTS,
         ownership: Ownership | None = None,
@@ -93,7 +95,7 @@ class NewFile:
         self._hints = hints
         self._ownership = ownership
         self.storage: Storage
-        self._rehearse = rehearse
+        self._rehearsal = rehearsal
         self._sync = sync
         self._replaced: LocalFile | None = None
         self._temporary: str | None = None
@@ -108,9 +110,12 @@ class NewFile:
         if existing is not None and self._stays(existing):
             self._in_place = True
             self._fd = os.dup(existing.fd)
-            self.storage = _scratch_file(existing) if rehearse else existing
+            self.storage = _scratch_file(existing) if rehearsal is not None else existing
         else:
             self._replaced = existing
+            if rehearsal is not None and rehearsal.assumes(self._directory):
+                self.storage = _unplaced_file(path)
+                return
             try:
                 nameless = self._open_nameless()
             except BaseException:
@@ -118,7 +123,7 @@ class NewFile:
                     existing.close()
                 raise
             self._fd = os.dup(nameless.fd)
-            self.storage = _scratch_file(nameless, disposable=True) if rehearse else nameless
+            self.storage = _scratch_file(nameless, disposable=True) if rehearsal is not None else nameless
 
     def begin(self, least: int) -> Storage:
         """Where to write, with nothing in it.
@@ -243,6 +248,9 @@ class NewFile:
 
         :returns: the time that it has now, in nanoseconds
         """
+        if self._fd < 0:
+            # Rehearsed, in a directory that does not exist.
+            return 0
         status = os.fstat(self._fd)
         os.utime(self._fd, ns=(status.st_atime_ns, status.st_mtime_ns - CLOCK_STEP_NS))
         return os.fstat(self._fd).st_mtime_ns
@@ -252,7 +260,10 @@ class NewFile:
 
         :raises StorageError: the old file, if any, is still there and untouched
         """
-        if self._rehearse:
+        if self._rehearsal is not None:
+            content: ScratchContent = self.storage.content  # type: ignore[attr-defined]
+            content.is_new = not self._in_place
+            self._rehearsal.keep(self._target, content)
             self._close()
             return
         try:
@@ -386,7 +397,15 @@ def _scratch_file(file: LocalFile, disposable: bool = False) -> Storage:
     """What takes the changes of a rehearsal, and is imported only for one."""
     from .scratch import ScratchFile
 
-    return ScratchFile(file, disposable)
+    return ScratchFile(file, disposable=disposable)
+
+
+def _unplaced_file(path: str) -> Storage:
+    """What takes a new file in a rehearsal if there is no directory for it."""
+    from .scratch import NoFile, ScratchContent, ScratchFile
+
+    content = ScratchContent(0)
+    return ScratchFile(NoFile(path, content), content)
 
 
 def _names_a_descriptor(path: str) -> bool:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 #: What ``compat`` takes, and the header version it means.
 VERSIONS = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
+#: A number would not do: 0.10 is 0.1.
+VERSION_REMEDY = "the versions are the texts '0.10' (or 'v2') and '1.1' (or 'v3')"
 
 
 def current_options(metadata: Metadata) -> dict[str, Any]:
@@ -67,7 +69,8 @@ def amend(image: Qcow2Image, options: dict[str, Any]) -> None:
     wanted_version = version
     if "compat" in options:
         if options["compat"] not in VERSIONS:
-            raise _refuse(metadata, "Unknown compatibility level %s" % options["compat"])
+            reason = "Unknown compatibility level %s" % options["compat"]
+            raise _refuse(metadata, reason, remedy=VERSION_REMEDY)
         wanted_version = VERSIONS[options["compat"]]
     _change_data_file(metadata, options)
     if "refcount_bits" in options:

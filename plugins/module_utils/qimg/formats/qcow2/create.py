@@ -10,7 +10,7 @@ from ...limits import DEFAULT_LIMITS, Limits
 from ...sizes import round_up
 from .. import is_driver
 from . import resizing
-from .amending import VERSIONS
+from .amending import VERSION_REMEDY, VERSIONS
 from .image import Qcow2Image
 from .layout import (
     COMPRESSION_NAMES,
@@ -85,7 +85,7 @@ def validate(options: dict[str, Any]) -> _Choice:
     size = round_up(given["size"], 512)
     compat = "1.1" if given["compat"] is None else given["compat"]
     if compat not in VERSIONS:
-        raise OptionError("Parameter 'version' does not accept value '%s'" % compat)
+        raise OptionError("Parameter 'version' does not accept value '%s'" % compat, remedy=VERSION_REMEDY)
     version = VERSIONS[compat]
     if given["backing_fmt"] is not None and not is_driver(given["backing_fmt"]):
         raise OptionError("Parameter 'backing-fmt' does not accept value '%s'" % given["backing_fmt"])
