@@ -282,7 +282,7 @@ _MAY_SAVE_SPACE = ("amend", "commit", "rebase", "resize")
 
 
 def _zeroes_without_space(lines: Sequence[Sequence[str]], aspect: str, theirs: Any, ours: Any) -> bool:
-    if not any(words[0] in _MAY_SAVE_SPACE or _is_convert_with_backing(words) for words in lines):
+    if not any(words[0] in _MAY_SAVE_SPACE or _is_convert_onto_content(words) for words in lines):
         return False
     if aspect == "map":
         return isinstance(ours, list) and all(
@@ -296,8 +296,9 @@ def _zeroes_without_space(lines: Sequence[Sequence[str]], aspect: str, theirs: A
     )
 
 
-def _is_convert_with_backing(words: Sequence[str]) -> bool:
-    return words[0] == "convert" and any(word.startswith(("-B", "--b")) for word in words)
+def _is_convert_onto_content(words: Sequence[str]) -> bool:
+    options = ("-B", "--b", "-n", "--no-c")
+    return words[0] == "convert" and any(word.startswith(options) and word != "--bitmaps" for word in words)
 
 
 def _data_depths(extents: list[dict[str, Any]]) -> list[int | None]:
