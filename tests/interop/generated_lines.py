@@ -27,6 +27,7 @@ _QCOW2_OPTIONS = (
     "preallocation=full", "preallocation=off", "preallocation=nonsense", "compression_type=zstd",
     "compression_type=zlib", "compression_type=nonsense", "nocow=on", "extent_size_hint=64k", "nonsense=1", "id=x",
     "data_file=new.data", "data_file_raw=on", "size=1M", "size=x", "help", "?", "", "a,,b",
+    "backing_file=./rich.qcow2", "backing_fmt=qcow2", "extent_size_hint=8G", "encryption=x",
 )  # fmt: skip
 _RAW_OPTIONS = ("preallocation=off", "preallocation=falloc", "preallocation=full", "size=1M", "nocow=off", "x", "help")
 _AMEND_OPTIONS = (
@@ -47,8 +48,12 @@ class Lines:
     def __init__(self, choices: random.Random, scenario: Scenario) -> None:
         self._random = choices
         self.disks = list(scenario.disks)
+        #: Perhaps they are there.
+        self._to_be_made: list[Disk] = []
         self._new = 0
         self._command = ""
+        #: The file that standard input is to be for the last command line; ``None``: nothing.
+        self.stdin: str | None = None
         self._makers: dict[str, Callable[[], tuple[list[list[str]], list[str]]]] = {
             "amend": self._amend,
             "bench": self._bench,
@@ -69,6 +74,7 @@ class Lines:
 
     def next(self) -> list[str]:
         """The words of one more command line."""
+        self.stdin = None
         command = self._command = self._pick((*self._makers, "convert", "rebase", "commit"))
         options, operands = self._makers[command]()
         if self._chance(0.03):
@@ -148,6 +154,9 @@ class Lines:
 
     def _name(self, disk: Disk) -> str:
         """A file name in one of its spellings."""
+        if self._chance(0.03) and self.stdin is None and disk.size is not None and disk not in self._to_be_made:
+            self.stdin = disk.name
+            return "/dev/fd/0"
         if self._chance(0.15):
             return str(self._pick(("file:", "file:./", "./", ".//", "././"))) + disk.name
         return "./" + disk.name if ":" in disk.name and self._chance(0.8) else disk.name
@@ -185,7 +194,7 @@ class Lines:
 
     def _disk(self, wanted: Callable[[Disk], Any] = lambda disk: True) -> Disk:
         if self._chance(0.02):
-            return Disk("missing", "qcow2", 0, None, (), ())
+            return Disk("missing", "qcow2", None, None, (), ())
         some = [disk for disk in self.disks if wanted(disk)]
         return self._pick(some if some and self._chance(0.9) else self.disks)  # type: ignore[no-any-return]
 
@@ -196,6 +205,7 @@ class Lines:
         self._new += 1
         name = "new%d" % self._new
         self.disks.append(Disk(name, format, MIB, None, (), ()))
+        self._to_be_made.append(self.disks[-1])
         return name
 
     def _options_of(self, format: str) -> list[list[str]]:
@@ -370,7 +380,7 @@ class Lines:
             if self._chance(probability):
                 value = self._pick(values)
                 # qemu-img needs minutes to copy a large disk byte by byte.
-                value = "512" if name == "bs" and value == "1" and disk.size > 64 * KIB else value
+                value = "512" if name == "bs" and value == "1" and (disk.size or 0) > 64 * KIB else value
                 operands.append("%s=%s" % (name, value))
         self._random.shuffle(operands)
         return options, operands

@@ -85,7 +85,7 @@ def _run_case(case: int, images: Scenario, pair: SideBySide) -> None:
     changed = False
     for _ in range(_LINES_PER_CASE):
         words = lines.next()
-        theirs, ours = pair.run(words)
+        theirs, ours = pair.run(words, lines.stdin)
         theirs, ours = (_comparable(answer, words, changed) for answer in (theirs, ours))
         known = None if theirs == ours else known_difference(words, theirs, ours)
         if theirs != ours and known is None:

@@ -35,12 +35,15 @@ def inside(directory: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def qimg(*words: Any, cwd: Path) -> Answer:
-    """What our command line answers under the name ``qemu-img``."""
+def qimg(*words: Any, cwd: Path, stdin: int | None = None) -> Answer:
+    """What our command line answers under the name ``qemu-img``.
+
+    :param stdin: a file descriptor that is its standard input; ``None``: there is nothing to read
+    """
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         child = os.fork()
         if child == 0:
-            _become_qemu_img(list(map(str, words)), cwd, stdout.fileno(), stderr.fileno())
+            _become_qemu_img(list(map(str, words)), cwd, stdin, stdout.fileno(), stderr.fileno())
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         texts = []
         for file in (stdout, stderr):
@@ -49,12 +52,15 @@ def qimg(*words: Any, cwd: Path) -> Answer:
     return Answer(code, *texts)
 
 
-def _become_qemu_img(words: Sequence[str], directory: Path, stdout: int, stderr: int) -> NoReturn:
+def _become_qemu_img(
+    words: Sequence[str], directory: Path, stdin: int | None, stdout: int, stderr: int
+) -> NoReturn:
     code = 70
     try:
         os.chdir(directory)
-        null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
+        if stdin is None:
+            stdin = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((stdin, 0), (stdout, 1), (stderr, 2)):
             os.dup2(source, target)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         os.environ["TZ"] = "UTC"

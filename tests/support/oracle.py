@@ -40,12 +40,18 @@ def missing() -> str | None:
     return None
 
 
-def run(*command: str, cwd: Any = None, timeout: float = 60, input: bytes | None = None) -> Answer:
-    """Run a program, with the C locale's words and UTC dates."""
+def run(
+    *command: str, cwd: Any = None, timeout: float = 60, input: bytes | None = None, stdin: int | None = None
+) -> Answer:
+    """Run a program, with the C locale's words and UTC dates.
+
+    :param input: what it reads from its standard input; ``stdin``: or a file descriptor that is this
+    """
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    given: dict[str, Any] = {"stdin": stdin} if input is None else {"input": input}
     done = subprocess.run(
         [os.fspath(word) for word in command],
-        cwd=cwd, capture_output=True, timeout=timeout, env=environment, input=input, check=False,
+        cwd=cwd, capture_output=True, timeout=timeout, env=environment, check=False, **given,
     )
     return Answer(
         done.returncode, done.stdout.decode("utf-8", "surrogateescape"), done.stderr.decode("utf-8", "surrogateescape")

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-    from typing import Any
+    from typing import IO, Any
 
     from support.oracle import Answer
 
@@ -101,12 +101,17 @@ class SideBySide:
         self._failed = False
         self._before: list[dict[str, tuple[int, ...]]] = [{}, {}]
 
-    def run(self, words: Sequence[str]) -> tuple[Answer, Answer]:
-        """What both answer to the same command line, without a word about whether it is the same."""
-        self.history.append(words)
+    def run(self, words: Sequence[str], stdin: str | None = None) -> tuple[Answer, Answer]:
+        """What both answer to the same command line, without a word about whether it is the same.
+
+        :param stdin: the file that standard input is, open for reading and writing; ``None``: there is nothing to read
+        """
+        self.history.append(words if stdin is None else [*words, "<" + stdin])
         self._before = self._marks()
-        theirs = oracle.run("qemu-img", *words, cwd=self.theirs)
-        ours = qimg(*words, cwd=self.ours)
+        with _opened(self.theirs, stdin) as file:
+            theirs = oracle.run("qemu-img", *words, cwd=self.theirs, stdin=file.fileno())
+        with _opened(self.ours, stdin) as file:
+            ours = qimg(*words, cwd=self.ours, stdin=file.fileno())
         # These exit so to say what they found, or have written something.
         self._failed = ours.code != 0 and words[:1] not in (["check"], ["compare"], ["bench"])
         theirs = theirs._replace(stdout=without_progress(theirs.stdout), stderr=upstream_words(theirs.stderr))
@@ -169,6 +174,10 @@ class SideBySide:
         answer = oracle.ask_qemu_img("compare", self.theirs / name, self.ours / name)
         if answer.code == 1 and not self._is_known(self.history, "content", "", answer.stdout):
             raise self.difference("", answer.stdout, "content", " of " + name)
+
+
+def _opened(directory: Path, name: str | None) -> IO[bytes]:
+    return open(os.devnull if name is None else directory / name, "rb" if name is None else "r+b")
 
 
 def _marks(directory: Path) -> dict[str, tuple[int, ...]]:
