@@ -173,6 +173,15 @@ driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,overlap-ch
 $'--bac=x\ny' a b
 -n -F qcow2 -B other.qcow2 --bitmaps data.qcow2 v2.qcow2 nothing
 -n -F qcow2 -B other.qcow2 data.qcow2 v2.qcow2 top.qcow2
+-c -S 0 -O qcow2 empty.qcow2 x
+-c -S 0 -O qcow2 v2.qcow2 x
+-c -S 0 -O qcow2 bytes x
+-c -S 0 -O qcow2 nothing x
+-c -S 0 -O qcow2 data.qcow2 x
+-c -S 0 -O qcow2 --image-opts driver=raw,file.filename=sparse.raw,size=66048 x
+-c -S 0 -n -O qcow2 v2.qcow2 over.qcow2
+-c -S 0 -O qcow2 -B other.qcow2 -F qcow2 over.qcow2 x
+-c -S 0 -O qcow2 top.qcow2 x
 """,
     "create": r"""
 --object secret,id=s --nonsense data.qcow2 x
@@ -252,6 +261,8 @@ $'--bac=x\ny' a b
 --output=json ././/over.qcow2
 --backing-chain .//top.qcow2
 folder/../over.qcow2
+--image-opts driver=qcow2,file.filename=c:olon-over.qcow2
+--output=json --image-opts driver=qcow2,file.filename=c:olon-over.qcow2
 """,
     "map": r"""
 --object secret,id=s --nonsense data.qcow2
@@ -310,5 +321,7 @@ data.qcow2 10M
 -a x external.qcow2
 -a x odd.raw
 --image-opts driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,overlap-check=none,nonsense=1
+-l -l --for=x odd.raw
+-c x -d y data.qcow2
 """,
 }

@@ -293,7 +293,7 @@ class Copier:
         clusters: list[tuple[int, bytes | None, memoryview]] = []
         for position in range(0, piece.length, unit):
             plain = view[position : position + unit]
-            if is_zero(plain):
+            if self._options.sparse_grain and is_zero(plain):
                 continue
             if len(plain) < unit:
                 # The last cluster of an image whose size is not a multiple of the cluster size.

@@ -42,13 +42,13 @@ def run(console: Console, arguments: Arguments) -> int:
     options = common.joined(arguments.options)
     if options is None:
         raise UsageError("Must specify options (-o)", True)
-    if arguments.format is not None and common.wants_help(options):
-        return _print_help(console, arguments.format)
     with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:
         return _amend(console, arguments, options, progress)
 
 
 def _amend(console: Console, arguments: Arguments, options: str, progress: ProgressMeter) -> int:
+    if arguments.format is not None and common.wants_help(options):
+        return _print_help(console, arguments.format)
     if len(arguments.operands) != 1:
         raise UsageError("Expecting one image file name")
     cache = common.cache_argument(arguments.cache)

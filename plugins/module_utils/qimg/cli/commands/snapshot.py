@@ -17,6 +17,8 @@ from ..options import Command, Option, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...formats.opening import Opener, Reference
     from ..console import Console
     from ..options import Arguments
@@ -30,16 +32,28 @@ _UNSUPPORTED = {
     "delete": "snapshot not found",
 }
 
+
+def _action(kind: str) -> Callable[[tuple[str, str] | None, str], tuple[str, str]]:
+    """What is to be done, and to which snapshot; only one thing can be."""
+
+    def choose(before: tuple[str, str] | None, name: str) -> tuple[str, str]:
+        if before is not None:
+            raise UsageError("Cannot mix '-l', '-a', '-c', '-d'", True)
+        return kind, name
+
+    return choose
+
+
 COMMAND = Command(
     "snapshot",
     "List or manipulate internal snapshots",
     "FILENAME",
     (
         common.FORMAT,
-        Option("list", "l", ("list",), "", "list the snapshots (what is done without any of these)", None, True),
-        Option("create", "c", ("create",), "SNAPSHOT", "take a snapshot", None, True),
-        Option("apply", "a", ("apply",), "SNAPSHOT", "revert to a snapshot", None, True),
-        Option("delete", "d", ("delete",), "SNAPSHOT", "delete a snapshot", None, True),
+        Option("action", "l", ("list",), "", "list the snapshots (without any of these, too)", collect=_action("list")),
+        Option("action", "c", ("create",), "SNAPSHOT", "take a snapshot", collect=_action("create")),
+        Option("action", "a", ("apply",), "SNAPSHOT", "revert to a snapshot", collect=_action("apply")),
+        Option("action", "d", ("delete",), "SNAPSHOT", "delete a snapshot", collect=_action("delete")),
         common.QUIET,
         common.FORCE_SHARE,
         common.OBJECT,
@@ -49,15 +63,10 @@ COMMAND = Command(
 
 
 def run(console: Console, arguments: Arguments) -> int:
-    actions = [
-        (action, name) for action in ("list", "create", "apply", "delete") for name in getattr(arguments, action)
-    ]
-    if len(actions) > 1:
-        raise UsageError("Cannot mix '-l', '-a', '-c', '-d'", True)
     filename = common.one_filename(arguments)
     opener = common.opener_for(console, arguments)
     reference = common.source_of(console, arguments, filename)
-    action, name = actions[0] if actions else ("list", "")
+    action, name = arguments.action or ("list", "")
     if action == "list":
         return _list(console, arguments, opener, reference)
     opener = common.try_to_write(opener, reference, arguments.format)
