@@ -3,13 +3,10 @@
 """Cutting runs of a source into pieces for the threads of a copy."""
 from __future__ import annotations
 
-import threading
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qimg.operations.parallel import ordered_results
 from qimg.operations.pieces import ABSENT, DATA, ZERO, PieceCutter, SourceRun, split_run
 
 TYPE_CHECKING = False
@@ -78,35 +75,3 @@ def test_a_run_is_split_only_inside(position: int, lengths: list[int]) -> None:
     assert [part.length for part in parts] == lengths
     assert [part.offset - part.start for part in parts] == [7 - 100] * len(parts)
     assert [part.layer_start - part.start for part in parts] == [40 - 100] * len(parts)
-
-
-def test_results_come_in_the_order_of_their_jobs_whoever_is_done_first() -> None:
-    second_is_done = threading.Event()
-
-    def first() -> str:
-        assert second_is_done.wait(30)
-        return "first"
-
-    def second() -> str:
-        second_is_done.set()
-        return "second"
-
-    assert list(ordered_results([first, second, lambda: "third"], 2)) == ["first", "second", "third"]
-
-
-def test_an_error_comes_out_where_its_result_would_and_ends_the_work() -> None:
-    def fail() -> None:
-        raise OSError("broken")
-
-    made = []
-
-    def jobs() -> Iterator[object]:
-        for number in range(100):
-            made.append(number)
-            yield fail if number == 1 else list
-
-    results = ordered_results(jobs(), 2)  # type: ignore[arg-type]
-    assert next(results) == []
-    with pytest.raises(OSError, match="broken"):
-        list(results)
-    assert len(made) < 10
