@@ -62,3 +62,21 @@ def test_a_compressed_last_cluster_is_still_there_in_a_larger_disk(
     assert qimg("resize", "-q", "--preallocation", preallocation, "i.qcow2", "300k", cwd=tmp_path).code == 0
     assert oracle.read_guest(path, tmp_path / "raw") == bytes(64 * KIB) + b"\7" * (36 * KIB) + bytes(200 * KIB)
     assert oracle.is_clean(path)
+
+
+@pytest.mark.parametrize("preallocation", ["off", "metadata", "falloc", "full"])
+@pytest.mark.parametrize("options", ["cluster_size=64k", "cluster_size=64k,extended_l2=on"])
+@pytest.mark.parametrize("raw", ["off", "on"])
+@pytest.mark.parametrize("size", [20 * KIB, 80 * KIB])
+def test_the_partial_last_cluster_in_a_data_file_is_still_there_in_a_larger_disk(
+    tmp_path: Path, size: int, raw: str, options: str, preallocation: str
+) -> None:
+    options += ",data_file=data.raw,data_file_raw=" + raw
+    oracle.qemu_img("create", "-q", "-f", "qcow2", "-o", options, "i.qcow2", str(size), cwd=tmp_path)
+    oracle.qemu_io("i.qcow2", "write -P 7 0 %d" % size, "write -z 5k 7k", cwd=tmp_path)
+    before = oracle.read_guest("i.qcow2", tmp_path / "raw", cwd=tmp_path)
+    assert qimg("resize", "-q", "--preallocation", preallocation, "i.qcow2", "300k", cwd=tmp_path).code == 0
+    assert oracle.read_guest("i.qcow2", tmp_path / "raw", cwd=tmp_path) == before.ljust(300 * KIB, b"\0")
+    assert oracle.is_clean("i.qcow2", cwd=tmp_path)
+    if raw == "on":
+        assert (tmp_path / "data.raw").read_bytes() == before.ljust(300 * KIB, b"\0")

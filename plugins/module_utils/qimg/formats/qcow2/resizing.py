@@ -9,7 +9,7 @@ from ...errors import ImageError, OptionError, UnsupportedOperationError
 from ...limits import MAX_IMAGE_BYTES
 from ...sizes import round_up
 from .copied_flags import first_words, host_clusters
-from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK, RAW_EXTERNAL_DATA
+from .layout import COMPRESSED, COPIED, MAX_L1_BYTES, OFFSET_MASK, RAW_EXTERNAL_DATA
 from .table_runs import progression
 
 TYPE_CHECKING = False
@@ -145,8 +145,8 @@ def preallocate(metadata: Metadata, start: int, end: int, mode: str) -> None:
         index = position - base >> bits
         last = (stop - base - 1 >> bits) + 1
         table = mapping.own_table(l1_index)
-        if table.entries[index * words] & OFFSET_MASK or table.entries[index * words] >> 62 & 1:
-            # The partial last cluster of the old size has its place already.
+        if table.entries[index * words] & (OFFSET_MASK | COMPRESSED | COPIED):
+            # The partial last cluster of the old size has its place already, in a data file perhaps at its beginning.
             index += 1
         if index < last:
             if metadata.has_data_file:
