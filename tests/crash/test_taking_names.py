@@ -150,3 +150,12 @@ def test_without_locks_nothing_is_taken_for_left_behind(tmp_path: Path, monkeypa
     (tmp_path / ".disk.qimg-01234567").write_bytes(b"somebody's")
     _make(tmp_path / "disk")
     assert (tmp_path / ".disk.qimg-01234567").read_bytes() == b"somebody's"
+
+
+def test_what_has_no_medium_needs_no_flush(tmp_path: Path) -> None:
+    with NewFile(os.devnull) as file:
+        file.begin(0)
+        file.storage.write(0, b"into the void")
+        file.storage.flush()
+        file.commit()
+    assert os.stat(os.devnull).st_rdev == os.makedev(1, 3)

@@ -17,7 +17,7 @@ from .zeros import ZEROS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .base import Buffer
 
@@ -144,7 +144,7 @@ class LocalFile(Storage):
         if self.cache.no_flush:
             return
         try:
-            os.fdatasync(self._fd)
+            sync_to_medium(self._fd, os.fdatasync)
         except OSError as error:
             raise self._failed(error, "Could not flush") from error
 
@@ -277,6 +277,18 @@ class LocalFile(Storage):
         if error.errno == errno.ENOSPC:
             failure.remedy = NO_SPACE_REMEDY
         return failure
+
+
+def sync_to_medium(fd: int, sync: Callable[[int], None]) -> None:
+    """Put what was written on the medium, by ``os.fsync`` or ``os.fdatasync``; ``/dev/null`` and its like have none.
+
+    :raises OSError: something could not be written
+    """
+    try:
+        sync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def open_flags(cache: CacheMode) -> int:

@@ -16,7 +16,7 @@ from ..errors import ImageError, StorageError
 from ..limits import SECTOR
 from .cache import WRITEBACK, CacheMode
 from .hints import NO_HINTS, FileHints
-from .local import LocalFile, local_file, open_flags
+from .local import LocalFile, local_file, open_flags, sync_to_medium
 from .locks import CREATE, REPLACE, ImageLock, locks_supported
 
 TYPE_CHECKING = False
@@ -268,7 +268,7 @@ class NewFile:
             return
         try:
             if self._sync:
-                os.fsync(self._fd)
+                sync_to_medium(self._fd, os.fsync)
             if not self._in_place:
                 self._take_name()
                 if self._sync:
