@@ -27,7 +27,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     # What type checkers and editors read, and the Ansible controller: it sends a module only what the module's files
-    # import in so many words.  The table below says the same again for the interpreter.
+    # import in so many words.  The table below says the same again for the interpreter.  "As" hands a name on.
+    # pylint: disable=useless-import-alias
     from typing import Any
 
     from .crypto.objects import ObjectStore as ObjectStore

@@ -324,4 +324,3 @@ class Measurement(namedtuple("Measurement", ["required", "fully_allocated", "bit
     required: int
     fully_allocated: int
     bitmaps: int | None
-
