@@ -79,4 +79,4 @@ def test_the_partial_last_cluster_in_a_data_file_is_still_there_in_a_larger_disk
     assert oracle.read_guest("i.qcow2", tmp_path / "raw", cwd=tmp_path) == before.ljust(300 * KIB, b"\0")
     assert oracle.is_clean("i.qcow2", cwd=tmp_path)
     if raw == "on":
-        assert (tmp_path / "data.raw").read_bytes() == before.ljust(300 * KIB, b"\0")
+        assert (tmp_path / "data.raw").read_bytes()[: 300 * KIB] == before.ljust(300 * KIB, b"\0")
