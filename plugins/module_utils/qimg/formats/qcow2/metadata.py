@@ -208,7 +208,7 @@ class Metadata:
         """Where all metadata lie, but for the L2 tables of snapshots: runs ``(first, end)`` of clusters."""
         geometry, mapping = self.geometry, self.mapping
         areas = [(0, geometry.cluster_size), (mapping.l1_offset, len(mapping.l1) * 8)]
-        areas += [(entry & OFFSET_MASK, geometry.cluster_size) for entry in mapping.l1 if entry & OFFSET_MASK]
+        areas += [(entry & OFFSET_MASK, geometry.cluster_size) for entry in filter(None, mapping.l1)]
         areas.append((self.header.snapshots_offset, self.snapshot_table_bytes))
         for snapshot in self.snapshots:
             # A longer one is a broken entry, and not worth the room.

@@ -182,7 +182,7 @@ class RefcountBlocks:
         bits = self._geometry.cluster_bits
         first = self.table_offset >> bits
         clusters = list(range(first, first + self._table_clusters))
-        for entry in self.table:
+        for entry in filter(None, self.table):
             offset = entry & REFCOUNT_BLOCK_OFFSET_MASK
             if offset and offset == entry and not offset % self._geometry.cluster_size:
                 clusters.append(offset >> bits)
