@@ -326,7 +326,7 @@ def _bitmaps_in_use(lines: Sequence[Sequence[str]], aspect: str, theirs: Any, ou
 def _fewer_leaks(lines: Sequence[Sequence[str]], aspect: str, theirs: Any, ours: Any) -> bool:
     return (
         aspect == "check"
-        and any(words[0] == "amend" for words in lines)
+        and any(words[0] in ("amend", "bench") for words in lines)
         and (theirs[0], ours[0]) == (3, 0)
         and _without((0, theirs[1]), ("leaks",)) == ours
     )

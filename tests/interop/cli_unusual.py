@@ -55,6 +55,7 @@ UNUSUAL = {
 -o refcount_bits=8 v2.qcow2
 -o refcount_bits=16 v2.qcow2
 -o size=20M --image-opts driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,nonsense=1
+-o size=20M --image-opts driver=qcow2,file.filename=data.qcow2,read-only=on
 """,
     "bench": r"""
 --image-opts -f raw -d 1 -c 1 --flush-interval 1 data.qcow2
@@ -70,6 +71,7 @@ UNUSUAL = {
 -c 1 -d 1 -i native nope:x
 -c 1 -d 1 --image-opts driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,nonsense=1
 -t nonsense -d 0 data.qcow2
+-w -c 1 -d 1 --image-opts driver=raw,file.filename=missing,read-only=on
 """,
     "bitmap": r"""
 --add -f raw odd.raw ''
@@ -81,6 +83,7 @@ UNUSUAL = {
 --add v2.qcow2 ''
 --object secret,id=s --nonsense data.qcow2 b
 --add driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,overlap-check=none,nonsense=1 x --image-opts
+--add --image-opts driver=qcow2,file.filename=data.qcow2,read-only=on x
 """,
     "check": r"""
 --image-opts -f raw -T nonsense data.qcow2
@@ -92,6 +95,7 @@ UNUSUAL = {
 -U -r all -f nonsense data.qcow2
 'json:{"driver":"qcow2","file":{"driver":"raw","file":{"driver":"file","filename":"over.qcow2"}}}'
 --image-opts driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,overlap-check=none,nonsense=1
+-r all --image-opts driver=qcow2,file.filename=lost.qcow2,read-only=on
 """,
     "commit": r"""
 --image-opts -f raw -t nonsense data.qcow2
@@ -103,6 +107,7 @@ UNUSUAL = {
 -b other.qcow2 'json:{"driver":"qcow2","file":{"driver":"raw","file":{"driver":"file","filename":"over.qcow2"}}}'
 -b ./other.qcow2 'json:{"driver":"qcow2","file":{"driver":"raw","file":{"driver":"file","filename":"over.qcow2"}}}'
 -b ./other.qcow2 .//over.qcow2
+--image-opts driver=qcow2,file.filename=over.qcow2,read-only=on
 """,
     "compare": r"""
 --image-opts -F raw -T nonsense data.qcow2 data.qcow2
@@ -182,6 +187,7 @@ $'--bac=x\ny' a b
 -c -S 0 -n -O qcow2 v2.qcow2 over.qcow2
 -c -S 0 -O qcow2 -B other.qcow2 -F qcow2 over.qcow2 x
 -c -S 0 -O qcow2 top.qcow2 x
+-n --target-image-opts data.qcow2 driver=qcow2,file.filename=over.qcow2,read-only=on
 """,
     "create": r"""
 --object secret,id=s --nonsense data.qcow2 x
@@ -263,6 +269,8 @@ $'--bac=x\ny' a b
 folder/../over.qcow2
 --image-opts driver=qcow2,file.filename=c:olon-over.qcow2
 --output=json --image-opts driver=qcow2,file.filename=c:olon-over.qcow2
+--image-opts driver=raw,file.filename=odd.raw,backing.driver=qcow2
+--image-opts driver=raw,file.filename=odd.raw,backing.driver=qcow2,nonsense=1
 """,
     "map": r"""
 --object secret,id=s --nonsense data.qcow2
@@ -272,6 +280,8 @@ folder/../over.qcow2
 'json:{"driver":"raw","file":{"driver":"file","filename":"data.qcow2"},"backing":null}'
 .//over.qcow2
 file:.//over.qcow2
+--image-opts driver=raw,file.filename=odd.raw,backing.driver=qcow2
+--image-opts driver=raw,file.filename=odd.raw,backing.driver=qcow2,nonsense=1
 """,
     "measure": r"""
 --image-opts -f raw
@@ -301,6 +311,7 @@ file:.//over.qcow2
 -b '' -F nonsense over.qcow2
 -F raw -b file:sparse.raw -f raw sparse.raw
 -F raw -b file:missing -f raw sparse.raw
+-b '' --image-opts driver=qcow2,file.filename=over.qcow2,read-only=on
 """,
     "resize": r"""
 --image-opts -f raw data.qcow2 x
@@ -312,6 +323,9 @@ missing 9E
 --image-opts driver=raw,file.filename=sparse.raw,offset=1024 +0
 --image-opts driver=raw,file.filename=sparse.raw,size=1024 2048
 data.qcow2 10M
+--image-opts driver=qcow2,file.filename=missing,read-only=on 1M
+--image-opts driver=qcow2,file.filename=data.qcow2,read-only=on 20M
+--image-opts driver=qcow2,file.filename=data.qcow2,read-only=on,nonsense=1 20M
 """,
     "snapshot": r"""
 --object secret,id=s --nonsense data.qcow2
@@ -323,5 +337,6 @@ data.qcow2 10M
 --image-opts driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,overlap-check=none,nonsense=1
 -l -l --for=x odd.raw
 -c x -d y data.qcow2
+-c x --image-opts driver=qcow2,file.filename=lost.qcow2,read-only=on
 """,
 }

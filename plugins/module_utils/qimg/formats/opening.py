@@ -236,6 +236,10 @@ class Opener:
         :param name: what to call it; ``None``: find a name
         """
         node = dict(node)
+        if writable and parse_boolean("read-only", node.get("read-only", False)):
+            # Whatever else is wrong with it comes first.
+            self._open_node(node, name, READ, backing, False, cache).abandon()
+            raise OptionError("Block node is read-only")
         protocol = node["driver"] if node.get("driver") in PROTOCOLS and "file" not in node else None
         driver = node.get("driver") if protocol is None else "raw"
         row = get_format(driver) if driver is not None else None
@@ -277,6 +281,9 @@ class Opener:
             if rest.get("backing", "") is None:
                 # No backing file, for a format that has none.
                 del rest["backing"]
+            if "backing" in rest and backing:
+                image.abandon()
+                raise OptionError("Driver doesn't support backing files", path=filename)
             if rest:
                 image.abandon()
                 raise OptionError(
