@@ -26,6 +26,7 @@ from ..storage.hints import NO_HINTS, FileHints
 from ..storage.local import LocalFile
 from ..storage.protocols import PROTOCOLS, Connections, open_storage
 from . import get_format
+from .node_options import take_common_options
 from .probing import PROBE_BYTES, probe
 
 TYPE_CHECKING = False
@@ -243,7 +244,7 @@ class Opener:
         protocol = node["driver"] if node.get("driver") in PROTOCOLS and "file" not in node else None
         driver = node.get("driver") if protocol is None else "raw"
         row = get_format(driver) if driver is not None else None
-        cache, force_share = self._take_common_options(node, writable, cache)
+        cache, force_share = take_common_options(node, writable, cache, self.force_share)
         if not backing and node.get("backing", "") is None:
             # It would not be opened anyway.
             del node["backing"]
@@ -296,41 +297,6 @@ class Opener:
         finally:
             del self._chain[entered:]
 
-    def _take_common_options(
-        self, node: Node, writable: bool, cache: CacheMode, discard: str = "ignore"
-    ) -> tuple[CacheMode, bool]:
-        """Take the options that every node has; returns the cache mode and whether to force sharing.
-
-        :param discard: what is in force where the node does not say it
-        """
-        node.pop("node-name", None)
-        read_only = parse_boolean("read-only", node.pop("read-only", False))
-        parse_boolean("auto-read-only", node.pop("auto-read-only", False))
-        modes = node.pop("cache", {})
-        if isinstance(modes, dict):
-            modes = dict(modes)
-            direct = parse_boolean("cache.direct", modes.pop("direct", cache.direct))
-            no_flush = parse_boolean("cache.no-flush", modes.pop("no-flush", cache.no_flush))
-            cache = cache._replace(direct=direct, no_flush=no_flush)
-            if modes:
-                node["cache"] = modes
-        force_share = parse_boolean("force-share", node.pop("force-share", False)) or self.force_share
-        if writable and read_only:
-            raise OptionError("Block node is read-only")
-        if writable and force_share:
-            raise OptionError("force-share=on can only be used with read-only images")
-        discard = node.pop("discard", discard)
-        if discard not in ("ignore", "off", "unmap", "on"):
-            raise OptionError("Invalid discard option")
-        detect_zeroes = node.pop("detect-zeroes", "off")
-        if detect_zeroes not in ("off", "on", "unmap"):
-            raise OptionError("invalid parameter value: %s" % detect_zeroes)
-        if detect_zeroes == "unmap" and discard in ("ignore", "off"):
-            raise OptionError(
-                "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"
-            )
-        return cache, force_share
-
     def _child_node(self, node: Node, driver: str | None) -> Node:
         child = node.get("file")
         if isinstance(child, str):
@@ -349,7 +315,7 @@ class Opener:
 
             self._enter(None, display_name(node))
             return ImageStorage(self._open_node(node, None, purpose, True, writable, cache))
-        cache, _force_share = self._take_common_options(node, writable, cache, "unmap")
+        cache, _force_share = take_common_options(node, writable, cache, self.force_share, "unmap")
         return self.open_storage(node, writable, cache)
 
     def _enter(self, identity: tuple[int, int] | None, filename: str) -> None:

@@ -1,0 +1,49 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""The options that every node has, whatever its driver."""
+from __future__ import annotations
+
+from ..errors import OptionError
+from ..option_text import parse_boolean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..references import Node
+    from ..storage.cache import CacheMode
+
+
+def take_common_options(
+    node: Node, writable: bool, cache: CacheMode, force_share: bool, discard: str = "ignore"
+) -> tuple[CacheMode, bool]:
+    """Take the options that every node has; returns the cache mode and whether to force sharing.
+
+    :param cache: what is in force where the node does not say it; ``force_share``, ``discard``: likewise
+    :raises OptionError: one of them is wrong, or the node cannot be opened so
+    """
+    node.pop("node-name", None)
+    read_only = parse_boolean("read-only", node.pop("read-only", False))
+    parse_boolean("auto-read-only", node.pop("auto-read-only", False))
+    modes = node.pop("cache", {})
+    if isinstance(modes, dict):
+        modes = dict(modes)
+        direct = parse_boolean("cache.direct", modes.pop("direct", cache.direct))
+        no_flush = parse_boolean("cache.no-flush", modes.pop("no-flush", cache.no_flush))
+        cache = cache._replace(direct=direct, no_flush=no_flush)
+        if modes:
+            node["cache"] = modes
+    force_share = parse_boolean("force-share", node.pop("force-share", False)) or force_share
+    if writable and read_only:
+        raise OptionError("Block node is read-only")
+    if writable and force_share:
+        raise OptionError("force-share=on can only be used with read-only images")
+    discard = node.pop("discard", discard)
+    if discard not in ("ignore", "off", "unmap", "on"):
+        raise OptionError("Invalid discard option")
+    detect_zeroes = node.pop("detect-zeroes", "off")
+    if detect_zeroes not in ("off", "on", "unmap"):
+        raise OptionError("invalid parameter value: %s" % detect_zeroes)
+    if detect_zeroes == "unmap" and discard in ("ignore", "off"):
+        raise OptionError(
+            "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"
+        )
+    return cache, force_share
