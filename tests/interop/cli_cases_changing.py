@@ -47,6 +47,11 @@ nope
 -c x narrow.qcow2
 """,
     "rebase": r"""
+-u -b odd.raw -F file over.qcow2
+-u -b odd.raw -F host_device over.qcow2
+-b sparse.raw -F file over.qcow2
+-u -b x -F raw 'json:{"driver":"qcow2","backing":null,"file":{"driver":"file","filename":"over.qcow2"}}'
+-b x -F raw 'json:{"driver":"qcow2","backing":null,"file":{"driver":"raw","offset":0,"file.filename":"over.qcow2"}}'
 -b '' nope
 -b other.qcow2
 over.qcow2
@@ -125,6 +130,8 @@ lost.qcow2 +1M
 data.qcow2 +0
 """,
     "amend": r"""
+-f file -o help
+-f host_device -o size=1M /dev/null
 -o compat=0.10 data.qcow2
 data.qcow2
 -o compat=0.10 v2.qcow2

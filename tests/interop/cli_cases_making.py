@@ -5,6 +5,21 @@ from __future__ import annotations
 
 LINES = {
     "create": r"""
+-f file new.raw 1M
+-f file -o preallocation=full new.raw 1M
+-f file -o preallocation=metadata new.raw 1M
+-f file -o help
+-f file -b odd.raw -F raw new.raw 1M
+-f file nbd:x 1M
+-f host_device new.raw 1M
+-f host_device odd.raw 1M
+-f host_device -o help
+-f raw host_device:odd.raw 1M
+-f raw -o help /dev/null
+-f raw -o nocow=on /dev/null 0
+-f raw -o preallocation=metadata /dev/null 0
+-f qcow2 -b odd.raw -F file new.qcow2
+-f qcow2 -b odd.raw -F host_device new.qcow2
 -f qcow2 -b snapshots.qcow2 -F foo new
 -u -f qcow2 -b snapshots.qcow2 -F foo new 1M
 -u -f qcow2 -b nope -F qcow2 new
@@ -63,6 +78,14 @@ new 1M -q
 -f qcow2 new 16E
 """,
     "convert": r"""
+-O file sparse.raw new.raw
+-O file -c sparse.raw new.raw
+-O file -o preallocation=falloc odd.raw new.raw
+-O file -B odd.raw -F raw odd.raw new.raw
+-n -O file odd.raw sparse.raw
+-O host_device odd.raw new.raw
+-O file -o help
+-B sparse.raw -F file -O qcow2 odd.raw new.qcow2
 -o help --target-is-zero -O qcow2 data.qcow2 new
 -n -o help -O qcow2 data.qcow2 new
 -f raw --image-opts -C -c data.qcow2 new

@@ -5,6 +5,22 @@ from __future__ import annotations
 
 LINES = {
     "info": r"""
+host_device:/dev/null
+host_cdrom:/dev/null
+--output=json host_device:/dev/zero
+host_device:odd.raw
+host_cdrom:odd.raw
+file:/dev/null
+-f file /dev/null
+-f file odd.raw
+-f host_device /dev/null
+-f host_device odd.raw
+-f nbd odd.raw
+'json:{"driver":"raw","file":{"filename":"/dev/null"}}'
+'json:{"driver":"raw","offset":0,"file":{"filename":"/dev/null"}}'
+'json:{"driver":"file","file":{"driver":"file","filename":"odd.raw"}}'
+'json:{"driver":"file","filename":"odd.raw","file":{"driver":"file","filename":"odd.raw"}}'
+--backing-chain 'json:{"driver":"qcow2","file":{"driver":"raw","offset":0,"file.filename":"over.qcow2"}}'
 data.qcow2
 --output=json data.qcow2
 snapshots.qcow2
@@ -164,6 +180,9 @@ data.qcow2 -f qcow2
 --quiet=on data.qcow2
 """,
     "map": r"""
+--output=json -f file odd.raw
+'json:{"driver":"qcow2","file":{"driver":"raw","offset":0,"file.filename":"over.qcow2"}}'
+'json:{"driver":"qcow2","backing.driver":"raw","file":{"driver":"raw","offset":0,"file.filename":"over.qcow2"}}'
 data.qcow2
 --output=json data.qcow2
 --output=json empty.qcow2

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cli_differences import known_difference
+from cli_differences import is_known_in_files, known_difference
 from cli_support import split
 
 from support import oracle
@@ -40,7 +40,8 @@ SERVERS = {
 #: What the images name themselves.
 _NEEDED_BY = {"remote.qcow2": ["raw"], "readonly.qcow2": ["ro"]}
 
-#: A line is a command; ``@raw`` is the export behind the socket ``raw``, ``bitmap=@b`` the context of a dirty bitmap.
+#: A line is a command, or several with ``;;`` between them; ``@raw`` is the export behind the socket ``raw``,
+#: ``bitmap=@b`` the context of a dirty bitmap.
 LINES = r"""
 info @raw
 info --output=json @raw
@@ -218,6 +219,83 @@ bitmap --remove @q b
 bitmap --clear @q b
 bitmap --disable @q b
 bitmap --merge b --add @q n
+info nbd:127.0.0.1:1,
+info nbd:127.0.0.1:1,to=3
+info nbd:127.0.0.1:1,to=x
+info nbd:127.0.0.1:1,ipv6=on
+info nbd:127.0.0.1:1,ipv4=bla
+info nbd:127.0.0.1:1,nonsense=on
+info nbd:127.0.0.1:
+info nbd:[::1
+info nbd:[::1]
+info nbd:[::1]:
+info nbd:[]:1
+info nbd:a/b:c
+info -f nbd ./nbd:x
+info -f nbd json:{}
+info -f file @raw
+info -f file json:{}
+info 'json:{"driver":"nbd","server":"raw","export":"x"}'
+info 'json:{"driver":"nbd","server":{},"export":"x"}'
+info 'json:{"driver":"nbd","server":{"type":"inet","host":"127.0.0.1","port":"1","to":"x"}}'
+info 'json:{"driver":"nbd","server":{"type":"fd","str":"x"},"export":"x"}'
+info 'json:{"driver":"nbd","server":{"type":"vsock","cid":"x","port":"1"},"export":"x"}'
+info 'json:{"driver":"nbd","path":"raw","export":"x","x-dirty-bitmap":""}'
+info 'json:{"driver":"nbd","file":{"driver":"file","filename":"disk.raw"}}'
+create -f raw nbd:nonsense 1M
+create -f qcow2 nbd: 1M
+create -f qcow2 'nbd+unix://x/?a' 1M
+create -f nbd -o help
+create -f nbd -o help @zero
+create -f raw -o help @zero
+create -f qcow2 -o nocow=on @zero 1M
+create -f nbd @zero 1M
+create -f nbd @zero 9M
+create -f nbd @zero
+create -f nbd @ro 1M
+create -f nbd -o preallocation=full @zero 1M
+create -f nbd new.raw 1M
+create -f file @zero 1M
+create -f qcow2 -b nbd:nonsense -F raw new.qcow2
+create -f qcow2 -u -b nbd:nonsense -F raw new.qcow2 1M ;; info --backing-chain new.qcow2 ;; map new.qcow2
+create -f qcow2 -u -b nonsense:x -F raw new.qcow2 1M ;; info --backing-chain new.qcow2
+create -f qcow2 -b @raw -F nbd new.qcow2 ;; info --backing-chain new.qcow2
+create -f qcow2 -b disk.raw -F nbd new.qcow2
+create -f qcow2 -u -b disk.raw -F nbd new.qcow2 1M ;; map new.qcow2
+create -f qcow2 -b 'json:{"driver":"nbd","path":"raw","export":"x"}' -F raw new.qcow2
+create -f qcow2 -u -b 'json:{"driver":"nbd","path":"raw","export":"x"}' -F raw new.qcow2 8M ;; map new.qcow2
+create -f qcow2 -u -b 'json:{"driver":"nbd","path":"raw","export":"x"}' -F nbd new.qcow2 8M ;; map new.qcow2
+create -f qcow2 -u -b 'json:{"driver":"qcow2","file.driver":"nbd","file.path":"q"}' -F raw new.qcow2 8M ;; map new.qcow2
+create -f qcow2 -b nbd:unix:raw:exportname=x -F raw new.qcow2 ;; commit -b @raw new.qcow2
+create -f qcow2 -b nbd:unix:raw:exportname=x -F raw new.qcow2 ;; commit -b nbd:unix:raw:exportname=x new.qcow2
+create -f qcow2 -u -b rel.raw -F raw @zero 1M ;; info @zero ;; info --backing-chain @zero ;; map @zero
+create -f qcow2 -o data_file=rel.raw @zero 1M ;; info @zero
+create -f qcow2 -o data_file=@nowhere new.qcow2 9M
+create -f qcow2 -o data_file=@zero new.qcow2 9M
+create -f qcow2 -o data_file=nbd:nonsense new.qcow2 9M
+create -f qcow2 -o preallocation=metadata @zero 8M
+rebase -u -b rel.raw -F raw @q ;; info --output=json @q ;; convert -O raw @q new.raw ;; rebase -u -b '' @q
+rebase -b @raw -F nbd over.qcow2
+rebase -b disk.raw -F nbd over.qcow2
+commit readonly.qcow2
+commit -d readonly.qcow2
+commit -b @ro readonly.qcow2
+convert -O raw disk.raw nbd:nonsense
+convert -n -O raw disk.raw nbd:nonsense
+convert -O qcow2 -o preallocation=metadata disk.raw @zero
+convert -O qcow2 -o data_file=@small disk.raw new.qcow2
+convert -B rel.raw -F raw -O qcow2 disk.raw @zero
+convert -O nbd disk.raw @zero
+convert -n -O nbd disk.raw @zero
+convert -O nbd disk.raw new.raw
+convert -O nbd disk.raw @small
+convert -O nbd -o help disk.raw @zero
+dd if=disk.raw of=nbd:nonsense
+dd if=disk.raw of=@small
+dd -O nbd if=disk.raw of=@zero
+dd -O nbd if=disk.raw of=new.raw
+measure -O nbd disk.raw
+amend -f nbd -o help
 """
 
 
@@ -305,10 +383,11 @@ class Exports:
 
 @pytest.mark.parametrize("line", LINES.strip().split("\n"))
 def test_a_command_does_what_qemu_img_does(line: str, exported: Path, tmp_path: Path) -> None:
-    pair = SideBySide(tmp_path, exported)
-    words = named(line)
-    with Exports(pair, words):
-        theirs, ours = pair.run(words)
-    if theirs != ours and known_difference(words, theirs, ours) is None:
-        raise pair.difference(theirs, ours)
+    pair = SideBySide(tmp_path, exported, is_known_in_files)
+    commands = [named(command) for command in line.split(";;")]
+    with Exports(pair, [word for words in commands for word in words]):
+        for words in commands:
+            theirs, ours = pair.run(words)
+            if theirs != ours and known_difference(words, theirs, ours) is None:
+                raise pair.difference(theirs, ours)
     pair.expect_same_files()

@@ -15,7 +15,7 @@ import pytest
 
 from qimg.crypto.objects import ObjectStore, parse_object
 from qimg.errors import ImageError, ReferenceDeniedError, StorageError, StorageLostError
-from qimg.formats.opening import WRITE, Opener, open_image
+from qimg.formats.opening import INFO, WRITE, Opener, open_image
 from qimg.operations.check import check
 from qimg.operations.convert import convert
 from qimg.operations.create import create
@@ -300,7 +300,7 @@ def test_an_image_may_not_connect_us_to_a_server_unless_the_user_allows_it(tmp_p
 
 def test_an_image_that_names_a_lost_server_is_still_described(tmp_path: Path) -> None:
     path, backing = overlay(tmp_path)
-    with open_image(path, purpose="info") as image:
+    with Opener().open(path, purpose=INFO, backing=False) as image:
         assert image.backing_file == backing
     with pytest.raises(StorageError, match="Could not open backing file: Failed to connect to"):
         open_image(path, policy=ReferencePolicy(FOLLOW))

@@ -84,7 +84,7 @@ def test_uris_that_make_no_sense_are_refused(name: str) -> None:
         ("nbd:", "NBD server address missing"),
         ("nbd:host:1:exportname=", "NBD server address missing"),
         ("nbd:host", "error parsing address 'host'"),
-        ("nbd:[::1", "error parsing address '[::1'"),
+        ("nbd:[::1", "error parsing IPv6 address '[::1'"),
         ("a", "File name string for NBD must start with 'nbd:'"),
     ],
 )

@@ -61,7 +61,7 @@ def test_a_write_after_an_added_bitmap_is_recorded_though_neither_is_on_disk_yet
 def test_a_bitmap_of_a_new_image_records_writes_from_the_start(tmp_path: Path) -> None:
     path = str(tmp_path / "i.qcow2")
     opener = Opener()
-    with opener.new_files(path) as files:
+    with opener.new_files(path, "file") as files:
         from qimg.formats import get_format
 
         options = create.resolve_options(path, "qcow2", 10 * MIB, {}, None, None)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from qimg.errors import OptionError, UnsupportedOperationError
 from qimg.references import (
     display_name,
+    driver_of,
     first_key,
     flatten,
     leaves,
@@ -18,7 +19,6 @@ from qimg.references import (
     parse_option_string,
     parse_protocol_name,
     parse_reference,
-    parse_target,
     plain_name,
     protocol_of,
     resolve_reference,
@@ -65,10 +65,11 @@ def test_a_protocol_is_what_stands_before_a_colon_and_any_slash(name: str, proto
 
 
 @given(PATHS)
-def test_a_path_is_a_file_and_is_called_by_itself(path: str) -> None:
+def test_a_path_is_called_by_itself_and_may_say_that_it_is_a_file(path: str) -> None:
     node = parse_reference(path)
 
-    assert node == {"file": {"driver": "file", "filename": path}} == parse_reference("file:" + path)
+    assert node == {"file": {"filename": path}}
+    assert parse_reference("file:" + path) == {"file": {"driver": "file", "filename": path}}
     assert local_path(node) == path == plain_name(path) == plain_name("file:" + path)
     assert display_name({"driver": "qcow2", **node}) == path == display_name(node["file"])
 
@@ -104,10 +105,18 @@ def test_names_that_stand_for_nothing_are_refused(name: str, reason: str) -> Non
     assert (caught.value.reason, caught.value.path) == (reason, name)
 
 
+def test_a_name_speaks_of_a_protocol_or_is_a_plain_path() -> None:
+    assert parse_reference("a") == {"file": {"filename": "a"}}
+    assert parse_reference("file:a") == {"file": {"driver": "file", "filename": "a"}}
+    assert parse_reference("host_device:/dev/a") == {"file": {"driver": "host_device", "filename": "/dev/a"}}
+    assert [driver_of(name) for name in ("a", "./a:b", "file:a", "nbd+unix:///a?socket=b")] == [
+        None, None, "file", "nbd",
+    ]  # fmt: skip
+
+
 def test_a_new_image_has_no_json_name() -> None:
-    assert parse_target("a") == {"driver": "file", "filename": "a"}
     with pytest.raises(OptionError, match="Unknown protocol 'json'"):
-        parse_target("json:{'driver': 'file', 'filename': 'a'}")
+        driver_of("json:{'driver': 'file', 'filename': 'a'}")
 
 
 def test_short_switches_are_warned_of() -> None:

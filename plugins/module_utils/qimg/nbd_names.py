@@ -25,6 +25,7 @@ DECISIVE = ("driver", "server", "path", "host", "port", "export", "tls-creds", "
 MAX_STRING = 4096
 
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+_INET_FLAGS = ("ipv4", "ipv6", "keep-alive")
 _EXPORT_MARK = ":exportname="
 #: Query parameter -> option of ``tls``.
 _TLS_PARAMETERS = {"tls-certificates": "dir", "tls-psk-file": "psk-file", "tls-verify-peer": "verify-peer"}
@@ -55,14 +56,27 @@ def _parse_old_name(name: str) -> dict[str, Any]:
         node["server"] = {"type": "unix", "path": address[len("unix:") :]}
         return node
     if address.startswith("["):
-        host, bracket, rest = address[1:].partition("]")
-        colon, port = (rest[:1], rest[1:]) if bracket else ("", "")
+        host, colon, rest = address[1:].partition("]:")
+        colon = colon if host else ""
     else:
-        host, colon, port = address.partition(":")
-    if not colon:
-        raise OptionError("error parsing address '%s'" % address, path=name)
+        host, colon, rest = address.partition(":")
+    port, _comma, flags = rest.partition(",")
+    if not colon or not port:
+        kind = "IPv6 address" if address.startswith("[") else "address"
+        raise OptionError("error parsing %s '%s'" % (kind, address), path=name)
+    _check_flags(flags, name)
     node["server"] = {"type": "inet", "host": host, "port": port}
     return node
+
+
+def _check_flags(text: str, name: str) -> None:
+    """Refuse wrong values of what may follow ``host:port,`` in an older name; right ones change nothing, as in QEMU."""
+    for part in text.split(","):
+        flag, equals, value = part.partition("=")
+        if flag == "to" and not value.isdigit():
+            raise OptionError("error parsing to= argument", path=name)
+        if flag in _INET_FLAGS and equals and value not in ("on", "off"):
+            raise OptionError("error parsing '%s' flag '=%s'" % (flag, value), path=name)
 
 
 def _parse_uri(name: str) -> dict[str, Any]:

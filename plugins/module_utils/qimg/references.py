@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Node = dict[str, Any]
 
+#: Protocols whose node is the same as a bare file name.
+PATH_PROTOCOLS = ("file", "host_device", "host_cdrom")
+
 
 def protocol_of(name: str) -> str | None:
     """``proto`` of ``proto:rest``: what stands before a colon, if no slash comes first."""
@@ -37,15 +40,22 @@ def parse_reference(name: str) -> Node:
     """
     if name.startswith("json:"):
         return _parse_json(name)
-    if "\0" in name:
-        raise OptionError("A file name cannot have a zero byte in it", path=name)
+    driver = driver_of(name)
+    if driver is not None:
+        return {"file": parse_protocol_name(name, driver)}
+    return {"file": {"filename": _checked_path(name)}}
+
+
+def driver_of(name: str) -> str | None:
+    """The protocol that a name speaks of; ``None``: it is a plain path.
+
+    :raises OptionError: an unknown one
+    """
     protocol = protocol_of(name)
-    if protocol is None:
-        return {"file": {"driver": "file", "filename": name}}
-    if protocol == "file":
-        return {"file": {"driver": "file", "filename": _path_after_prefix(name)}}
+    if protocol is None or protocol in PATH_PROTOCOLS:
+        return protocol
     if protocol in nbd_names.PROTOCOLS:
-        return {"file": nbd_names.parse_nbd_name(name)}
+        return "nbd"
     raise OptionError(
         "Unknown protocol '%s'" % protocol,
         path=name,
@@ -61,18 +71,13 @@ def parse_protocol_name(name: str, driver: str) -> Node:
     if driver == "nbd":
         return nbd_names.parse_nbd_name(name)
     path = _path_after_prefix(name) if driver == protocol_of(name) else name
-    return {"driver": driver, "filename": path}
+    return {"driver": driver, "filename": _checked_path(path)}
 
 
-def parse_target(name: str) -> Node:
-    """The protocol node of a new image; there is no ``json:`` for what does not exist yet.
-
-    :raises OptionError: an unknown protocol
-    """
-    if name.startswith("json:"):
-        raise OptionError("Unknown protocol 'json'", path=name)
-    node: Node = parse_reference(name)["file"]
-    return node
+def _checked_path(path: str) -> str:
+    if "\0" in path:
+        raise OptionError("A file name cannot have a zero byte in it", path=path)
+    return path
 
 
 def _parse_json(name: str) -> Node:
@@ -169,21 +174,19 @@ def plain_name(reference: str | Node) -> str | None:
     """How an image is called that is named by a plain path; ``None`` for ``json:``, URIs and nodes."""
     if not isinstance(reference, str) or protocol_of(reference) in ("json", *nbd_names.PROTOCOLS):
         return None
-    if protocol_of(reference) != "file":
-        return reference
-    return _path_after_prefix(reference)
+    return _path_after_prefix(reference) if protocol_of(reference) in PATH_PROTOCOLS else reference
 
 
 def _path_after_prefix(name: str) -> str:
     """The path in ``file:path``: with a colon in it, it must not be taken for a protocol's name."""
-    path = name[len("file:") :]
+    path = name.partition(":")[2]
     return path if protocol_of(path) is None else "./" + path
 
 
 def local_path(node: Node) -> str | None:
     """The path of the local file beneath a node; ``None`` if it is something else."""
     child = node.get("file")
-    if isinstance(child, dict) and child.get("driver", "file") in _PLAIN and "filename" in child:
+    if isinstance(child, dict) and child.get("driver", "file") in PATH_PROTOCOLS and "filename" in child:
         return str(child["filename"]) if "file" not in child else None
     return None
 
@@ -207,8 +210,6 @@ def leaves(node: Node) -> Iterator[Node]:
 
 #: Options of a node that decide what the guest reads, and so belong to its name (drivers that are not here have none).
 _DECISIVE = {"raw": ("offset", "size")}
-#: Protocols whose node is the same as its bare file name.
-_PLAIN = ("file", "host_device")
 
 
 def display_name(node: Node) -> str:
@@ -221,13 +222,13 @@ def display_name(node: Node) -> str:
     overridden = [name for name in ("backing", "data-file") if name in node]
     if isinstance(child, dict) and not decisive and not overridden and "file" not in child:
         name = child.get("filename")
-        if name is not None and child.get("driver", "file") in _PLAIN:
+        if name is not None and child.get("driver", "file") in PATH_PROTOCOLS:
             return str(name)
         if child.get("driver") == "nbd":
             name = nbd_names.display_name(child)
             if name is not None:
                 return name
-    if child is None and node.get("driver") in _PLAIN and "filename" in node:
+    if child is None and node.get("driver", "file") in PATH_PROTOCOLS and "filename" in node:
         return str(node["filename"])
     if child is None and node.get("driver") == "nbd":
         name = nbd_names.display_name(node)
@@ -259,6 +260,17 @@ def _essential(node: Node) -> Node:
     return essential
 
 
+def resolve_data_file(referrer: str, name: str) -> str:
+    """The same for an external data file: of an image that is in no directory, it lies in the working directory.
+
+    :param referrer: the file name of the image
+    """
+    try:
+        return resolve_reference(referrer, name)
+    except UnsupportedOperationError:
+        return name
+
+
 def resolve_reference(referrer: str, name: str) -> str:
     """The name that an image stores, as seen from where the image is.
 
@@ -279,8 +291,8 @@ def resolve_reference(referrer: str, name: str) -> str:
             path=referrer,
             remedy="have the image name its files by absolute paths or URIs",
         )
-    if protocol_of(referrer) == "file":
-        referrer = referrer[len("file:") :]
+    if protocol_of(referrer) in PATH_PROTOCOLS:
+        referrer = _path_after_prefix(referrer)
     # As it is written: ``.//a`` and ``b`` give ``.//b``.
     return referrer[: referrer.rfind("/") + 1] + name
 

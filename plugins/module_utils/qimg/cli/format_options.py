@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
+from ..formats.new_files import target_driver
 from ..formats.options import BOOL, TYPE_TEXT, with_file_options
 from ..operations.create import creatable
-from ..references import parse_target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def print_help(console: Console, format_name: str, filename: str | None) -> int:
     """
     row = creatable(format_name, filename or "")
     if filename is not None:
-        parse_target(filename)
-        console.write("Supported options:\n" + help_lines(with_file_options(row.options)))
+        options = with_file_options(row.options, target_driver(filename, row.protocol))
+        console.write("Supported options:\n" + help_lines(options))
         return 0
     own = tuple(option for option in row.options if option.creatable)
     console.write("Supported %s options:\n%s\n" % (format_name, help_lines(own)))

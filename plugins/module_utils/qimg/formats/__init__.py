@@ -8,6 +8,7 @@ Ansible ship what is needed.
 from __future__ import annotations
 
 from ..errors import OptionError
+from ..storage.protocols import PROTOCOLS
 from .base import Format
 
 TYPE_CHECKING = False
@@ -27,36 +28,22 @@ def _qcow2() -> Format:
     return driver.FORMAT
 
 
-def _file() -> Format:
-    from .raw import driver
-
-    return driver.FILE
-
-
-def _host_device() -> Format:
-    from .raw import driver
-
-    return driver.HOST_DEVICE
-
-
 _FORMATS: dict[str, Callable[[], Format]] = {"qcow2": _qcow2, "raw": _raw}
-#: Protocols, where QEMU also makes new images by their name: nothing but the bytes of the guest disk.
-_PLACES: dict[str, Callable[[], Format]] = {"file": _file, "host_device": _host_device}
 
 
 #: Further drivers of QEMU: an image may say that its backing file is one of those.
 _OTHER_DRIVERS = (
     "blkdebug", "blklogwrites", "blkreplay", "blkverify", "bochs", "cloop", "compress", "copy-before-write",
-    "copy-on-read", "dmg", "file", "ftp", "ftps", "gluster", "host_cdrom", "host_device", "http", "https", "io_uring",
-    "iscsi", "iser", "luks", "nbd", "nfs", "null-aio", "null-co", "nvme", "nvme-io_uring", "parallels", "preallocate",
-    "qcow", "qed", "quorum", "rbd", "replication", "snapshot-access", "ssh", "throttle", "vdi", "vhdx",
+    "copy-on-read", "dmg", "ftp", "ftps", "gluster", "http", "https", "io_uring", "iscsi", "iser", "luks", "nfs",
+    "null-aio", "null-co", "nvme", "nvme-io_uring", "parallels", "preallocate", "qcow", "qed", "quorum", "rbd",
+    "replication", "snapshot-access", "ssh", "throttle", "vdi", "vhdx",
     "virtio-blk-vfio-pci", "virtio-blk-vhost-user", "virtio-blk-vhost-vdpa", "vmdk", "vpc", "vvfat",
 )
 
 
 def is_driver(name: str) -> bool:
     """Whether QEMU has a driver of that name, even if we have not."""
-    return name in _FORMATS or name in _OTHER_DRIVERS
+    return name in _FORMATS or name in PROTOCOLS or name in _OTHER_DRIVERS
 
 
 def format_names() -> list[str]:
@@ -64,19 +51,15 @@ def format_names() -> list[str]:
     return sorted(_FORMATS)
 
 
-def get_target(name: str) -> Format:
-    """A row of the table, or what makes images in a protocol.
-
-    :raises OptionError: there is no such format
-    """
-    return _PLACES[name]() if name in _PLACES else get_format(name)
-
-
 def get_format(name: str) -> Format:
-    """A row of the table.
+    """A row of the table, or that of a protocol: an image may be nothing but the bytes of a file, a device, an export.
 
     :raises OptionError: there is no such format
     """
+    if name in PROTOCOLS:
+        from .raw import driver
+
+        return driver.PROTOCOLS[name]
     if name not in _FORMATS:
         raise OptionError(
             "Unknown driver '%s'" % name, remedy="the formats are %s" % ", ".join(format_names())

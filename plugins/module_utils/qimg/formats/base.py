@@ -295,8 +295,8 @@ class Image(ABC):
 class Format(
     namedtuple(
         "Format",
-        ["name", "open", "create", "options", "passes_locks_through", "measure", "compresses"],
-        defaults=(False,),
+        ["name", "open", "create", "options", "passes_locks_through", "measure", "compresses", "protocol"],
+        defaults=(False, None),
     )
 ):
     """One row of the table of formats.
@@ -306,7 +306,8 @@ class Format(
     :class:`~qimg.formats.options.CreateOption`; ``passes_locks_through`` says that others may write while we read
     (raw); ``measure(options, size, source)`` gives the :class:`Measurement` of a new image of ``size`` guest bytes,
     empty or with the content of the :class:`Image` ``source``, or is ``None``; ``compresses`` says that new images are
-    :class:`~qimg.formats.capabilities.Compressing`.
+    :class:`~qimg.formats.capabilities.Compressing`; ``protocol`` is the one that takes the name of an image as it is,
+    or ``None`` where the name says which.
     """
 
     __slots__ = ()

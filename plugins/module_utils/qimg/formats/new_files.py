@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 
-from ..references import local_path, parse_target, resolve_reference
+from ..errors import StorageError
+from ..references import PATH_PROTOCOLS, driver_of, parse_protocol_name, resolve_data_file
 from ..storage.cache import WRITEBACK, CacheMode
 from ..storage.hints import NO_HINTS, FileHints
+from ..storage.protocols import driver_of_path
 from ..storage.replace import ExistingTarget, NewFile
 
 TYPE_CHECKING = False
@@ -26,22 +28,23 @@ if TYPE_CHECKING:
 class NewFiles:
     """The files of an image that is being made: all of them get their names at the end, the main one last.
 
-    What is not a local file (an export of a server) has to be there already, and is written in place.
+    What is not a local file (a device, an export of a server) has to be there already, and is written in place.
 
     :param path: the image's own name
+    :param driver: the protocol that its name is for
     :param open_storage: opens what is not a local file, for writing
     :param sync: whether the content must be on the medium before the names are taken
     :param rehearsal: only find out whether it would work; see :class:`~qimg.storage.replace.NewFile`
     :param cache: how what is written reaches the medium
     :param hints: what the file system should know about the main file
     :param ownership: of all of them
-    :raises OptionError: an unknown protocol
     :raises StorageError: the target cannot be written
     """
 
     def __init__(
         self,
         path: str,
+        driver: str,
         open_storage: OpenStorage,
         sync: bool = True,
         rehearsal: Rehearsal | None = None,
@@ -55,7 +58,7 @@ class NewFiles:
         self._rehearsal = rehearsal
         self._cache = cache
         self._path = path
-        self._main = self._target(path, hints)
+        self._main = self._target(path, driver, hints)
         self._others: list[NewFile | ExistingTarget] = []
 
     @property
@@ -69,6 +72,11 @@ class NewFiles:
         return self._main.storage.is_device
 
     @property
+    def can_preallocate(self) -> bool:
+        """Whether space can be reserved where the image itself goes."""
+        return self._main.storage.can_preallocate
+
+    @property
     def main(self) -> Storage:
         """Where the image itself goes; there is nothing in it."""
         return self.main_of(0)
@@ -80,19 +88,28 @@ class NewFiles:
         """
         return self._main.begin(least)
 
-    def add(self, name: str, role: str) -> Storage:
-        """A further file, named as the image will name it."""
-        other = self._target(resolve_reference(self._path, name), NO_HINTS)
-        self._others.append(other)
-        return other.begin(0)
+    def add(self, name: str, least: int) -> Storage:
+        """A further file, named as the image will name it, of at least ``least`` bytes.
 
-    def _target(self, name: str, hints: FileHints) -> NewFile | ExistingTarget:
-        node = parse_target(name)
-        path = local_path({"file": node})
-        if path is not None:
+        :raises StorageError: it cannot be written, or is a device that is shorter; then it is untouched
+        """
+        resolved = resolve_data_file(self._path, name)
+        other = self._target(resolved, target_driver(resolved), NO_HINTS)
+        self._others.append(other)
+        try:
+            return other.begin(least)
+        except StorageError as error:
+            error.reason = "Could not resize image: %s" % error.reason
+            raise
+
+    def _target(self, name: str, driver: str, hints: FileHints) -> NewFile | ExistingTarget:
+        if driver == "file":
+            path = parse_protocol_name(name, driver)["filename"]
             return NewFile(path, self._sync, self._rehearsal, self._cache, hints, self._ownership)
         cache = self._cache._replace(no_flush=self._cache.no_flush or not self._sync)
-        return ExistingTarget(name, node["driver"], lambda: self._open_storage(node, True, cache))
+        return ExistingTarget(
+            name, driver, lambda: self._open_storage(parse_protocol_name(name, driver), True, cache)
+        )
 
     def backdate(self) -> int | None:
         """See :meth:`~qimg.storage.replace.NewFile.backdate`."""
@@ -120,12 +137,23 @@ class NewFiles:
             file.__exit__(exception_type, exception, traceback)
 
 
-def target_exists(name: str, rehearsal: Rehearsal | None) -> bool:
-    """Whether there is something where a new image is to be.
+def target_driver(name: str, protocol: str | None = None) -> str:
+    """The protocol of a new image; there is no ``json:`` for what does not exist yet.
 
+    :param protocol: the one that its format is for (``None``: its name says which)
     :raises OptionError: an unknown protocol
     """
-    path = local_path({"file": parse_target(name)})
-    if path is None:
+    return protocol or driver_of(name) or driver_of_path(name)
+
+
+def target_exists(name: str, rehearsal: Rehearsal | None, protocol: str | None = None) -> bool:
+    """Whether there is something where a new image is to be.
+
+    :param protocol: see :func:`target_driver`
+    :raises OptionError: an unknown protocol
+    """
+    driver = target_driver(name, protocol)
+    if driver not in PATH_PROTOCOLS:
         return True
+    path: str = parse_protocol_name(name, driver)["filename"]
     return os.path.exists(path) if rehearsal is None else rehearsal.exists(path)

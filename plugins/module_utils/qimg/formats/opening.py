@@ -13,10 +13,9 @@ from ..references import (
     innermost_path,
     leaves,
     local_path,
-    nest,
-    parse_protocol_name,
     parse_reference,
     plain_name,
+    resolve_data_file,
     resolve_reference,
     shown_reference,
 )
@@ -24,7 +23,7 @@ from ..storage import locks
 from ..storage.cache import WRITEBACK, CacheMode
 from ..storage.hints import NO_HINTS, FileHints
 from ..storage.local import LocalFile
-from ..storage.protocols import PROTOCOLS, Connections, open_storage
+from ..storage.protocols import PROTOCOLS, Connections, driver_of_path, node_of, open_storage
 from . import get_format
 from .node_options import take_common_options
 from .probing import PROBE_BYTES, probe
@@ -138,12 +137,12 @@ class Opener:
 
         return self.variant(rehearses=True, reuse={}, rehearsal=self.rehearsal or Rehearsal())
 
-    def new_files(self, path: str, sync: bool = True, hints: FileHints = NO_HINTS) -> NewFiles:
+    def new_files(self, path: str, driver: str, sync: bool = True, hints: FileHints = NO_HINTS) -> NewFiles:
         """The files of a new image; see :class:`~qimg.formats.new_files.NewFiles`."""
         from .new_files import NewFiles
 
         rehearsal = self.rehearsal if self.rehearses else None
-        files = NewFiles(path, self.open_storage, sync, rehearsal, self.cache, hints, self.ownership)
+        files = NewFiles(path, driver, self.open_storage, sync, rehearsal, self.cache, hints, self.ownership)
         if files.warning and not self.rehearses:
             self.watcher.warning(files.warning)
         return files
@@ -191,12 +190,7 @@ class Opener:
         if writable is None:
             writable = purpose in _WRITING
         try:
-            if format in PROTOCOLS and isinstance(reference, str):
-                node = parse_protocol_name(reference, format)
-            else:
-                node = parse_reference(reference) if isinstance(reference, str) else nest(reference)
-                if format is not None:
-                    node["driver"] = format
+            node = node_of(reference, format)
             return self._open_node(node, plain_name(reference), purpose, backing, writable, self.cache)
         except ImageError as error:
             if error.while_opening is None:
@@ -241,7 +235,7 @@ class Opener:
             # Whatever else is wrong with it comes first.
             self._open_node(node, name, READ, backing, False, cache).abandon()
             raise OptionError("Block node is read-only")
-        protocol = node["driver"] if node.get("driver") in PROTOCOLS and "file" not in node else None
+        protocol = node["driver"] if node.get("driver") in PROTOCOLS else None
         driver = node.get("driver") if protocol is None else "raw"
         row = get_format(driver) if driver is not None else None
         cache, force_share = take_common_options(node, writable, cache, self.force_share)
@@ -252,6 +246,7 @@ class Opener:
             # Its bytes, as they are.
             node = {"driver": driver, "file": node}
         child = self._child_node(node, driver)
+        node["file"] = child
         entered = len(self._chain)
         storage = self._open_child(child, purpose, writable, cache)
         try:
@@ -302,6 +297,8 @@ class Opener:
         if isinstance(child, str):
             raise OptionError("Cannot find device='%s' nor node-name='%s'" % (child, child))
         if isinstance(child, dict):
+            if "driver" not in child and "file" not in child and "filename" in child:
+                child = dict(child, driver=driver_of_path(str(child["filename"])))
             return child
         if driver is None:
             raise OptionError("Must specify either driver or file")
@@ -310,7 +307,7 @@ class Opener:
     def _open_child(self, node: Node, purpose: str, writable: bool, cache: CacheMode) -> Storage:
         """Open what lies beneath a format: a protocol, or another format."""
         node = dict(node)
-        if node.get("driver", "file") not in PROTOCOLS or "file" in node:
+        if node.get("driver", "file") not in PROTOCOLS:
             from .nested import ImageStorage
 
             self._enter(None, display_name(node))
@@ -415,7 +412,7 @@ class Children:
         elif isinstance(override, str):
             raise OptionError("Cannot find device='%s' nor node-name='%s'" % (override, override))
         elif stored_name:
-            target = resolve_reference(self._location, stored_name)
+            target = resolve_data_file(self._location, stored_name)
             child = parse_reference(target).get("file")
             if not isinstance(child, dict):
                 raise OptionError("Its %s '%s' is not the name of a file" % (role, target), path=self._filename)
@@ -445,12 +442,15 @@ class Children:
             self.watcher.warning('Use of "backing": "" is deprecated; use "backing": null instead')
         if not override:
             return None
+        target = None
+        if stored_name and not (isinstance(override, dict) and "file" in override):
+            target = resolve_reference(self._location, stored_name)
         try:
             if isinstance(override, dict):
-                return self._open_backing_node(stored_name, stored_format, override)
+                return self._open_backing_node(target, stored_format, override)
             if override is not stored_name:
                 raise OptionError("Cannot find device='%s' nor node-name='%s'" % (override, override))
-            return self._open_backing_node(stored_name, stored_format, {})
+            return self._open_backing_node(target, stored_format, {})
         except LimitError:
             # Said once, not by each image of a chain that is too long.
             raise
@@ -459,15 +459,12 @@ class Children:
             error.path = self._filename
             raise
 
-    def _open_backing_node(self, stored_name: str | None, stored_format: str | None, override: Node) -> Image:
+    def _open_backing_node(self, target: str | None, stored_format: str | None, override: Node) -> Image:
         purpose = self.purpose if self.purpose in (SOURCE, INFO) else READ
         node, name = override, None
-        if "file" not in override and stored_name:
-            target = resolve_reference(self._location, stored_name)
+        if target is not None:
             self._opener.check_backing(self._location, target)
-            node = parse_reference(target)
+            node = node_of(target, stored_format or None)
             node.update(override)
             name = plain_name(target) if not override else None
-            if stored_format:
-                node.setdefault("driver", stored_format)
         return self._opener._open_node(node, name, purpose, True, False, self._cache)

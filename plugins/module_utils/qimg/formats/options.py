@@ -39,20 +39,26 @@ class CreateOption(
         return bool(synonyms.get(value, value) == synonyms.get(other, other))
 
 
-#: What the file beneath every format understands, if the format does not have an option of that name.
+#: What a file understands, whatever format is in it.
 FILE_OPTIONS = (
     CreateOption("size", SIZE, "Virtual disk size"),
     CreateOption("nocow", BOOL, "Turn off copy-on-write (valid only on btrfs)"),
     CreateOption("preallocation", STR, "Preallocation mode (allowed values: off, falloc, full)"),
     CreateOption("extent_size_hint", SIZE, "Extent size hint for the image file, 0 to disable"),
 )
+#: The same for what is not made, but there already: a device, an export of a server.
+EXISTING_OPTIONS = (
+    CreateOption("size", SIZE, "Virtual disk size"),
+    CreateOption("preallocation", STR, "Preallocation mode (allowed values: off)"),
+)
 
 
-def with_file_options(options: tuple[CreateOption, ...]) -> tuple[CreateOption, ...]:
-    """The creation options of a format, then those of the file beneath it."""
+def with_file_options(options: tuple[CreateOption, ...], protocol: str = "file") -> tuple[CreateOption, ...]:
+    """The creation options of a format, then those of the file beneath it that the format does not have itself."""
     own = tuple(option for option in options if option.creatable)
     names = {option.name for option in own}
-    return (*own, *(option for option in FILE_OPTIONS if option.name not in names))
+    beneath = FILE_OPTIONS if protocol == "file" else EXISTING_OPTIONS
+    return (*own, *(option for option in beneath if option.name not in names))
 
 
 def parse_value(option: CreateOption, text: str) -> Any:

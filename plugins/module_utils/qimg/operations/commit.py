@@ -57,6 +57,7 @@ def plan_commit(
             raise UnsupportedOperationError(
                 "What lies beneath it is itself an image, and cannot be committed into", path=target.filename
             )
+        target.storage.check_reopening()
         base_name, base_format = target.filename, target.format
         # The name of an export does not say how to talk to its server.
         base_reference = base_name if isinstance(target.storage, LocalFile) else target.node

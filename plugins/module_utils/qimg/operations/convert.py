@@ -18,7 +18,7 @@ from .compare import compare_joined
 from .conversion_request import ConvertRequest
 from .convert_checks import backing_file_shows, check_request, no_compression
 from .copying import Copier, CopyOptions, copy_options
-from .create import creatable, file_hints, resolve_options
+from .create import creatable, empty_image, new_files, resolve_options
 from .pieces import ABSENT, ZERO, SourceRun, runs_on_top, source_runs
 from .plan import Plan, nothing
 from .snapshot import show_snapshot
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ..formats.base import Format, Image
+    from ..formats.base import Image
     from ..formats.new_files import NewFiles
     from .conversion_record import Side
     from .plan import Progress
@@ -83,7 +83,7 @@ def plan_convert(
             if target is not None and conversion_record.has_settled(target, backdated):
                 _remember(request, sources, target)
 
-    if replace == ALWAYS or request.into_existing or not target_exists(request.target, opener.rehearsal):
+    if replace == ALWAYS or request.into_existing or not _target_exists(request, opener):
         size = _try_sources(request, opener)
         action = "convert %s to a %s image" % (_shown(request), request.format)
         return ConvertPlan(request.target, [action], {}, _after(request, size), run, opener)
@@ -126,6 +126,10 @@ def plan_convert(
     plan = ConvertPlan(request.target, ["replace the existing image: %s" % difference], before, after, run, opener)
     plan.matches, plan.difference = False, difference
     return plan
+
+
+def _target_exists(request: ConvertRequest, opener: Opener) -> bool:
+    return target_exists(request.target, opener.rehearsal, creatable(request.format, request.target).protocol)
 
 
 def _look_at_sources(request: ConvertRequest, opener: Opener) -> list[Side | None]:
@@ -258,10 +262,9 @@ def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, pro
     )
     if options["size"] < total:
         raise _too_small(request)
-    row = creatable(request.format, request.target)
-    with _new_files(request, options, opener) as files:
-        backing = _open_backing(request, row, files, options, opener)
-        with _create(request, row, files, options, backing) as target:
+    with new_files(request.target, request.format, options, opener.variant(cache=request.cache), request.sync) as files:
+        backing = _open_backing(request, files, options, opener)
+        with empty_image(request.target, request.format, files, options, backing) as target:
             target_is_zero = target.reads_zero_when_new and not _shows_old_bytes(target, options)
             _copy(request, sources, target, target_is_zero, opener.rehearses, progress)
         backdated = files.backdate()
@@ -269,40 +272,22 @@ def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, pro
     return backdated
 
 
-def _new_files(request: ConvertRequest, options: dict[str, Any], opener: Opener) -> NewFiles:
-    try:
-        return opener.variant(cache=request.cache).new_files(request.target, request.sync, file_hints(options))
-    except ImageError as error:
-        error.while_creating = request.format
-        raise
-
-
-def _create(
-    request: ConvertRequest, row: Format, files: NewFiles, options: dict[str, Any], backing: Image | None
-) -> Image:
-    try:
-        image: Image = row.create(files, request.target, options, backing)
-    except BaseException as error:
-        if backing is not None:
-            backing.abandon()
-        if isinstance(error, ImageError):
-            error.while_creating = request.format
-        raise
-    return image
-
-
 def _open_backing(
-    request: ConvertRequest, row: Format, files: NewFiles, options: dict[str, Any], opener: Opener
+    request: ConvertRequest, files: NewFiles, options: dict[str, Any], opener: Opener
 ) -> Image | None:
     """The backing file of the new image, which completes what is written only in part."""
     if not options.get("backing_file"):
         return None
-    resolved = resolve_reference(request.target, options["backing_file"])
+    try:
+        resolved = resolve_reference(request.target, options["backing_file"])
+    except ImageError as error:
+        error.while_opening = request.target
+        raise
     try:
         return opener.open(resolved, options.get("backing_fmt"))
     except ImageError as error:
         # What is wrong with the image itself comes first.
-        with _create(request, row, files, options, None):
+        with empty_image(request.target, request.format, files, options):
             pass
         error.reason = "Could not open backing file: %s" % error.reason
         error.while_opening = request.target

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from ..errors import OptionError, UnsupportedOperationError
+from ..formats.new_files import target_driver
 from ..formats.options import check_values, with_file_options
-from ..references import parse_target
 from .bitmap_copying import bitmaps_to_copy
 from .create import check_backing_options, creatable
 
@@ -49,8 +49,8 @@ def _say_nothing(_name: str) -> None:
 
 def _check_new(request: ConvertRequest) -> None:
     row = creatable(request.format, request.target)
-    parse_target(request.target)
-    options: dict[str, Any] = check_values(with_file_options(row.options), request.options or {})
+    declared = with_file_options(row.options, target_driver(request.target, row.protocol))
+    options: dict[str, Any] = check_values(declared, request.options or {})
     backing_file = request.backing_file if request.backing_file is not None else options.get("backing_file")
     check_backing_options(request.target, row, request.backing_file, request.backing_format)
     _check_several(request, backing_file)

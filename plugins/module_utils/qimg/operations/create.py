@@ -8,11 +8,11 @@ import os
 import stat
 
 from ..errors import ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
-from ..formats import get_target
-from ..formats.new_files import target_exists
+from ..formats import get_format
+from ..formats.new_files import target_driver, target_exists
 from ..formats.opening import INFO, Opener
 from ..formats.options import check_values, with_file_options
-from ..references import local_path, parse_target, resolve_reference
+from ..references import parse_protocol_name, resolve_data_file, resolve_reference
 from ..sizes import round_up
 from ..storage.hints import DEFAULT_EXTENT_SIZE, MAX_EXTENT_SIZE, FileHints
 from ..storage.local import LocalFile
@@ -23,7 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..formats.base import Format
+    from ..formats.base import Format, Image
+    from ..formats.new_files import NewFiles
     from .plan import Progress
 
 # What to do about a file that is there already.
@@ -68,8 +69,7 @@ def resolve_options(
     :raises ImageError: the backing file cannot be opened
     """
     row = creatable(format, path)
-    parse_target(path)
-    declared = with_file_options(row.options)
+    declared = with_file_options(row.options, target_driver(path, row.protocol))
     values = check_values(declared, options)
     if size is not None and "size" in values:
         raise OptionError("The image size must be specified only once", path=path)
@@ -109,15 +109,15 @@ def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener
     backing_file = values["backing_file"]
     if not backing_file:
         raise OptionError("Expected backing file name, got empty string", path=path)
-    if backing_file == path or _is_same_file(path, resolve_reference(path, backing_file)):
+    if backing_file == path or _is_same_file(path, backing_file):
         raise OptionError("Error: Trying to create an image with the same filename as the backing file", path=path)
     backing_format = values.get("backing_fmt")
     if open_backing:
-        target = resolve_reference(path, backing_file)
         # Only its size and format are of interest, whoever may be using it: as qemu-img, without locks.  What it lies
         # on must be there all the same.
         looking = opener.variant(force_share=True)
         try:
+            target = resolve_reference(path, backing_file)
             with looking.open(target, backing_format, INFO) as backing:
                 values.setdefault("size", backing.size)
                 detected = backing.format
@@ -140,8 +140,11 @@ def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener
         )
 
 
-def _is_same_file(path: str, other: str) -> bool:
-    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
+def _is_same_file(path: str, backing_file: str) -> bool:
+    if not os.path.exists(path):
+        return False
+    other = resolve_reference(path, backing_file)
+    return os.path.exists(other) and os.path.samefile(path, other)
 
 
 def creatable(format: str, path: str) -> Format:
@@ -151,7 +154,7 @@ def creatable(format: str, path: str) -> Format:
     :raises UnsupportedOperationError: its images are only read
     """
     try:
-        row = get_target(format)
+        row = get_format(format)
     except OptionError as error:
         raise OptionError("Unknown file format '%s'" % format, path=path, remedy=error.remedy) from error
     if row.create is None:
@@ -159,6 +162,38 @@ def creatable(format: str, path: str) -> Format:
             "Format driver '%s' does not support image creation" % format, path=path, format=format
         )
     return row
+
+
+def new_files(path: str, format: str, options: dict[str, Any], opener: Opener, sync: bool = True) -> NewFiles:
+    """The files of a new image with these options; see :class:`~qimg.formats.new_files.NewFiles`.
+
+    :raises ImageError: they cannot be made; it knows that this is what was being done
+    """
+    try:
+        driver = target_driver(path, creatable(format, path).protocol)
+        return opener.new_files(path, driver, sync, file_hints(options))
+    except ImageError as error:
+        error.while_creating = format
+        raise
+
+
+def empty_image(
+    path: str, format: str, files: NewFiles, options: dict[str, Any], backing: Image | None = None
+) -> Image:
+    """A new image, ready to be written to.
+
+    :param backing: the image below it; closed if this fails
+    :raises ImageError: it cannot be made; it knows that this is what was being done
+    """
+    try:
+        image: Image = creatable(format, path).create(files, path, options, backing)
+    except BaseException as error:
+        if backing is not None:
+            backing.abandon()
+        if isinstance(error, ImageError):
+            error.while_creating = format
+        raise
+    return image
 
 
 def file_hints(options: dict[str, Any]) -> FileHints:
@@ -203,7 +238,8 @@ def plan_create(
     before: dict[str, Any] = {}
     differences: list[str] = []
     actions = ["create a %s image of %d bytes" % (format, resolved["size"])]
-    is_new = not target_exists(path, opener.rehearsal)
+    protocol = creatable(format, path).protocol
+    is_new = not target_exists(path, opener.rehearsal, protocol)
     if not is_new and existing != OVERWRITE:
         asked = {*explicit, "size"} if size is not None else set(explicit)
         wanted = {name: resolved[name] for name in resolved if name in asked}
@@ -223,11 +259,10 @@ def plan_create(
         _keep_data_file(path, resolved, opener)
 
     def run(opener: Opener, _progress: Progress) -> None:
-        row = creatable(format, path)
-        with opener.new_files(path, sync, file_hints(resolved)) as files:
-            with row.create(files, path, resolved, None):
+        with new_files(path, format, resolved, opener, sync) as files:
+            with empty_image(path, format, files, resolved):
                 pass
-            if is_new and existing != OVERWRITE and target_exists(path, opener.rehearsal):
+            if is_new and existing != OVERWRITE and target_exists(path, opener.rehearsal, protocol):
                 raise MismatchError(
                     "Somebody else has made it in the meantime", path=path, remedy="look at it and try again"
                 )
@@ -247,7 +282,7 @@ def plan_create(
 def _keep_data_file(path: str, resolved: dict[str, Any], opener: Opener) -> None:
     """A data file is made together with its image; what is there already may be somebody's data."""
     data_file = resolved.get("data_file")
-    if data_file and target_exists(resolve_reference(path, data_file), opener.rehearsal):
+    if data_file and target_exists(resolve_data_file(path, data_file), opener.rehearsal):
         raise OptionError(
             "Its data file '%s' is there already, and would be overwritten" % data_file,
             path=path,
@@ -276,7 +311,7 @@ def _differences(
         if "size" in explicit and (image.size < size or (image.size > size and size_policy == EXACT)):
             differences.append("its size is %d bytes, not %d" % (image.size, size))
         wanted: dict[str, Any] = {}
-        declared = {option.name: option for option in get_target(format).options}
+        declared = {option.name: option for option in get_format(format).options}
         for name in _BACKING:
             if name in declared:
                 wanted[name] = resolved.get(name)
@@ -322,12 +357,12 @@ def plan_remove(path: str, opener: Opener | None = None) -> Plan:
     :raises ImageError: it is not a file, or somebody is using it
     """
     opener = opener or Opener()
-    local = local_path({"file": parse_target(path)})
-    if local is None:
+    driver = target_driver(path)
+    if driver == "nbd":
         raise StorageError(
             "Only image files can be removed, not '%s'" % path, path=path, remedy="remove it where it is served"
         )
-    path = local
+    path = parse_protocol_name(path, driver)["filename"]
     if opener.rehearsal is not None and opener.rehearsal.content(path) is not None:
         return _plan_rehearsed_removal(path, opener)
     try:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..errors import ImageError, OptionError
+from ..errors import OptionError
 from ..formats.chain import chain_extents
 from ..formats.opening import READ, Opener
 from ..limits import SECTOR
 from ..references import shown_reference
 from ..sizes import round_up
 from .copying import Copier, copy_options
-from .create import creatable, resolve_options
+from .create import creatable, empty_image, new_files, resolve_options
 from .pieces import ABSENT, ZERO, SourceRun, source_runs
 from .plan import Plan
 
@@ -92,14 +92,8 @@ def plan_dd(request: DdRequest, opener: Opener | None = None) -> DdPlan:
 def _copy(request: DdRequest, source: Image, opener: Opener, progress: Progress) -> None:
     start, end = request.stretch(source.size)
     options = resolve_options(request.target, request.format, end - start, {}, None, None, False, opener)
-    row = creatable(request.format, request.target)
-    try:
-        files = opener.new_files(request.target)
-    except ImageError as error:
-        error.while_creating = request.format
-        raise
-    with files:
-        with row.create(files, request.target, options, None) as target:
+    with new_files(request.target, request.format, options, opener) as files:
+        with empty_image(request.target, request.format, files, options) as target:
             if opener.rehearses:
                 target.storage.lacks_data = True
             elif end > start:

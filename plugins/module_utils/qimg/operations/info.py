@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..errors import ImageError
+from ..errors import ImageError, OptionError
 from ..formats.capabilities import HasSnapshots
 from ..formats.nested import ImageStorage
 from ..formats.opening import INFO, Opener, chain_too_long, infinite_loop
@@ -157,7 +157,11 @@ def info_chain(
                 path=found.filename,
             )
         if below is not None:
-            opener.check_backing(location, below)
+            try:
+                opener.check_backing(location, below)
+            except OptionError as error:
+                error.while_opening = below
+                raise
         wanted, format = below, found.backing_filename_format
     return chain
 

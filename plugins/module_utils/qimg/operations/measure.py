@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..errors import OptionError, UnsupportedOperationError
-from ..formats import get_target
+from ..formats import get_format
 from ..formats.opening import READ, Opener
 from ..formats.options import check_values, with_file_options
 from .snapshot import show_snapshot
@@ -73,7 +73,7 @@ def measure_image(
 
 def _measure(format: str, options: dict[str, Any] | None, size: int, source: Image | None) -> Measurement:
     try:
-        row = get_target(format)
+        row = get_format(format)
     except OptionError as error:
         raise OptionError("Unknown file format '%s'" % format, remedy=error.remedy) from error
     try:

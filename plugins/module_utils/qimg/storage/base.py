@@ -39,6 +39,8 @@ class Storage(ABC):
     writable: bool
     #: Whether it is a block device, of this machine or of a server, whose length is what it is.
     is_device: bool = False
+    #: Whether space in it can be reserved (see :meth:`Storage.preallocate`).
+    can_preallocate: bool = True
     #: The driver that QEMU has for its kind.
     protocol: str = "file"
     #: How messages call several of its kind.
@@ -81,6 +83,12 @@ class Storage(ABC):
     @abstractmethod
     def truncate(self, size: int) -> None:
         """Make the storage ``size`` bytes long; new bytes are zero.  A device must be that long, and may be longer."""
+
+    def check_reopening(self) -> None:
+        """See whether what is open for reading can be opened for writing as well, as far as that is known already.
+
+        :raises StorageError: it cannot
+        """
 
     @abstractmethod
     def lock(self, intent: LockIntent) -> None:

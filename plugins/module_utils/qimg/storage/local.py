@@ -50,6 +50,7 @@ class LocalFile(Storage):
         self._known_data = (0, 0)
         mode = os.fstat(fd).st_mode
         self.is_device = not stat.S_ISREG(mode)
+        self.can_preallocate = not self.is_device
         if self.is_device:
             self.protocol, self.plural = "host_device", "device files"
 
@@ -64,7 +65,7 @@ class LocalFile(Storage):
             fd = os.open(path, open_flags(cache) | os.O_NONBLOCK | (os.O_RDWR if writable else os.O_RDONLY))
         except OSError as error:
             if error.errno == errno.ENXIO:
-                raise _not_a_file(path) from error
+                raise not_a_file(path) from error
             failure = StorageError.from_os_error(error, path, "Could not open '%s'" % path)
             if error.errno == errno.EINVAL and cache.direct:
                 failure.remedy = "its file system may not support direct I/O: choose another cache mode"
@@ -72,7 +73,7 @@ class LocalFile(Storage):
         try:
             mode = os.fstat(fd).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode) or stat.S_ISCHR(mode)):
-                raise _not_a_file(path)
+                raise not_a_file(path)
             return local_file(fd, path, writable, cache, locking)
         except BaseException:
             os.close(fd)
@@ -310,7 +311,8 @@ def local_file(
     return LocalFile(fd, name, writable, cache, locking)
 
 
-def _not_a_file(path: str) -> StorageError:
+def not_a_file(path: str) -> StorageError:
+    """The error for what is something else."""
     return StorageError(
         "'file' driver requires '%s' to be a regular file" % path,
         path=path,

@@ -3,9 +3,12 @@
 """Places for bytes, by their node: the table of protocols."""
 from __future__ import annotations
 
+import os
+import stat
+
 from ..errors import OptionError, StorageError
 from ..option_text import parse_boolean
-from ..references import first_key
+from ..references import first_key, nest, parse_protocol_name, parse_reference
 from .cache import CacheMode
 from .local import LocalFile
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from .nbd.client import FindCredentials, NbdClient
 
 #: Drivers that are places for bytes, not formats.
-PROTOCOLS = ("file", "host_device", "nbd")
+PROTOCOLS = ("file", "host_device", "host_cdrom", "nbd")
 
 
 class Connections:
@@ -37,6 +40,29 @@ class Connections:
 
             self._nbd = NbdClient()
         return self._nbd.open(options, writable, cache, find_credentials)
+
+
+def driver_of_path(path: str) -> str:
+    """The protocol for a path of which nothing else is known."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return "file"
+    return "host_device" if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else "file"
+
+
+def node_of(reference: str | dict[str, Any], format: str | None) -> dict[str, Any]:
+    """The node that a user, or an image, means.
+
+    :param format: of the image, ``None``: not known; a protocol takes a name as it is, whatever it looks like
+    :raises OptionError: it contradicts itself
+    """
+    if isinstance(reference, str) and format in PROTOCOLS and not reference.startswith("json:"):
+        return parse_protocol_name(reference, format)
+    node = parse_reference(reference) if isinstance(reference, str) else nest(reference)
+    if format is not None:
+        node["driver"] = format
+    return node
 
 
 def open_storage(
@@ -81,13 +107,13 @@ def _open_file(driver: str, options: dict[str, Any], writable: bool, cache: Cach
     error: ImageError | None = None
     if aio == "native" and not cache.direct:
         error = OptionError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
-    elif driver == "host_device" and not storage.is_device:
-        error = StorageError(
-            "'host_device' driver requires '%s' to be either a character or block device" % path, path=str(path)
-        )
+    elif storage.is_device != (driver != "file"):
+        kind = "either a character or block device" if driver != "file" else "a regular file"
+        error = StorageError("'%s' driver requires '%s' to be %s" % (driver, path, kind), path=str(path))
     elif options:
         error = OptionError("Block protocol '%s' doesn't support the option '%s'" % (driver, first_key(options)))
     if error is not None:
         storage.close()
         raise error
+    storage.protocol = driver
     return storage

@@ -16,7 +16,7 @@ from ..errors import ImageError, StorageError
 from ..limits import SECTOR
 from .cache import WRITEBACK, CacheMode
 from .hints import NO_HINTS, FileHints
-from .local import LocalFile, local_file, open_flags, sync_to_medium
+from .local import LocalFile, local_file, not_a_file, open_flags, sync_to_medium
 from .locks import CREATE, REPLACE, ImageLock, locks_supported
 
 TYPE_CHECKING = False
@@ -65,8 +65,8 @@ class Ownership(namedtuple("Ownership", ["uid", "gid", "mode"], defaults=(None, 
 class NewFile:
     """A file that is to take the name ``path``, replacing what may be there.
 
-    Use as a context manager: leaving it without :meth:`commit` leaves no trace.  A block device, or a name that is
-    only a descriptor (``/dev/fd/3``), cannot be replaced: it is written in place.
+    Use as a context manager: leaving it without :meth:`commit` leaves no trace.  A name that is only a descriptor
+    (``/dev/fd/3``) cannot be replaced: its file is written in place.
 
     :param path: the wanted name; of a symbolic link, the file that it leads to is replaced
     :param sync: whether the content must be on the medium before the name is taken
@@ -107,7 +107,7 @@ class NewFile:
         self._directory = os.path.dirname(self._target)
 
         existing = self._open_existing()
-        if existing is not None and self._stays(existing):
+        if existing is not None and self._stays():
             self._in_place = True
             self._fd = os.dup(existing.fd)
             self.storage = _scratch_file(existing) if rehearsal is not None else existing
@@ -145,9 +145,9 @@ class NewFile:
             existing.close()
         raise self._cannot_create(OSError(errno.EBUSY, os.strerror(errno.EBUSY)))
 
-    def _stays(self, existing: LocalFile) -> bool:
+    def _stays(self) -> bool:
         """Whether what is there cannot be replaced."""
-        return existing.is_device or _names_a_descriptor(self.path)
+        return _names_a_descriptor(self.path)
 
     def _is_at_target(self, file: LocalFile) -> bool:
         """Whether the name still leads to a file."""
@@ -175,7 +175,9 @@ class NewFile:
                 raise
             raise self._cannot_create(OSError(error.errno, os.strerror(error.errno))) from error
         try:
-            existing.lock(CREATE if self._stays(existing) else REPLACE)
+            if existing.is_device:
+                raise not_a_file(self.path)
+            existing.lock(CREATE if self._stays() else REPLACE)
         except BaseException:
             existing.close()
             raise
@@ -342,7 +344,7 @@ class NewFile:
 
 
 class ExistingTarget:
-    """A storage that is there already and has no name that it could take at the end, such as an export of a server.
+    """A storage that is there already and has no name that it could take at the end: a device, an export of a server.
 
     It has the interface of :class:`NewFile`, but is written in place: whoever fails half way leaves half of an image.
 
@@ -350,6 +352,7 @@ class ExistingTarget:
     :param protocol: its driver
     :param open_storage: opens it for writing
     :raises StorageError: it cannot be opened
+    :raises ImageInUseError: another process uses it
     """
 
     #: Nobody gives it hints.
@@ -361,6 +364,11 @@ class ExistingTarget:
         except ImageError as error:
             error.reason = NOT_CREATED % (protocol, error.reason)
             error.path = name
+            raise
+        try:
+            self.storage.lock(CREATE)
+        except BaseException:
+            self.storage.close()
             raise
 
     def begin(self, least: int) -> Storage:

@@ -210,6 +210,7 @@ class ScratchFile(Storage):
         self.name = file.name
         self.writable = writable
         self.is_device = file.is_device
+        self.can_preallocate = file.can_preallocate
         self.protocol = file.protocol
         self.plural = file.plural
 

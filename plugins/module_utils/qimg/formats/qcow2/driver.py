@@ -3,7 +3,7 @@
 """The row of qcow2 in the table of formats."""
 from __future__ import annotations
 
-from ...errors import CorruptImageError, FormatError, OptionError
+from ...errors import CorruptImageError, FormatError, OptionError, StorageError
 from ..base import Format, Measurement
 from .image import Qcow2Image
 from .layout import CORRUPT, CRYPT_NONE, DIRTY, MAX_SNAPSHOTS
@@ -60,6 +60,8 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
         children.watcher.warning((_BITMAPS_OF_V2 if header.version == 2 else _IGNORED_BITMAPS) + _LEAKS)
     backing_file = metadata.backing_file.decode("utf-8", "surrogateescape") or None
     if children.purpose == "info":
+        # Of what it refers to, only the backing file is looked at.
+        node.pop("data-file", None)
         backing = children.open_backing(backing_file, metadata.backing_format)
         return Qcow2Image(metadata, filename, backing, children.limits)
     if header.crypt_method != CRYPT_NONE:
@@ -109,8 +111,27 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
     from . import create
 
     choice = create.validate(options)
-    data_file = files.add(choice.data_file, "data file") if choice.data_file is not None else None
-    return create.create(files.main, filename, options, data_file, backing)
+    data_file = files.add(choice.data_file, choice.size) if choice.data_file is not None else None
+    reserves = choice.preallocation != "off" and data_file is None and files.is_device
+    main = _reserved(files, choice.preallocation, options) if reserves else files.main
+    return create.create(main, filename, options, data_file, backing)
+
+
+def _reserved(files: NewFiles, preallocation: str, options: dict[str, Any]) -> Storage:
+    """A device with room for an image whose clusters are all allocated.
+
+    :raises StorageError: it is too short, or its space cannot be reserved; it is untouched
+    """
+    if preallocation != "metadata" and not files.can_preallocate:
+        raise StorageError(
+            "Could not resize image: Failed to resize underlying file: "
+            "Preallocation mode '%s' unsupported for this non-regular file" % preallocation
+        )
+    try:
+        return files.main_of(measure(options, options["size"], None).fully_allocated)
+    except StorageError as error:
+        error.reason = "Could not resize image: %s" % error.reason
+        raise
 
 
 def measure(options: dict[str, Any], size: int, source: Image | None) -> Measurement:

@@ -7,9 +7,8 @@ from ...errors import ImageError, OptionError, StorageError
 from ...limits import MAX_IMAGE_BYTES
 from ...option_text import parse_size_option
 from ...sizes import round_up
-from ...storage.replace import NOT_CREATED
 from ..base import Format, Measurement
-from ..options import FILE_OPTIONS, SIZE, STR, CreateOption
+from ..options import EXISTING_OPTIONS, FILE_OPTIONS, SIZE, CreateOption
 from .image import RawImage
 
 TYPE_CHECKING = False
@@ -37,14 +36,14 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
     """A file of ``size`` bytes that reads as zeroes."""
     size = round_up(options["size"], 512)
     mode = options.get("preallocation") or "off"
-    if mode not in ("off", "falloc", "full"):
-        if mode == "metadata":
-            raise OptionError("Unsupported preallocation mode: metadata", format="raw")
+    if mode not in ("off", "metadata", "falloc", "full"):
         raise OptionError("invalid parameter value: %s" % mode, format="raw")
     if size > MAX_IMAGE_BYTES:
         raise ImageError("The image size is too large for file format 'raw'", format="raw")
     if files.is_device and mode != "off":
         raise StorageError("Unsupported preallocation mode '%s'" % mode, path=filename)
+    if mode == "metadata":
+        raise OptionError("Unsupported preallocation mode: metadata", format="raw")
     storage = files.main_of(size)
     storage.preallocate(0, size, mode)
     try:
@@ -62,20 +61,22 @@ def measure(options: dict[str, Any], size: int, source: Image | None) -> Measure
     return Measurement(rounded, rounded)
 
 
-def create_on_device(files: NewFiles, filename: str, options: dict[str, Any], backing: Image | None) -> Image:
-    """A device whose first ``size`` bytes are the guest disk.
+def _as_protocol(name: str, options: tuple[CreateOption, ...]) -> Format:
+    """The row of a protocol in the place of a format: the same bytes, by another name."""
 
-    :raises StorageError: it is not a device
-    """
-    if not files.is_device:
-        reason = "'host_device' driver requires '%s' to be either a character or block device" % filename
-        raise StorageError(NOT_CREATED % ("host_device", reason), path=filename)
-    return create_image(files, filename, options, backing)
+    def create(files: NewFiles, filename: str, options: dict[str, Any], backing: Image | None) -> Image:
+        image = create_image(files, filename, options, backing)
+        image.format = name
+        return image
 
+    return Format(name, open_image, create, options, True, None, protocol=name)
 
-#: What a device understands: nothing can be allocated on it.
-_DEVICE_OPTIONS = (*OPTIONS, CreateOption("preallocation", STR, "Preallocation mode (allowed values: off)"))
 
 FORMAT = Format("raw", open_image, create_image, OPTIONS, True, measure)
-FILE = FORMAT._replace(name="file", options=FILE_OPTIONS, measure=None)
-HOST_DEVICE = FORMAT._replace(name="host_device", options=_DEVICE_OPTIONS, create=create_on_device, measure=None)
+#: The rows of the protocols.
+PROTOCOLS = {
+    "file": _as_protocol("file", FILE_OPTIONS),
+    "host_device": _as_protocol("host_device", EXISTING_OPTIONS),
+    "host_cdrom": _as_protocol("host_cdrom", EXISTING_OPTIONS),
+    "nbd": _as_protocol("nbd", EXISTING_OPTIONS),
+}

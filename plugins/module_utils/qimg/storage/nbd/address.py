@@ -78,6 +78,13 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
+def _checked_port(name: str, value: Any) -> str:
+    text = str(value)
+    if not (text.isascii() and text.isdigit()):
+        raise OptionError("Parameter '%s' expects integer" % name)
+    return text
+
+
 def _take_server(options: dict[str, Any]) -> dict[str, Any]:
     path, host = options.pop("path", None), options.pop("host", None)
     port = options.pop("port", None)
@@ -91,10 +98,8 @@ def _take_server(options: dict[str, Any]) -> dict[str, Any]:
         server = {"type": UNIX, "path": path}
     elif host is not None:
         server = {"type": INET, "host": host, "port": nbd_names.DEFAULT_PORT if port is None else port}
-    else:
+    if not isinstance(server, dict) or not server:
         raise OptionError("NBD server address missing", remedy="name a host, or the path of a socket")
-    if not isinstance(server, dict):
-        raise OptionError("Invalid parameter type for 'server', expected: object")
     return _checked_server(server)
 
 
@@ -114,7 +119,7 @@ def _checked_server(given: dict[str, Any]) -> dict[str, Any]:
     for name in known[needed:]:
         if name in given:
             value = given.pop(name)
-            server[name] = parse_boolean(name, value) if name in _BOOLEANS else str(value)
+            server[name] = parse_boolean(name, value) if name in _BOOLEANS else _checked_port(name, value)
     if given:
         raise OptionError("Parameter '%s' is unexpected" % next(iter(given)))
     if server.get("ipv4") is False and server.get("ipv6") is False:

@@ -110,10 +110,10 @@ def _dial_unix(server: dict[str, Any], name: str, seconds: float) -> socket.sock
 
 def _dial_vsock(server: dict[str, Any], name: str, seconds: float) -> socket.socket:
     where = "%s:%s" % (server["cid"], server["port"])
-    try:
-        place = (int(server["cid"]), int(server["port"]))
-    except ValueError as error:
-        raise OptionError("'%s' cannot be the address of a server" % where, path=name) from error
+    for what in ("cid", "port"):
+        if not (server[what].isascii() and server[what].isdigit()):
+            raise OptionError("Failed to parse %s '%s'" % (what, server[what]), path=name)
+    place = (int(server["cid"]), int(server["port"]))
     try:
         return _connect(socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM), place, seconds)
     except (OSError, OverflowError) as error:
@@ -124,7 +124,7 @@ def _take_descriptor(number: str, name: str) -> socket.socket:
     try:
         return socket.socket(fileno=os.dup(int(number)))
     except ValueError as error:
-        raise OptionError("'%s' is not the number of a file descriptor" % number, path=name) from error
+        raise OptionError("Unable to parse FD number %s" % number, path=name) from error
     except OSError as error:
         raise StorageError("File descriptor '%s' is not a socket" % number, path=name, errno=error.errno) from error
 

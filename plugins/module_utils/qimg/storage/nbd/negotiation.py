@@ -266,7 +266,8 @@ class _Negotiation:
 
     def _choose_context(self) -> int | None:
         """Ask for what is zero and what is data ("Metadata querying"); ``None``: the server does not say."""
-        query = (self._address.context or layout.BASE_ALLOCATION).encode("utf-8", "surrogateescape")
+        wanted = layout.BASE_ALLOCATION if self._address.context is None else self._address.context
+        query = wanted.encode("utf-8", "surrogateescape")
         request = b"".join(
             (
                 layout.LENGTH.pack(len(self._export_name)),

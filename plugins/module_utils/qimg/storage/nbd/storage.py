@@ -107,6 +107,15 @@ class NbdStorage(Storage):
             raise StorageError("'%s' is closed" % self.name, path=self.name)
         return self._connection
 
+    def check_reopening(self) -> None:
+        if self._flags & layout.NBD_FLAG_READ_ONLY:
+            raise StorageError(
+                "Can't reopen read-only NBD mount as read/write",
+                path=self.name,
+                errno=errno.EACCES,
+                remedy="the server exports it for reading only",
+            )
+
     def lock(self, intent: LockIntent) -> None:
         """Nothing: who may use an export together is the server's business."""
 
