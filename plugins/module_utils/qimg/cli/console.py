@@ -35,6 +35,7 @@ class Console(Watcher):
         self.failure: OSError | None = None
         self._pending: list[str] = []
         self._pending_characters = 0
+        self._last = ""
         self._warnings: set[str] = set()
 
     def write(self, text: str) -> None:
@@ -43,6 +44,16 @@ class Console(Watcher):
         self._pending_characters += len(text)
         if self._pending_characters >= _BUFFER_CHARACTERS:
             self.flush()
+
+    def write_last(self, text: str) -> None:
+        """Append to standard output when all else has been said."""
+        self._last += text
+
+    def close(self) -> None:
+        """Say what comes last, and have everything appear."""
+        self.write(self._last)
+        self._last = ""
+        self.flush()
 
     def flush(self) -> None:
         """Have everything written so far appear."""

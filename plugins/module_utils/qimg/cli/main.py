@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     console = Console(program)
     try:
         code = _run(console, words[1:])
-        console.flush()
+        console.close()
     except KeyboardInterrupt:
         return _die_of_interrupt()
     if console.failure is not None:

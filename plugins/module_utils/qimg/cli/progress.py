@@ -64,7 +64,10 @@ class ProgressMeter:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._enabled:
+        if self._enabled and exception is not None:
+            # On a terminal, what went wrong is written over the line, as qemu-img does it.
+            self._console.write_last("\n")
+        elif self._enabled:
             self._console.progress("\n")
 
 
