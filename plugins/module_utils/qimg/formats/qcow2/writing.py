@@ -459,7 +459,9 @@ class Writer:
         entry, bitmap = table.entries[2 * index], table.entries[2 * index + 1]
         if entry & COMPRESSED:
             return {COMPRESSED_KIND}
-        return {subcluster_kind(bitmap, number, bool(entry & OFFSET_MASK)) for number in range(SUBCLUSTERS)}
+        # In a data file, a place may be the very beginning.
+        allocated = bool(entry & OFFSET_MASK) or (self._metadata.has_data_file and bool(entry & COPIED))
+        return {subcluster_kind(bitmap, number, allocated) for number in range(SUBCLUSTERS)}
 
     # Compressed data
 
