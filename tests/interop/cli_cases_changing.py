@@ -45,6 +45,25 @@ nope
 -l external.qcow2
 -c x external.qcow2
 -c x narrow.qcow2
+-d 2 snapshots.qcow2
+-c a -c b data.qcow2
+-la s1 snapshots.qcow2
+--list snapshots.qcow2
+--li snapshots.qcow2
+-c x v2.qcow2
+-c x -f qcow2 data.qcow2
+-c x -f raw data.qcow2
+snapshots.qcow2 -l
+
+-c
+-c x
+-c x missing
+-c x folder
+-c "$(printf 'é%.0s' {1..200})" data.qcow2
+-c x marked.qcow2
+-l marked.qcow2
+-l unknown.qcow2
+-l short.qcow2
 """,
     "rebase": r"""
 -u -b odd.raw -F file over.qcow2
@@ -84,6 +103,32 @@ over.qcow2
 -u -b nbd:foo:1 -F raw data.qcow2
 -b nope:foo -F raw data.qcow2
 -u -b nope:foo -F raw data.qcow2
+-b other.qcow2 -F qcow2 top.qcow2
+-b '' over.qcow2
+-b '' -F qcow2 over.qcow2
+-b odd.raw -F raw top.qcow2
+-b sparse.raw -F raw top.qcow2
+-c -b sparse.raw -F raw top.qcow2
+-b sparse.raw -F raw over.qcow2
+-b data.qcow2 -F qcow2 empty.qcow2
+-b subclusters.qcow2 -F qcow2 top.qcow2
+-b other.qcow2 -F qcow2 subclusters.qcow2
+-b other.qcow2 -F qcow2 lazy.qcow2
+-u -b other.qcow2 top.qcow2
+-u -F qcow2 top.qcow2
+-u top.qcow2
+-u -b '' -F raw top.qcow2
+-p -b other.qcow2 -F qcow2 top.qcow2
+-b other.qcow2 -F qcow2 lost.qcow2
+-u -b other.qcow2 -F qcow2 lost.qcow2
+-b v2.qcow2 -F qcow2 v2-over.qcow2
+-b over-odd.qcow2 -F qcow2 top.qcow2
+-b /nonexistent -F raw top.qcow2
+-b json:{} -F raw top.qcow2
+-b json:{bad -F raw top.qcow2
+-U -b other.qcow2 -F qcow2 top.qcow2
+--backing=other.qcow2 --backing-format=qcow2 --backing-cache=none top.qcow2
+--backing-u -b x -F raw top.qcow2
 """,
     "resize": r"""
 data.qcow2 +1M
@@ -128,6 +173,30 @@ lost.qcow2 +1M
 --shrink data.qcow2 -100G
 --preallocation=full data.qcow2 +0
 data.qcow2 +0
+external.qcow2 5M
+--shrink external.qcow2 64k
+subclusters.qcow2 5M
+snapshots.qcow2 5M
+narrow.qcow2 5M
+lost.qcow2 5M
+marked.qcow2 5M
+--preallocation=falloc external.qcow2 5M
+--preallocation=full over.qcow2 20M
+--preallocation=falloc -f raw sparse.raw 11M
+--preallocation=full -f raw sparse.raw 11M
+--preallocation=off data.qcow2 11M
+--preallocation= data.qcow2 11M
+-f raw nothing 1000
+-f raw bytes 1000
+-f raw bytes +1
+sparse.raw 11M
+-q sparse.raw 11M
+11M data.qcow2
+data.qcow2 11M extra
+data.qcow2 1e3
+data.qcow2 +1.5k
+--shrink data.qcow2 -1M
+-f qcow2 --shrink data.qcow2 -1M
 """,
     "amend": r"""
 -f file -o help
@@ -182,6 +251,23 @@ nope -o size=1M
 -q -o size=31M empty.qcow2
 -o size=0 empty.qcow2
 -o size=1000 empty.qcow2
+-o compat=0.10 subclusters.qcow2
+-o compat=0.10 external.qcow2
+-o compat=0.10 packed.qcow2
+-o compat=0.10 lazy.qcow2
+-o size=20M,compat=1.1 v2.qcow2
+-o refcount_bits=1 snapshots.qcow2
+-o data_file_raw=off external.qcow2
+-o data_file=other external.qcow2
+-o size=+1M data.qcow2
+-p -o size=20M data.qcow2
+--force -o size=20M data.qcow2
+-o '' data.qcow2
+-f raw -o size=1M sparse.raw
+-f foo -o size=1M sparse.raw
+
+-o size=1M
+-o size=1M a b
 """,
     "commit": r"""
 data.qcow2
@@ -203,5 +289,20 @@ odd.raw
 -q over.qcow2
 --image-opts driver=qcow2,file.filename=over.qcow2
 -b '' top.qcow2
+-d top.qcow2
+-b over.qcow2 top.qcow2
+-b other.qcow2 -d top.qcow2
+-b file:other.qcow2 top.qcow2
+-p over.qcow2
+over-odd.qcow2
+v2-over.qcow2
+-r 100M -t writethrough top.qcow2
+external.qcow2
+marked.qcow2
+a b
+
+--drop top.qcow2
+--base=other.qcow2 top.qcow2
+--rate=1x top.qcow2
 """,
 }

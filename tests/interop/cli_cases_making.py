@@ -156,5 +156,133 @@ snapshots.qcow2 snapshots.qcow2
 -O qcow2 -F qcow2 over.qcow2 new
 --skip-broken-bitmaps snapshots.qcow2 out
 -O qcow2 -B other.qcow2 -F qcow2 -n over.qcow2 snapshots.qcow2
+-O qcow2 sparse.raw odd.raw bytes nothing new
+-O raw odd.raw bytes new
+-O raw bytes odd.raw new
+-O raw nothing new
+-O qcow2 nothing new
+-O qcow2 -c nothing new
+-O raw -S 0 data.qcow2 new
+-O qcow2 -S 0 data.qcow2 new
+-O qcow2 -S 64k data.qcow2 new
+-O qcow2 -S 16M data.qcow2 new
+-O raw -S 512 data.qcow2 new
+-O raw -S 1M data.qcow2 new
+-O qcow2 -c -S 0 data.qcow2 new
+-O qcow2 -c data.qcow2 new
+-O qcow2 -c -o cluster_size=2M data.qcow2 new
+-O qcow2 -c -o cluster_size=512 odd.raw new
+-O qcow2 -c -o extended_l2=on data.qcow2 new
+-O qcow2 -c -o data_file=d data.qcow2 new
+-O qcow2 -c -o preallocation=off data.qcow2 new
+-O qcow2 -o preallocation=metadata data.qcow2 new
+-O qcow2 -o preallocation=falloc data.qcow2 new
+-O qcow2 -o preallocation=full data.qcow2 new
+-O raw -o preallocation=falloc data.qcow2 new
+-O raw -o preallocation=full data.qcow2 new
+-O qcow2 -o data_file=d,data_file_raw=on data.qcow2 new
+-O qcow2 -o compat=v2 data.qcow2 new
+-O qcow2 -o lazy_refcounts=on,refcount_bits=1 data.qcow2 new
+-O qcow2 -o extended_l2=on,cluster_size=16k subclusters.qcow2 new
+-O qcow2 subclusters.qcow2 new
+-O qcow2 -C data.qcow2 new
+-O raw -C -f raw sparse.raw new
+-O qcow2 -W -m 1 data.qcow2 new
+-O qcow2 -m 16 -W -c data.qcow2 new
+-O qcow2 --salvage data.qcow2 new
+-O qcow2 -q --salvage short.qcow2 new
+-O qcow2 --salvage marked.qcow2 new
+-O qcow2 short.qcow2 new
+-B other.qcow2 -F qcow2 -O qcow2 top.qcow2 new
+-B over.qcow2 -F qcow2 -O qcow2 top.qcow2 new
+-B over.qcow2 -F qcow2 -O qcow2 -S 0 top.qcow2 new
+-B over.qcow2 -F qcow2 -O qcow2 -c top.qcow2 new
+-B odd.raw -F raw -O qcow2 over-odd.qcow2 new
+-B odd.raw -F raw -O qcow2 top.qcow2 new
+-B data.qcow2 -F qcow2 -O qcow2 -o cluster_size=4k top.qcow2 new
+-B lost.qcow2 -F qcow2 -O qcow2 over.qcow2 new
+-O qcow2 -B other.qcow2 -F raw over.qcow2 new
+-O qcow2 -B '' over.qcow2 new
+-O qcow2 -B other.qcow2 -B over.qcow2 -F qcow2 top.qcow2 new
+-O qcow2 -B other.qcow2 -o backing_file=over.qcow2 -F qcow2 top.qcow2 new
+-l s1 -O qcow2 snapshots.qcow2 new
+-l 2 -O qcow2 snapshots.qcow2 new
+-l 1 -O raw snapshots.qcow2 new
+-l 'with space' -O raw snapshots.qcow2 new
+-l snapshot.id=2 -O raw snapshots.qcow2 new
+-l snapshot.name=1 -O raw snapshots.qcow2 new
+-l snapshot.id= -O raw snapshots.qcow2 new
+-l snapshot.id=,snapshot.name=s1 -O raw snapshots.qcow2 new
+-l '' -O raw snapshots.qcow2 new
+-l s1 -O raw odd.raw new
+-l s1 --bitmaps -O qcow2 bitmaps.qcow2 new
+--bitmaps -O qcow2 bitmaps.qcow2 new
+--bitmaps -O qcow2 -o compat=v2 bitmaps.qcow2 new
+--bitmaps -O qcow2 odd.raw new
+--bitmaps -O qcow2 data.qcow2 new
+--bitmaps -n -O qcow2 bitmaps.qcow2 other.qcow2
+-n -O qcow2 data.qcow2 other.qcow2
+-n -O qcow2 --target-is-zero data.qcow2 empty.qcow2
+-n -O qcow2 -S 0 data.qcow2 other.qcow2
+-n -O qcow2 -c data.qcow2 other.qcow2
+-n -c -O raw data.qcow2 sparse.raw
+-n -O qcow2 data.qcow2 over.qcow2
+-n -O qcow2 top.qcow2 data.qcow2
+-n -O qcow2 data.qcow2 v2.qcow2
+-n -O qcow2 v2.qcow2 data.qcow2
+-n -f raw -O raw odd.raw sparse.raw
+-n -O qcow2 data.qcow2 data.qcow2
+-n -O foo data.qcow2 sparse.raw
+-n -O qcow2 data.qcow2 sparse.raw
+-n -O qcow2 data.qcow2 marked.qcow2
+-n -O raw data.qcow2 /dev/null
+-O raw lost.qcow2 new
+-O raw broken.qcow2 new
+-f raw -O qcow2 data.qcow2 new
+-O raw external.qcow2 new
+-O qcow2 external.qcow2 new
+-T none -t none -O raw data.qcow2 new
+-t '' data.qcow2 new
+-t off -T off -O raw data.qcow2 new
+-O qcow2 -o size=1 data.qcow2 new
+-O qcow2 -o size=100M data.qcow2 new
+-O raw data.qcow2 folder
+-O raw data.qcow2 folder/new
+-O raw data.qcow2 ''
+-O raw '' new
+data.qcow2
+-O qcow2 -c -S 0 odd.raw new
+-O qcow2 -c -S 0 empty.qcow2 new
+-O qcow2 -c -S 0 -B over.qcow2 -F qcow2 top.qcow2 new
+-n -O qcow2 -c data.qcow2 external.qcow2
+-n -O qcow2 -c v2.qcow2 external.qcow2
+-O qcow2 -o backing_file= over.qcow2 new
+-O raw -B '' over.qcow2 new
+""",
+    "dd": r"""
+if=data.qcow2 of=new bs=1M count=2 skip=1
+if=data.qcow2 of=new bs=1M skip=9
+if=data.qcow2 of=new bs=1M skip=10
+if=data.qcow2 of=new bs=1M count=0
+if=data.qcow2 of=new bs=3 count=7
+if=odd.raw of=new bs=3 count=1000
+if=odd.raw of=new bs=999
+-O qcow2 if=odd.raw of=new bs=999 skip=1
+if=nothing of=new
+if=missing of=new
+if=data.qcow2 of=missing/new
+-f foo if=data.qcow2 of=new
+if=data.qcow2
+of=new
+
+if= of=
+if=data.qcow2 of=new if=odd.raw
+if=data.qcow2 of=new bs=2147483648
+if=data.qcow2 of=new bs
+if=data.qcow2 of=new seek=1
+-U if=data.qcow2 of=new
+--image-opts if=driver=qcow2,file.filename=data.qcow2 of=new
+--image-opts -f raw if=driver=qcow2,file.filename=data.qcow2 of=new
+-O qcow2 if=data.qcow2 of=data.qcow2
 """,
 }

@@ -324,5 +324,49 @@ over.qcow2 top.qcow2
 -s over.qcow2 top.qcow2
 -T none over.qcow2 top.qcow2
 lost.qcow2 empty.qcow2
+-p sparse.raw data.qcow2
+-p odd.raw odd.raw
+-s odd.raw bytes
+bytes nothing
+nothing nothing
+-s nothing nothing
+odd.raw sparse.raw
+-q odd.raw missing
+-f raw odd.raw data.qcow2
+--a-format=raw --b-format=raw odd.raw odd.raw
+--a-f raw odd.raw odd.raw
+-F qcow2 odd.raw data.qcow2
+-T none -s sparse.raw sparse.raw
+-U top.qcow2 top.qcow2
+short.qcow2 data.qcow2
+broken.qcow2 data.qcow2
+marked.qcow2 data.qcow2
+folder data.qcow2
+
+a
+--image-opts data.qcow2 driver=raw,file.filename=odd.raw
+""",
+    "measure": r"""
+-O qcow2 data.qcow2
+-O qcow2 --output=json bitmaps.qcow2
+-O qcow2 -l s1 snapshots.qcow2
+-O qcow2 -l nope snapshots.qcow2
+-O qcow2 -o compat=v2 bitmaps.qcow2
+-O qcow2 -o preallocation=full data.qcow2
+-O qcow2 -o backing_file=x,backing_fmt=raw data.qcow2
+-O raw bytes
+-O qcow2 over.qcow2
+-O qcow2 lost.qcow2
+-U -O qcow2 data.qcow2
+--size 1M -f raw
+--size 1M -l x
+--size 1M --image-opts
+a b
+--output=x --size 1M
+-O qcow2 -o cluster_size=1 --size 1M
+-O qcow2 -o refcount_bits=3 --size 1M
+-O qcow2 -o foo=1 --size 1M
+-O qcow2 -o help --size 1M
+-O foo --size 1M
 """,
 }

@@ -226,7 +226,8 @@ DIFFERENCES = (
         "convert --target-format=qcow2 odd.raw out",
         r"^1\|\|.*unrecognized option '--target-format=qcow2'",
         r"^0\|",
-        lambda words, theirs, ours: any(
+        lambda words, theirs, ours: (words[0] == "measure" and "unrecognized option '-s'" in theirs.stderr)
+        or any(
             long.startswith(word[2:].partition("=")[0])
             for word in words
             if word.startswith("--")

@@ -234,3 +234,37 @@ def test_a_signal_that_asks_for_progress_ends_no_command(program: str, tmp_path:
         rest = running.stdout.read()
 
     assert running.returncode == 0 and first.startswith("Sending 2000") and rest.startswith("Run completed")
+
+
+def test_who_reads_no_further_ends_a_command_in_peace(program: str, tmp_path: Path) -> None:
+    with open(tmp_path / "disk.raw", "wb") as file:
+        for start in range(0, 64 * MIB, 16384):
+            file.seek(start)
+            file.write(b"x" * 4096)
+
+    done = subprocess.run(
+        ["bash", "-c", '"$0" map -f raw disk.raw | head -n 1; echo "${PIPESTATUS[0]}"', program], cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["Offset          Length          Mapped to       File", "0"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_interrupts_a_command_finds_nothing_half_done(number: int, program: str, tmp_path: Path) -> None:
+    oracle.qemu_img("create", "-q", "-f", "raw", "disk.raw", "8M", cwd=tmp_path)
+    oracle.qemu_io("disk.raw", "write -P 3 0 8M", format="raw", cwd=tmp_path)
+    words = [program, "convert", "-p", "-r", "1M", "-f", "raw", "-O", "qcow2", "disk.raw", "new"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None and running.stderr is not None
+        # It is copying when it has something to show for it.
+        while b"(0.00" in (shown := running.stdout.read(len("    (0.00/100%)\r"))):
+            pass
+        assert shown
+        running.send_signal(number)
+        running.stdout.read()
+        said = running.stderr.read()
+
+    assert (running.returncode, said) == (-number, b"")
+    assert os.listdir(tmp_path) == ["disk.raw"]

@@ -155,3 +155,34 @@ def state(path: Path) -> bytes:
         cluster = number(content, l2 + 8 * index) & 0x00FFFFFFFFFFFE00
         found += content[cluster : cluster + 512]
     return found
+
+
+_MAX = (1 << 64) - 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanoseconds", "clock", "state_size", "icount"),
+    [
+        (0, 0, 0, 0, 0),
+        (1, 999999999, 999999, 1, 1),
+        (1785000000, 5, 3600 * 10**9 - 1, 1023, _MAX),
+        (1 << 31, 0, 360000 * 10**9, 1024000, 1 << 63),
+        ((1 << 32) - 1, 1 << 31, 10000 * 3600 * 10**9, 5 << 30, (1 << 63) - 1),
+        (1785000000, 0, _MAX, (1 << 40) - 1, _MAX - 1),
+    ],
+)
+def test_every_field_of_a_snapshot_is_shown_as_qemu_img_shows_it(
+    seconds: int, nanoseconds: int, clock: int, state_size: int, icount: int, tmp_path: Path
+) -> None:
+    oracle.qemu_img("create", "-q", "-f", "qcow2", "disk.qcow2", "1M", cwd=tmp_path)
+    oracle.qemu_img("snapshot", "-c", "s", "disk.qcow2", cwd=tmp_path)
+    with open(tmp_path / "disk.qcow2", "r+b") as file:
+        file.seek(64)
+        entry = int.from_bytes(file.read(8), "big")
+        file.seek(entry + 16)
+        file.write(struct.pack(">IIQ", seconds, nanoseconds, clock))
+        file.seek(entry + 40)
+        file.write(struct.pack(">QQQ", state_size, 1 << 20, icount))
+
+    for words in (["snapshot", "-l"], ["info"], ["info", "--output=json"]):
+        assert qimg(*words, "disk.qcow2", cwd=tmp_path) == oracle.run("qemu-img", *words, "disk.qcow2", cwd=tmp_path)

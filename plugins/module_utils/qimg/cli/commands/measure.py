@@ -21,7 +21,7 @@ COMMAND = Command(
     (
         Option("target_format", "O", ("target-format",), "FMT", "format of the new image (default: raw)"),
         common.FORMAT_OPTIONS,
-        Option("size", "", ("size",), "SIZE", "bytes of an empty new image", common.size_argument("image size")),
+        Option("size", "s", ("size",), "SIZE", "bytes of an empty new image", common.size_argument("image size")),
         common.FORMAT,
         Option("snapshot", "l", ("snapshot",), "SNAPSHOT", "read this snapshot of FILENAME", common.snapshot_argument),
         common.OUTPUT,

@@ -73,7 +73,8 @@ class Snapshot(
             self.date_sec,
             self.date_nsec,
             self.vm_clock_nsec,
-            self.icount,
+            # As QEMU shows it: with a sign.
+            self.icount if self.icount is None or self.icount < 1 << 63 else self.icount - (1 << 64),
             self.disk_size,
         )
 
