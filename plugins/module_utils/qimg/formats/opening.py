@@ -239,9 +239,6 @@ class Opener:
         driver = node.get("driver") if protocol is None else "raw"
         row = get_format(driver) if driver is not None else None
         cache, force_share = take_common_options(node, writable, cache, self.force_share)
-        if not backing and node.get("backing", "") is None:
-            # It would not be opened anyway.
-            del node["backing"]
         if protocol is not None:
             # Its bytes, as they are.
             node = {"driver": driver, "file": node}
@@ -267,6 +264,9 @@ class Opener:
                 filename = display_name(dict(node, driver=driver) if protocol is None else child)
             self._lock(storage, row, purpose, writable, force_share)
             rest = {key: value for key, value in node.items() if key not in ("driver", "file")}
+            if not backing and rest.get("backing", "") is None:
+                # It would not be opened anyway.
+                del rest["backing"]
             children = Children(self, rest, filename, purpose, backing, probed, cache, node)
             image: Image = row.open(storage, filename, rest, children)
             image.node = dict(node, driver=driver)
