@@ -124,6 +124,12 @@ json:nope
 --image-opts driver=qcow2,file.filename=data.qcow2,file.locking=off
 --image-opts driver=qcow2,file.filename=data.qcow2,file.aio=maybe
 --image-opts driver=qcow2,file.filename=data.qcow2,node-name=n
+--image-opts driver=qcow2,file.filename=data.qcow2,node-name=1x
+--image-opts driver=qcow2,file.filename=data.qcow2,node-name=
+--image-opts driver=qcow2,file.filename=data.qcow2,node-name=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+--image-opts driver=qcow2,file.filename=data.qcow2,file.node-name=a.b-c_d
+--image-opts driver=qcow2,file.filename=data.qcow2,cache=none
+'json:{"driver":"raw","offset":-1,"file.filename":"data.qcow2"}'
 --image-opts driver=qcow2,file.filename=data.qcow2,discard=maybe
 --image-opts driver=qcow2,file.filename=data.qcow2,discard=unmap,detect-zeroes=on
 --image-opts driver=qcow2,file.filename=data.qcow2,detect-zeroes=maybe

@@ -82,9 +82,9 @@ def parse_size_option(name: str, value: Any) -> int:
     :param value: a text, or already a number
     :raises OptionError: neither
     """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
     try:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_UINT64:
+            return value
         return parse_size(str(value))
     except SizeRangeError as error:
         raise OptionError("Value '%s' is out of range for parameter '%s'" % (value, name)) from error

@@ -8,8 +8,13 @@ from ..option_text import parse_boolean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..references import Node
     from ..storage.cache import CacheMode
+
+
+_MAX_NODE_NAME = 31
 
 
 def take_common_options(
@@ -20,7 +25,7 @@ def take_common_options(
     :param cache: what is in force where the node does not say it; ``force_share``, ``discard``: likewise
     :raises OptionError: one of them is wrong, or the node cannot be opened so
     """
-    node.pop("node-name", None)
+    _check_node_name(node.pop("node-name", None))
     read_only = parse_boolean("read-only", node.pop("read-only", False))
     parse_boolean("auto-read-only", node.pop("auto-read-only", False))
     modes = node.pop("cache", {})
@@ -31,6 +36,8 @@ def take_common_options(
         cache = cache._replace(direct=direct, no_flush=no_flush)
         if modes:
             node["cache"] = modes
+    else:
+        node["cache"] = modes
     force_share = parse_boolean("force-share", node.pop("force-share", False)) or force_share
     if writable and read_only:
         raise OptionError("Block node is read-only")
@@ -47,3 +54,18 @@ def take_common_options(
             "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"
         )
     return cache, force_share
+
+
+def _check_node_name(name: Any) -> None:
+    """Names of nodes mean nothing here, but may be wrong all the same.
+
+    :param name: ``None``: there is none
+    :raises OptionError: in QEMU's words
+    """
+    if name is None:
+        return
+    text = str(name)
+    if not text[:1].isalpha() or not text.isascii() or not all(sign.isalnum() or sign in "-._" for sign in text):
+        raise OptionError("Invalid node-name: '%s'" % text)
+    if len(text) > _MAX_NODE_NAME:
+        raise OptionError("Node name too long")
