@@ -233,6 +233,8 @@ short.qcow2
 --image-opts driver=raw,offset=1M,size=1M,file.filename=sparse.raw
 --image-opts --output=json driver=qcow2,file.filename=over.qcow2,backing.driver=raw,backing.file.filename=sparse.raw
 --image-opts --output=json driver=qcow2,file.filename=over.qcow2,backing.driver=qcow2
+--image-opts --output=json driver=qcow2,file.filename=over.qcow2,backing.file.filename=sparse.raw
+--image-opts --output=json driver=qcow2,file.filename=over.qcow2,backing.file.filename=data.qcow2
 --image-opts --output=json driver=qcow2,file.filename=over.qcow2,backing=
 --image-opts --output=json driver=qcow2,file.filename=external.qcow2,data-file.filename=sparse.raw
 --image-opts --output=json driver=qcow2,file.filename=data.qcow2,data-file.filename=sparse.raw

@@ -467,4 +467,7 @@ class Children:
             node = node_of(target, stored_format or None)
             node.update(override)
             name = plain_name(target) if not override else None
+        elif stored_format:
+            # Whatever other file it is, the image says what is in it.
+            node = {"driver": stored_format, **override}
         return self._opener._open_node(node, name, purpose, True, False, self._cache)
