@@ -12,7 +12,7 @@ import stat
 
 from .qimg.errors import OptionError, StorageError
 from .qimg.operations.create import check_unused
-from .qimg.references import local_path, parse_target
+from .qimg.references import local_path, parse_reference
 from .qimg.storage.replace import Ownership
 
 TYPE_CHECKING = False
@@ -56,7 +56,7 @@ class FileOptions:
         if not self._given or module.params.get("state") == "absent":
             self._given = {}
             return
-        local = local_path({"file": parse_target(path)})
+        local = local_path(parse_reference(path))
         if local is None:
             raise OptionError(
                 "%s: What is not a local file has none" % next(iter(self._given)), path=path, remedy="leave it out"
