@@ -27,11 +27,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    reason = oracle.missing()
+    asking = [item for item in items if item.get_closest_marker("oracle") is not None]
+    reason = oracle.missing() if asking else None
     if reason is None:
         return
     if os.environ.get("QIMG_ORACLE") == "required":
         raise pytest.UsageError("the oracle is required (QIMG_ORACLE), but %s" % reason)
-    for item in items:
-        if item.get_closest_marker("oracle") is not None:
-            item.add_marker(pytest.mark.skip(reason=reason))
+    for item in asking:
+        item.add_marker(pytest.mark.skip(reason=reason))

@@ -23,8 +23,8 @@ PROGRAMS = {
         "mkfs.ext4": "e2fsprogs",
         "qemu-img": "qemu-utils",
         "nbdkit": "nbdkit",
-        "cryptsetup": "cryptsetup-bin",
         "strace": "strace",
+        "losetup": "mount",
     },
     "bench": {"mkfs.ext4": "e2fsprogs", "qemu-img": "qemu-utils"},
 }
