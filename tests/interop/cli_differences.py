@@ -127,7 +127,7 @@ DIFFERENCES = (
         or re.search(r"Invalid parameter 'encrypt", ours.stderr) is not None,
     ),
     KnownDifference(
-        "A repaired image may end elsewhere",
+        "A changed image may end elsewhere",
         "check -r leaks leaky.qcow2",
         r"Image end offset: \d+",
         r"Image end offset: \d+",
