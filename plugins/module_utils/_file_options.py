@@ -13,7 +13,7 @@ import stat
 from .qimg.errors import OptionError, StorageError
 from .qimg.operations.create import check_unused
 from .qimg.references import local_path, parse_reference
-from .qimg.storage.replace import Ownership
+from .qimg.storage.ownership import Ownership
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ._file_options import FileOptions
     from .qimg.operations.plan import Plan
-    from .qimg.storage.replace import Ownership
+    from .qimg.storage.ownership import Ownership
     from .qimg.storage.scratch import Rehearsal
 
     Documents = dict[str, Any]

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from qimg.errors import StorageError
+from qimg.errors import MismatchError, StorageError
+from qimg.operations.create import FAIL, plan_create
 from qimg.storage import replace
 from qimg.storage.local import LocalFile
-from qimg.storage.locks import WRITE_IMAGE
+from qimg.storage.locks import WRITE_IMAGE, ImageLock, locks_supported
 from qimg.storage.replace import NewFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from qimg.storage.locks import LockIntent
 
 
 _IN_USE = 'Failed to get "write" lock'
@@ -153,9 +156,105 @@ def test_without_locks_nothing_is_taken_for_left_behind(tmp_path: Path, monkeypa
 
 
 def test_what_has_no_medium_needs_no_flush(tmp_path: Path) -> None:
-    with NewFile(os.devnull) as file:
-        file.begin(0)
-        file.storage.write(0, b"into the void")
-        file.storage.flush()
-        file.commit()
+    with LocalFile.open(os.devnull, writable=True) as file:
+        file.write(0, b"into the void")
+        file.flush()
     assert os.stat(os.devnull).st_rdev == os.makedev(1, 3)
+
+
+def test_only_what_can_be_ours_is_taken_for_left_behind(file_system: str, tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(b"old")
+    (tmp_path / ".disk.qimg-settings").write_bytes(b"somebody's")
+    (tmp_path / ".disk.qimg-SETTINGS").write_bytes(b"somebody's")
+    (tmp_path / ".disk.qimg-01234567").mkdir()
+    (tmp_path / ".disk.qimg-89abcdef").symlink_to("disk")
+    os.mkfifo(tmp_path / ".disk.qimg-fedcba98")
+    before = sorted(os.listdir(tmp_path))
+    _make(path)
+    assert sorted(os.listdir(tmp_path)) == before and path.read_bytes() == b"new"
+
+
+def test_where_nothing_may_be_replaced_what_came_since_stays(file_system: str, tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    with pytest.raises(MismatchError, match="in the meantime"):
+        with NewFile(str(path)) as file:
+            file.begin(0).write(0, b"new")
+            file.require_new()
+            path.write_bytes(b"somebody's")
+            file.commit()
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("disk", b"somebody's")]
+
+
+@pytest.mark.parametrize("name", ["disk", "data"])
+def test_a_new_image_replaces_nothing_that_came_while_it_was_written(
+    file_system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    plan = plan_create(str(tmp_path / "disk"), "qcow2", 1 << 20, {"data_file": "data"}, existing=FAIL)
+    real_sync = replace.sync_to_medium
+
+    def sync_late(*arguments: Any) -> None:
+        real_sync(*arguments)
+        (tmp_path / name).write_bytes(b"somebody's")
+
+    monkeypatch.setattr(replace, "sync_to_medium", sync_late)
+    with pytest.raises(MismatchError, match="in the meantime"):
+        plan.apply()
+    assert (tmp_path / name).read_bytes() == b"somebody's"
+
+
+def test_a_name_that_leads_nowhere_is_an_error(file_system: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="Device or resource busy"):
+        with NewFile(str(tmp_path / "disk")) as file:
+            file.begin(0).write(0, b"new")
+            (tmp_path / "disk").symlink_to("nowhere")
+            file.commit()
+    assert os.listdir(tmp_path) == ["disk"]
+
+
+@pytest.mark.skipif(not locks_supported(), reason="this system has no locks of open files")
+@pytest.mark.parametrize("file_system", ["hidden"], indirect=True)
+def test_a_hidden_file_that_was_taken_for_left_behind_is_made_again(
+    file_system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_acquire = ImageLock.acquire
+    removed: list[Path] = []
+
+    def acquire_late(lock: ImageLock, intent: LockIntent) -> None:
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].unlink()
+        real_acquire(lock, intent)
+
+    monkeypatch.setattr(ImageLock, "acquire", acquire_late)
+    _make(tmp_path / "disk")
+    assert len(removed) == 1
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("disk", b"new")]
+
+
+def test_without_links_a_hidden_file_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_open = os.open
+
+    def open_named(path: Any, flags: int, *rest: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real_open(path, flags, *rest)
+
+    def refuse(*_arguments: Any, **_named: Any) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "open", open_named)
+    monkeypatch.setattr(os, "link", refuse)
+    _make(tmp_path / "disk")
+    _make(tmp_path / "disk", b"newer")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("disk", b"newer")]
+
+
+def test_files_are_replaced_where_they_have_no_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_fd: int) -> list[str]:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "listxattr", refuse)
+    (tmp_path / "disk").write_bytes(b"old")
+    _make(tmp_path / "disk")
+    assert (tmp_path / "disk").read_bytes() == b"new"

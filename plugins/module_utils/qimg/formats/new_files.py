@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..references import Node
     from ..storage.base import Storage
-    from ..storage.replace import Ownership
+    from ..storage.ownership import Ownership
     from ..storage.scratch import Rehearsal
 
     OpenStorage = Callable[[Node, bool, CacheMode], Storage]
@@ -110,6 +110,15 @@ class NewFiles:
         return ExistingTarget(
             name, driver, lambda: self._open_storage(parse_protocol_name(name, driver), True, cache)
         )
+
+    def require_new(self) -> None:
+        """See :meth:`~qimg.storage.replace.NewFile.require_new`; for the image itself."""
+        self._main.require_new()
+
+    def require_new_others(self) -> None:
+        """The same for the further files that there are so far."""
+        for other in self._others:
+            other.require_new()
 
     def backdate(self) -> int | None:
         """See :meth:`~qimg.storage.replace.NewFile.backdate`."""

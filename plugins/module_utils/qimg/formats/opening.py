@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..crypto.objects import ObjectStore
     from ..references import Node
     from ..storage.base import Storage
-    from ..storage.replace import Ownership
+    from ..storage.ownership import Ownership
     from ..storage.scratch import Rehearsal
     from .base import Format, Image
     from .new_files import NewFiles

@@ -238,8 +238,7 @@ def plan_create(
     before: dict[str, Any] = {}
     differences: list[str] = []
     actions = ["create a %s image of %d bytes" % (format, resolved["size"])]
-    protocol = creatable(format, path).protocol
-    is_new = not target_exists(path, opener.rehearsal, protocol)
+    is_new = not target_exists(path, opener.rehearsal, creatable(format, path).protocol)
     if not is_new and existing != OVERWRITE:
         asked = {*explicit, "size"} if size is not None else set(explicit)
         wanted = {name: resolved[name] for name in resolved if name in asked}
@@ -262,10 +261,10 @@ def plan_create(
         with new_files(path, format, resolved, opener, sync) as files:
             with empty_image(path, format, files, resolved):
                 pass
-            if is_new and existing != OVERWRITE and target_exists(path, opener.rehearsal, protocol):
-                raise MismatchError(
-                    "Somebody else has made it in the meantime", path=path, remedy="look at it and try again"
-                )
+            if is_new and existing != OVERWRITE:
+                files.require_new()
+            if existing in (FAIL, IGNORE):
+                files.require_new_others()
             files.commit()
 
     after = before

@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections import namedtuple
 
-from ..errors import ImageError, StorageError
+from ..errors import ImageError, MismatchError, StorageError
 from ..limits import SECTOR
 from .cache import WRITEBACK, CacheMode
 from .hints import NO_HINTS, FileHints
 from .local import LocalFile, local_file, not_a_file, open_flags, sync_to_medium
 from .locks import CREATE, REPLACE, ImageLock, locks_supported
+from .ownership import Ownership, copy_ownership
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ NOT_CREATED = (
 )
 #: In a hidden name.
 _RANDOM_BYTES = 4
+_HEX_DIGITS = frozenset("0123456789abcdef")
+#: What a file system says that knows no second names of files (FAT, some of FUSE).
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 #: Nobody puts other files in one place so often by chance.
 _MAX_EXCHANGES = 100
 #: As many as the kernel follows.
@@ -43,23 +46,6 @@ _MAX_LINKS = 40
 
 #: File times move in steps that are shorter than this on every file system that we know (FAT's are two seconds).
 CLOCK_STEP_NS = 2 * 1000000000
-
-
-class Ownership(namedtuple("Ownership", ["uid", "gid", "mode"], defaults=(None, None, None))):
-    """Whose a new file shall be, and its permissions; ``None``: as those of the file that it replaces, or as usual."""
-
-    __slots__ = ()
-
-    def apply(self, fd: int) -> None:
-        """Have an open file be so.
-
-        :raises OSError: we have no right to
-        """
-        if self.uid is not None or self.gid is not None:
-            os.fchown(fd, -1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
-        if self.mode is not None:
-            # After the owner: changing that can take permissions away.
-            os.fchmod(fd, self.mode)
 
 
 class NewFile:
@@ -101,6 +87,7 @@ class NewFile:
         self._temporary: str | None = None
         self._in_place = False
         self._committed = False
+        self._must_be_new = False
         #: Our own descriptor of the new file: whoever writes it may close the storage before it gets its name.
         self._fd = -1
         self._target = os.path.realpath(path)
@@ -134,6 +121,10 @@ class NewFile:
         if self._in_place:
             _empty(self.storage, least)
         return self.storage
+
+    def require_new(self) -> None:
+        """Have :meth:`commit` replace nothing: what takes the name in the meantime is somebody else's."""
+        self._must_be_new = True
 
     def _open_existing(self) -> LocalFile | None:
         """What is there now, locked against everybody who could be using it."""
@@ -192,18 +183,14 @@ class NewFile:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
                     raise
                 self._remove_leftovers()
-                self._temporary = self._hidden_name()
-                fd = os.open(self._temporary, os.O_CREAT | os.O_EXCL | flags, _NEW_FILE_MODE)
+                fd = self._open_hidden(flags)
         except OSError as error:
             raise self._cannot_create(error) from error
         self.warning = self._hints.apply(fd)
         storage = local_file(fd, self.path, True, self._cache)
-        if self._temporary is not None:
-            # So that nobody takes it for one that was left behind.
-            storage.lock(CREATE)
         try:
             if self._replaced is not None:
-                _copy_ownership(self._replaced.fd, fd)
+                copy_ownership(self._replaced.fd, fd)
             if self._ownership is not None:
                 self._ownership.apply(fd)
         except OSError as error:
@@ -214,6 +201,28 @@ class NewFile:
                 failure.remedy = "only root can give files to others; everybody else, to a group that he is in"
             raise failure from error
         return storage
+
+    def _open_hidden(self, flags: int) -> int:
+        """A new file with a hidden name, locked so that nobody takes it for one that was left behind."""
+        for _attempt in range(_MAX_EXCHANGES):
+            name = self._hidden_name()
+            fd = os.open(name, os.O_CREAT | os.O_EXCL | flags, _NEW_FILE_MODE)
+            try:
+                ImageLock(fd, name).acquire(CREATE)
+                # Somebody may have taken it for one before it was locked.
+                is_ours = os.fstat(fd).st_nlink > 0
+            except StorageError as error:
+                is_ours = False
+                if error.errno != errno.EAGAIN:
+                    os.close(fd)
+                    _unlink(name)
+                    raise
+            if is_ours:
+                self._temporary = name
+                return fd
+            os.close(fd)
+            _unlink(name)
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
     def _hidden_prefix(self) -> str:
         return ".%s.qimg-" % os.path.basename(self._target)[:200]
@@ -228,7 +237,8 @@ class NewFile:
             return
         prefix = self._hidden_prefix()
         for name in os.listdir(self._directory):
-            if not name.startswith(prefix) or len(name) != len(prefix) + 2 * _RANDOM_BYTES:
+            random = name[len(prefix) :]
+            if not name.startswith(prefix) or len(random) != 2 * _RANDOM_BYTES or not _HEX_DIGITS.issuperset(random):
                 continue
             path = os.path.join(self._directory, name)
             try:
@@ -237,6 +247,8 @@ class NewFile:
                 # Not ours to remove.
                 continue
             try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    continue
                 ImageLock(fd, path).acquire(CREATE)
                 os.unlink(path)
             except (OSError, StorageError):
@@ -284,30 +296,54 @@ class NewFile:
         """Take the name, which may be that of another file by now.
 
         :raises ImageInUseError: that one is being used
+        :raises MismatchError: there is one, and nothing may be replaced
         """
-        while True:
-            if self._replaced is None or not self._is_at_target(self._replaced):
-                newcomer = self._open_existing()
-                if self._replaced is not None:
-                    self._replaced.close()
-                self._replaced = newcomer
-            if self._temporary is None:
-                # A link cannot replace a file, a rename can.
-                name = self._target
-                if self._replaced is not None:
-                    self._remove_leftovers()
-                    name = self._hidden_name()
-                try:
-                    # Naming a directory, though the path is absolute, makes Python follow the symbolic link in /proc.
-                    os.link("/proc/self/fd/%d" % self._fd, name, src_dir_fd=self._fd, follow_symlinks=True)
-                except FileExistsError:
-                    continue
+        for _attempt in range(_MAX_EXCHANGES):
+            self._find_replaced()
+            try:
                 if self._replaced is None:
+                    # From what has come since, a link takes no name away.
+                    self._link(self._target)
+                    self._remove_temporary()
                     return
-                self._temporary = name
-            os.replace(self._temporary, self._target)
+                # A link cannot replace a file, a rename can.
+                hidden = self._temporary or self._link_hidden()
+            except FileExistsError:
+                continue
+            except OSError as error:
+                if self._temporary is None or error.errno not in _NO_LINKS:
+                    raise
+                hidden = self._temporary
+            os.replace(hidden, self._target)
             self._temporary = None
             return
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    def _link(self, name: str) -> None:
+        # Naming a directory, though the path is absolute, makes Python follow the symbolic link in /proc.
+        os.link("/proc/self/fd/%d" % self._fd, name, src_dir_fd=self._fd, follow_symlinks=True)
+
+    def _link_hidden(self) -> str:
+        """Give a file without a name a hidden one."""
+        self._remove_leftovers()
+        name = self._hidden_name()
+        # So that nobody takes it for one that was left behind.
+        ImageLock(self._fd, name).acquire(CREATE)
+        self._link(name)
+        self._temporary = name
+        return name
+
+    def _find_replaced(self) -> None:
+        """Hold what has the name now."""
+        if self._replaced is None or not self._is_at_target(self._replaced):
+            newcomer = self._open_existing()
+            if self._replaced is not None:
+                self._replaced.close()
+            self._replaced = newcomer
+        if self._must_be_new and self._replaced is not None:
+            raise MismatchError(
+                "Somebody else has made it in the meantime", path=self.path, remedy="look at it and try again"
+            )
 
     def _close(self) -> None:
         self.storage.close()
@@ -321,7 +357,7 @@ class NewFile:
 
     def _remove_temporary(self) -> None:
         if self._temporary is not None:
-            os.unlink(self._temporary)
+            _unlink(self._temporary)
             self._temporary = None
 
     def _cannot_create(self, error: OSError) -> StorageError:
@@ -371,6 +407,9 @@ class ExistingTarget:
             self.storage.close()
             raise
 
+    def require_new(self) -> None:
+        """Nothing: it is not new, and whoever asks for an image there has seen that."""
+
     def begin(self, least: int) -> Storage:
         """See :meth:`NewFile.begin`."""
         _empty(self.storage, least)
@@ -416,6 +455,14 @@ def _unplaced_file(path: str) -> Storage:
     return ScratchFile(NoFile(path, content), content)
 
 
+def _unlink(name: str) -> None:
+    try:
+        os.unlink(name)
+    except FileNotFoundError:
+        # Somebody else has cleaned up.
+        pass
+
+
 def _names_a_descriptor(path: str) -> bool:
     """Whether a name stands for an open descriptor (``/dev/fd/3``, ``/dev/stdout``): then it is that file which is
     meant, and not whatever else may take its name."""
@@ -440,21 +487,3 @@ def sync_directory(directory: str) -> None:
             raise
     finally:
         os.close(fd)
-
-
-def _copy_ownership(old_fd: int, new_fd: int) -> None:
-    """Owner, mode and extended attributes (ACLs, SELinux label) of the file that is being replaced."""
-    status = os.fstat(old_fd)
-    try:
-        os.fchown(new_fd, status.st_uid, status.st_gid)
-    except PermissionError:
-        # Somebody else's file in a directory of ours: the new one is ours, as when an editor saves it.
-        pass
-    # No image is a program that runs with its owner's rights.
-    os.fchmod(new_fd, stat.S_IMODE(status.st_mode) & 0o777)
-    for name in os.listxattr(old_fd):
-        try:
-            os.setxattr(new_fd, name, os.getxattr(old_fd, name))
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL):
-                raise
