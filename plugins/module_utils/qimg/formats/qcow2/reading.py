@@ -109,7 +109,7 @@ class TableReader:
                 position = stop
                 continue
             host = entry & OFFSET_MASK
-            allocated = bool(host) or bool(has_data_file and entry & COPIED)
+            allocated = has_place(entry, has_data_file)
             if host & (geometry.cluster_size - 1):
                 raise corrupt(path, "Cluster allocation offset %#x unaligned (L2 index: %#x)" % (host, index), host)
             if bitmap & bitmap >> 32 & 0xFFFFFFFF or (not allocated and bitmap & 0xFFFFFFFF):
@@ -169,6 +169,14 @@ def _cut(runs: list[Extent], start: int, end: int) -> None:
         runs[-1] = new(Extent, (last_start, end - last_start, kind, storage, host, depth))
 
 
+def has_place(entry: int, has_data_file: bool) -> bool:
+    """Whether an L2 entry that is not compressed names a host cluster.
+
+    In a data file this may be the very first one: there, only the flag tells offset 0 from no place.
+    """
+    return bool(entry & OFFSET_MASK) or (has_data_file and bool(entry & COPIED))
+
+
 def standard_kind(entry: int, has_data_file: bool) -> tuple[int, int]:
     """Kind and host offset that a standard L2 entry stands for."""
     if entry & COMPRESSED:
@@ -176,9 +184,7 @@ def standard_kind(entry: int, has_data_file: bool) -> tuple[int, int]:
     offset = entry & OFFSET_MASK
     if entry & ZERO_FLAG:
         return (ZERO_ALLOCATED, offset) if offset else (ZERO, 0)
-    if offset or (has_data_file and entry & COPIED):
-        return DATA, offset
-    return ABSENT, 0
+    return (DATA, offset) if has_place(entry, has_data_file) else (ABSENT, 0)
 
 
 def subcluster_kind(bitmap: int, number: int, allocated: bool) -> int:

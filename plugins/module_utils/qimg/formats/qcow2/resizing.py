@@ -8,8 +8,10 @@ from array import array
 from ...errors import ImageError, OptionError, UnsupportedOperationError
 from ...limits import MAX_IMAGE_BYTES
 from ...sizes import round_up
+from ..base import ABSENT
 from .copied_flags import first_words, host_clusters
-from .layout import COMPRESSED, COPIED, MAX_L1_BYTES, OFFSET_MASK, RAW_EXTERNAL_DATA
+from .layout import COMPRESSED, COPIED, MAX_L1_BYTES, RAW_EXTERNAL_DATA
+from .reading import has_place
 from .table_runs import progression
 
 TYPE_CHECKING = False
@@ -74,29 +76,56 @@ def resize(image: Qcow2Image, size: int, preallocation: str) -> None:
             metadata.mapping.resize_l1(entries)
     metadata.header = metadata.header._replace(size=size)
     if size > old_size:
-        _clear_tail(image, old_size, size)
         if preallocation == "off" and metadata.has_data_file and header.autoclear_features & RAW_EXTERNAL_DATA:
             # The whole data file is the disk, so every cluster must be mapped, as in a new image.
             preallocation = "metadata"
-        if preallocation != "off":
-            preallocate(metadata, old_size, size, preallocation)
+        if preallocation == "off":
+            _clear(image, old_size, size)
+        else:
+            _clear_and_preallocate(image, old_size, size, preallocation)
         if metadata.data_file is not None and metadata.data_file.size < size:
             metadata.data_file.truncate(size)
 
 
-def _clear_tail(image: Qcow2Image, old_size: int, size: int) -> None:
+def _backing_end(image: Qcow2Image) -> int:
+    return image.backing.size if image.backing is not None else 0
+
+
+def _clear(image: Qcow2Image, old_size: int, size: int) -> None:
     """Have the new part read as zeroes, whatever lies in the last old cluster or in a longer backing file."""
-    cluster = image.metadata.geometry.cluster_size
-    backing_end = image.backing.size if image.backing is not None else 0
+    cluster_end = round_up(old_size, image.metadata.geometry.cluster_size)
+    backing_end = _backing_end(image)
     if backing_end > old_size:
-        end = min(size, max(-(-old_size // cluster) * cluster, backing_end))
-        image.writer.zero(old_size, end - old_size, True)
+        image.writer.zero(old_size, min(size, max(cluster_end, backing_end)) - old_size, True)
         return
     # A disk that was larger before has old data beyond its end; what is absent is zero already.
-    tail = min(size, -(-old_size // cluster) * cluster) - old_size
+    tail = min(size, cluster_end) - old_size
     for run in list(image.runs(old_size, tail)) if tail else ():
         if run.present:
             image.writer.zero(run.start, run.length, True)
+
+
+def _clear_and_preallocate(image: Qcow2Image, old_size: int, size: int, mode: str) -> None:
+    """Have the new part read as zeroes, and have places in the file.
+
+    :param mode: as of :func:`preallocate`
+    """
+    metadata = image.metadata
+    cluster_size = metadata.geometry.cluster_size
+    cluster_end = min(size, round_up(old_size, cluster_size))
+    if old_size < cluster_end:
+        _clear(image, old_size, cluster_end)
+        head = old_size // cluster_size * cluster_size
+        shows_backing = any(run.kind == ABSENT for run in image.runs(head, old_size - head))
+        if shows_backing and _backing_end(image) > head and not metadata.geometry.extended_l2:
+            # What shows through must be copied before the cluster gets a place; subclusters with a place still show it.
+            image.writer.occupy(old_size, cluster_end)
+    preallocate(metadata, old_size, size, mode)
+    if cluster_end < size and _backing_end(image) > old_size:
+        may_say_zero = metadata.header.version >= 3 and (mode == "metadata" or metadata.has_data_file)
+        if may_say_zero or metadata.geometry.extended_l2:
+            # As QEMU's: zero clusters that keep their places.  Subclusters with a place would show the backing file.
+            image.writer.zero(cluster_end, size - cluster_end, False)
 
 
 def _shrink(metadata: Metadata, size: int) -> None:
@@ -145,7 +174,8 @@ def preallocate(metadata: Metadata, start: int, end: int, mode: str) -> None:
         index = position - base >> bits
         last = (stop - base - 1 >> bits) + 1
         table = mapping.own_table(l1_index)
-        if table.entries[index * words] & (OFFSET_MASK | COMPRESSED | COPIED):
+        entry = table.entries[index * words]
+        if entry & COMPRESSED or has_place(entry, metadata.has_data_file):
             # The partial last cluster of the old size has its place already, in a data file perhaps at its beginning.
             index += 1
         if index < last:

@@ -13,7 +13,7 @@ from ..base import COMPRESSED as COMPRESSED_KIND
 from ..chain import chain_extents
 from .compressed_writing import CompressedWriter
 from .layout import COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG
-from .reading import standard_kind, subcluster_kind
+from .reading import has_place, standard_kind, subcluster_kind
 from .table_runs import progression, progression_run_end
 
 TYPE_CHECKING = False
@@ -222,7 +222,7 @@ class Writer:
         entry = table.entries[2 * index]
         if entry & COMPRESSED:
             return False
-        return bool(entry & COPIED) and (bool(entry & OFFSET_MASK) or self._metadata.has_data_file)
+        return bool(entry & COPIED) and has_place(entry, self._metadata.has_data_file)
 
     def _is_absent(self, table: L2Table | None, index: int) -> bool:
         return table is None or not (table.entries[2 * index] or table.entries[2 * index + 1])
@@ -283,12 +283,11 @@ class Writer:
             self._fill(host + position, content)
         return host
 
-    @staticmethod
-    def _kept_subclusters(entry: int, bitmap: int) -> int:
+    def _kept_subclusters(self, entry: int, bitmap: int) -> int:
         """Which subclusters of a cluster hold data, as a bitmap."""
         if entry & COMPRESSED:
             return _ALL_SUBCLUSTERS
-        return bitmap & _ALL_SUBCLUSTERS if entry & OFFSET_MASK else 0
+        return bitmap & _ALL_SUBCLUSTERS if has_place(entry, self._metadata.has_data_file) else 0
 
     # Zeroes
 
@@ -369,6 +368,10 @@ class Writer:
         # What lies below may be replaced by something else: only this image's own zeroes stay.
         if self._reads_zero(start, end, below=False):
             return
+        self.occupy(start, end)
+
+    def occupy(self, start: int, end: int) -> None:
+        """Write zeroes into a guest range, not as a guest write; its clusters have places of their own from then on."""
         for storage, host, length in self._place(start, end - start):
             storage.write_zeroes(host, length, deallocate=False)
 
@@ -420,8 +423,7 @@ class Writer:
             # A compressed cluster has no subclusters: it must become an ordinary one first.
             start = base + (index << self._geometry.cluster_bits)
             sub = self._geometry.subcluster_size
-            for storage, host, length in self._place(start + first * sub, (last - first) * sub):
-                storage.write_zeroes(host, length, deallocate=False)
+            self.occupy(start + first * sub, start + last * sub)
             return
         if whole and (entry & COMPRESSED or (deallocate and entry & OFFSET_MASK)):
             self._release(table, index, index + 1)
@@ -459,8 +461,7 @@ class Writer:
         entry, bitmap = table.entries[2 * index], table.entries[2 * index + 1]
         if entry & COMPRESSED:
             return {COMPRESSED_KIND}
-        # In a data file, a place may be the very beginning.
-        allocated = bool(entry & OFFSET_MASK) or (self._metadata.has_data_file and bool(entry & COPIED))
+        allocated = has_place(entry, self._metadata.has_data_file)
         return {subcluster_kind(bitmap, number, allocated) for number in range(SUBCLUSTERS)}
 
     # Compressed data
