@@ -120,6 +120,12 @@ json:nope
 --image-opts driver=qcow2,file.filename=data.qcow2,read-only=on
 --image-opts driver=qcow2,file.filename=data.qcow2,cache.direct=on,cache.no-flush=on
 --image-opts driver=qcow2,file.filename=data.qcow2,cache.direct=maybe
+--image-opts driver=qcow2,file.locking=off
+--image-opts driver=qcow2,file.driver=file
+--image-opts file.nonsense=x
+'json:{"driver":"qcow2","file":{}}'
+'json:{"file":{"file":{}}}'
+'json:{"driver":"qcow2","file":{"filename":""}}'
 --image-opts driver=qcow2,file.filename=data.qcow2,file.locking=maybe
 --image-opts driver=qcow2,file.filename=data.qcow2,file.locking=off
 --image-opts driver=qcow2,file.filename=data.qcow2,file.aio=maybe

@@ -296,8 +296,10 @@ class Opener:
         child = node.get("file")
         if isinstance(child, str):
             raise OptionError("Cannot find device='%s' nor node-name='%s'" % (child, child))
-        if isinstance(child, dict):
-            if "driver" not in child and "file" not in child and "filename" in child:
+        if isinstance(child, dict) and child:
+            if "driver" not in child and not child.get("file"):
+                if "filename" not in child:
+                    raise OptionError("Must specify either driver or file")
                 child = dict(child, driver=driver_of_path(str(child["filename"])))
             return child
         if driver is None:
