@@ -72,6 +72,21 @@ def one_l1_table_for_all_snapshots(path: Path) -> None:
     image.words(1 << 20, *[15 << 16] * (1 << 10))
 
 
+def l2_tables_that_all_snapshots_share(path: Path) -> None:
+    count, tables = 1500, 64
+    image = Crafted(path, 16, 1 << 35, l1=(tables, 1 << 20), snapshots=(count, 1 << 26))
+    for number in range(tables):
+        # Each entry for itself: no two neighbours refer to neighbours.
+        first = 10000 + 1000 * number
+        image.words(1 << 25 | number << 16, *(cluster << 16 for cluster in range(first + 999, first - 1, -1)))
+    l1 = [1 << 25 | number << 16 for number in range(tables)]
+    image.words(1 << 20, *l1)
+    image.put(1 << 26, b"".join(snapshot_entry(1 << 27 | number << 16, tables, 1 << 35) for number in range(count)))
+    for number in range(count):
+        image.words(1 << 27 | number << 16, *l1)
+    image.grow(80000 << 16)
+
+
 def one_bitmap_table_for_all(path: Path) -> None:
     count, size = 8000, (1 << 22) * 64 * 512
     extension = struct.pack(">IIQQ", count, 0, count * 32, 1 << 27)
@@ -107,8 +122,8 @@ def a_number_of_65535_digits(path: Path) -> None:
 
 IMAGES = (
     one_l2_table_for_all, l2_tables_out_of_the_file, one_refcount_block_for_all, one_l1_table_for_all_snapshots,
-    one_bitmap_table_for_all, a_file_of_64_tebibytes, a_snapshot_of_a_disk_that_cannot_be, a_number_of_65535_digits,
-    a_snapshot_with_a_table_of_8_gibibytes,
+    l2_tables_that_all_snapshots_share, one_bitmap_table_for_all, a_file_of_64_tebibytes,
+    a_snapshot_of_a_disk_that_cannot_be, a_number_of_65535_digits, a_snapshot_with_a_table_of_8_gibibytes,
 )  # fmt: skip
 
 

@@ -355,6 +355,18 @@ def check_room(table: array[int], storage: Storage, geometry: Geometry, offset: 
         raise corrupt(storage.name, "%s than there can be in the file" % what, offset)
 
 
+def check_l1_room(length: int, storage: Storage) -> None:
+    """Refuse snapshots whose L1 tables are together longer than the file: each would be read, even if all are one.
+
+    :param length: bytes of the tables
+    :raises CorruptImageError: they cannot all be in the file
+    """
+    allocated = storage.allocated_size
+    most = storage.size if allocated is None else min(allocated, storage.size)
+    if length > max(most, 2 * MAX_L1_BYTES):
+        raise corrupt(storage.name, "The L1 tables of its snapshots are together larger than the file")
+
+
 def corrupt(path: str, reason: str, offset: int | None = None, **details: Any) -> CorruptImageError:
     """The error for metadata that contradicts itself."""
     return CorruptImageError(

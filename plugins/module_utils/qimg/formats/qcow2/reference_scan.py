@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 
 from ...errors import CorruptImageError, LimitError
 from ..capabilities import CheckResult
@@ -20,6 +21,7 @@ from .layout import (
     REFCOUNT_BLOCK_OFFSET_MASK,
     REFCOUNT_TABLE_RESERVED,
     ZERO_FLAG,
+    check_l1_room,
     corrupt,
     words_from_bytes,
 )
@@ -40,6 +42,11 @@ _MAX_CLUSTERS = (1 << 31) - 1
 _MAX_ASSUMED_FILE_SIZE = 1 << 44
 #: Nor to have more clusters: each takes a byte of memory here.
 _MAX_ASSUMED_CLUSTERS = 300_000_000
+#: L2 tables that are referred to more than once, and cannot be counted together at the end, are read no more often.
+_MAX_BYTES_READ_AGAIN = 2 * MAX_L1_BYTES
+#: So many L2 tables are remembered; more are read as often as they are referred to.
+_MAX_REMEMBERED = 1 << 20
+_NOTHING = (0, 0, 0)
 
 
 class ReferenceScan:
@@ -77,6 +84,15 @@ class ReferenceScan:
             ) from None
         #: Bytes of all L1 tables of snapshots so far.
         self._snapshot_l1_bytes = 0
+        #: What references are counted as.
+        self._times = 1
+        #: Entries of L1 tables whose L2 table has no errors -> what the table adds to the counters of the guest disk.
+        self._sound: dict[int, tuple[int, int, int]] = {0: _NOTHING}
+        #: Those whose table has errors.
+        self._broken: set[int] = set()
+        #: How often the tables of :attr:`_sound` were referred to after they had been counted.
+        self._repeated: Counter[int] = Counter()
+        self._bytes_read_again = 0
         #: Zero clusters with an invalid place, to be made plain ones: host offset of the L2 table, index of the entry.
         self.misplaced_zeroes: list[tuple[int, int]] = []
         #: Such entries that are known already.
@@ -109,6 +125,7 @@ class ReferenceScan:
         self._count(0, self._geometry.cluster_size)
         self._count_l1(self._metadata.header.l1_table_offset, self._metadata.mapping.l1, active=True)
         self._count_snapshots()
+        self._count_repeated()
 
     def _count(self, offset: int, length: int) -> None:
         """One reference to every cluster of a host range."""
@@ -128,38 +145,104 @@ class ReferenceScan:
         first = offset >> bits
         count = (end - 1 >> bits) - first + 1
         limit = self._metadata.refcounts.max
-        if self.counter.reaches(first, count, limit):
+        if self.counter.reaches(first, count, limit - self._times + 1):
             for cluster in range(first, first + count):
-                if self.counter.get(cluster) < limit:
-                    self.counter.add(cluster, 1)
+                room = max(0, min(limit - self.counter.get(cluster), self._times))
+                self.counter.add(cluster, 1, room)
+                if room == self._times:
                     continue
                 self._report("ERROR: overflow cluster offset=0x%x" % (cluster << bits))
                 self._report(
                     "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean "
                     "copy if the image cannot be opened for writing"
                 )
-                self._result.corruptions += 1
+                self._result.corruptions += self._times - room
             return
-        self.counter.add(first, count)
+        self.counter.add(first, count, self._times)
 
     def _count_l1(self, offset: int, l1: array[int], active: bool) -> None:
         self._count(offset, len(l1) * 8)
+        if not active and self._counts_together and self._sound.keys() >= set(l1):
+            self._repeated.update(l1)
+            return
         l1_index = 0
         while l1_index < len(l1):
             entry = l1[l1_index]
             if not entry:
                 l1_index = equal_run_end(l1, l1_index, len(l1))
                 continue
-            if entry & L1_RESERVED:
-                self._report("ERROR found L1 entry with reserved bits set: %x" % entry)
-                self._result.corruptions += 1
-            l2_offset = entry & OFFSET_MASK
-            self._count(l2_offset, self._geometry.cluster_size)
-            if l2_offset % self._geometry.cluster_size:
-                self._report("ERROR l2_offset=%x: Table is not cluster aligned; L1 entry corrupted" % l2_offset)
-                self._result.corruptions += 1
-            self._count_l2(l2_offset, active)
+            if not (entry in self._sound or entry in self._broken):
+                self._count_table(entry, active)
+            elif entry in self._sound and (self._counts_together or self._bytes_read_again > _MAX_BYTES_READ_AGAIN):
+                self._repeated[entry] += 1
+                if active:
+                    self._add_to_result(self._sound[entry])
+            else:
+                self._count_table_again(entry, active)
             l1_index += 1
+
+    @property
+    def _counts_together(self) -> bool:
+        """Whether more references to a table without errors can be counted at the end.
+
+        They would have to be reported one after another, in the order of the tables, if they were too many.
+        """
+        return self._metadata.refcounts.order >= 4
+
+    def _count_table(self, entry: int, active: bool) -> None:
+        """What an entry of an L1 table refers to, for the first time."""
+        result = self._result
+        errors = (result.corruptions, result.corruptions_fixed)
+        allocated, fragmented = result.allocated_clusters, result.fragmented_clusters
+        compressed = result.compressed_clusters
+        self._count_l1_entry(entry, active)
+        if len(self._sound) + len(self._broken) >= _MAX_REMEMBERED:
+            return
+        if errors != (result.corruptions, result.corruptions_fixed):
+            self._broken.add(entry)
+            return
+        self._sound[entry] = _NOTHING
+        if result.allocated_clusters != allocated:
+            self._sound[entry] = (
+                result.allocated_clusters - allocated,
+                result.fragmented_clusters - fragmented,
+                result.compressed_clusters - compressed,
+            )
+
+    def _count_table_again(self, entry: int, active: bool) -> None:
+        """The same once more, with all that is said about the table."""
+        self._bytes_read_again += self._geometry.cluster_size
+        if entry in self._broken and self._bytes_read_again > _MAX_BYTES_READ_AGAIN:
+            raise corrupt(
+                self._metadata.storage.name, "Its L2 tables with errors are used too often", entry & OFFSET_MASK
+            )
+        self._count_l1_entry(entry, active)
+
+    def _count_repeated(self) -> None:
+        """All further references to L2 tables without errors, each table once."""
+        for entry, times in self._repeated.items():
+            if entry:
+                self._times = times
+                self._count_l1_entry(entry, active=False)
+        self._times = 1
+        self._repeated.clear()
+
+    def _add_to_result(self, counts: tuple[int, int, int]) -> None:
+        allocated, fragmented, compressed = counts
+        self._result.allocated_clusters += allocated
+        self._result.fragmented_clusters += fragmented
+        self._result.compressed_clusters += compressed
+
+    def _count_l1_entry(self, entry: int, active: bool) -> None:
+        if entry & L1_RESERVED:
+            self._report("ERROR found L1 entry with reserved bits set: %x" % entry)
+            self._result.corruptions += 1
+        l2_offset = entry & OFFSET_MASK
+        self._count(l2_offset, self._geometry.cluster_size)
+        if l2_offset % self._geometry.cluster_size:
+            self._report("ERROR l2_offset=%x: Table is not cluster aligned; L1 entry corrupted" % l2_offset)
+            self._result.corruptions += 1
+        self._count_l2(l2_offset, active)
 
     def _count_l2(self, offset: int, active: bool) -> None:
         entries = words_from_bytes(self._metadata.storage.read(offset, self._geometry.cluster_size))
@@ -205,8 +288,8 @@ class ReferenceScan:
         end = host + (clusters << bits)
         limit = self._metadata.refcounts.max
         within = end <= self._file_size or end - self._file_size < self._geometry.cluster_size
-        if within and not self.counter.reaches(host >> bits, clusters, limit):
-            self.counter.add(host >> bits, clusters)
+        if within and not self.counter.reaches(host >> bits, clusters, limit - self._times + 1):
+            self.counter.add(host >> bits, clusters, self._times)
             return
         for number in range(clusters):
             self._count(host + (number << bits), 1 << bits)
@@ -313,8 +396,7 @@ class ReferenceScan:
                 self._result.corruptions += 1
                 continue
             self._snapshot_l1_bytes += snapshot.l1_size * 8
-            if self._snapshot_l1_bytes > max(self._file_size, 2 * MAX_L1_BYTES):
-                raise corrupt(metadata.storage.name, "The L1 tables of its snapshots are together larger than the file")
+            check_l1_room(self._snapshot_l1_bytes, metadata.storage)
             l1 = metadata.read_l1(snapshot.l1_table_offset, snapshot.l1_size)
             self._count_l1(snapshot.l1_table_offset, l1, active=False)
         self._count(metadata.header.snapshots_offset, metadata.snapshot_table_bytes)
