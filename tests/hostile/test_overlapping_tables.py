@@ -3,13 +3,24 @@
 """Images whose tables say that other tables are guest data, or free: writing to the guest disk destroys none."""
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import qimg
+from qimg.formats.qcow2.snapshot_actions import l2_tables, snapshot_l1
 from support import oracle
 from support.crafted import COPIED, Crafted, snapshot_entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from qimg.formats.qcow2.metadata import Metadata
 
 CLUSTER = 1 << 16
 #: Host clusters of a crafted image: what they hold.
@@ -97,6 +108,57 @@ def test_a_table_that_is_said_to_be_free_is_not_given_to_others(table: str, tmp_
         new = image.read(10 * CLUSTER, 3 * CLUSTER)
         assert new in (b"new" * CLUSTER, bytes(3 * CLUSTER))
         assert image.read(CLUSTER, CLUSTER) == bytes(CLUSTER)
+
+
+def test_a_free_cluster_that_becomes_a_table_is_no_guest_data_any_more(tmp_path: Path) -> None:
+    path = _image(tmp_path / "disk.qcow2", 8)
+    with path.open("r+b") as file:
+        file.truncate(9 * CLUSTER)
+    with qimg.open_image(str(path), "qcow2", purpose="write") as image:
+        # The first table that has to move takes the first free cluster, which an entry already refers to.
+        image.write(2 * CLUSTER, b"new")
+        image.flush()
+        with pytest.raises(qimg.CorruptImageError, match="it holds tables of the image"):
+            image.write(0, b"x" * 512)
+            image.flush()
+        image.abandon()
+
+
+def _clusters(runs: Iterable[tuple[int, int]]) -> set[int]:
+    return {cluster for first, end in runs for cluster in range(first, end)}
+
+
+def _snapshot_tables(metadata: Metadata) -> set[int]:
+    l1_tables = [snapshot_l1(metadata, snapshot) for snapshot in metadata.snapshots]
+    return {offset // 512 for offset, _entries, _times in l2_tables(metadata, l1_tables)}
+
+
+_STEPS: dict[str, Callable[[Any, int], object]] = {
+    "write": lambda image, number: image.write(number * 512, b"x" * 700),
+    "zero": lambda image, number: image.write_zeroes(number * 512, 1 << 15),
+    "discard": lambda image, number: image.discard(number * 512, 1 << 15),
+    "grow": lambda image, number: image.resize(image.size + number * 512),
+    "snapshot": lambda image, number: image.create_snapshot("%d" % number, 0, 0),
+    "apply": lambda image, number: image.apply_snapshot(image.snapshots[0]) if image.snapshots else None,
+    "delete": lambda image, number: image.delete_snapshot(image.snapshots[0]) if image.snapshots else None,
+    "flush": lambda image, number: image.flush(),
+}
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(_STEPS)), st.integers(0, 1500)), max_size=12))
+def test_which_clusters_hold_tables_stays_known(steps: list[tuple[str, int]]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = str(Path(directory) / "disk.qcow2")
+        qimg.create(path, "qcow2", 1 << 20, {"cluster_size": 512})
+        with qimg.open_image(path, "qcow2", purpose="resize") as image:
+            image.write(0, b"first")
+            for name, number in steps:
+                _STEPS[name](image, number)
+                image.flush()
+                metadata = image.metadata  # type: ignore[attr-defined]
+                known = _clusters(metadata.refcounts.tables)
+                found = _clusters(metadata.refcounts.find_tables())
+                assert found <= known <= found | _snapshot_tables(metadata)
 
 
 @pytest.mark.skipif(oracle.missing() is not None, reason=str(oracle.missing()))

@@ -26,7 +26,7 @@ from .layout import (
     ZERO_FLAG,
     feature_name_table,
 )
-from .shared_tables import all_mappings, rewrite_tables
+from .shared_tables import all_l2_tables, rewrite_tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -239,12 +239,7 @@ def _downgrade(metadata: Metadata) -> None:
 
 
 def _has_compressed_clusters(metadata: Metadata) -> bool:
-    for mapping in all_mappings(metadata):
-        for l1_index in range(len(mapping.l1)):
-            table = mapping.table(l1_index)
-            if table is not None and any(entry & COMPRESSED for entry in table.entries):
-                return True
-    return False
+    return any(entry & COMPRESSED for _offset, entries in all_l2_tables(metadata) for entry in entries)
 
 
 def _expand_zero_clusters(metadata: Metadata) -> None:

@@ -271,7 +271,7 @@ class BitmapBits:
         bits = self._geometry.cluster_bits
         table = self.table
         clusters = -(-len(table) * 8 >> bits)
-        offset = self._refcounts.allocate(clusters) << bits
+        offset = self._refcounts.allocate_table(clusters) << bits
         self._free_table()
         self.table_offset = offset
         self.table_entries = len(table)

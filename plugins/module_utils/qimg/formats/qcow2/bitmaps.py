@@ -398,7 +398,7 @@ class BitmapDirectory:
             self.length = len(directory)
             if self.length > _MAX_DIRECTORY_BYTES:
                 raise self._wrong("Not enough space in the bitmap directory", remedy="remove some bitmaps first")
-            self.offset = self._refcounts.allocate(-(-self.length >> bits)) << bits
+            self.offset = self._refcounts.allocate_table(-(-self.length >> bits)) << bits
             self._storage.write(self.offset, directory)
         self._directory_changed = False
 

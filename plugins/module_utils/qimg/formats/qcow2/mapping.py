@@ -102,7 +102,7 @@ class Mapping:
             table.dirty = True
             return table
         bits = self._geometry.cluster_bits
-        cluster = self._refcounts.allocate(1)
+        cluster = self._refcounts.allocate_table()
         if table is None:
             self._make_room()
             table = L2Table(l1_index, 0, array("Q", bytes(self._geometry.cluster_size)), True)
@@ -144,6 +144,7 @@ class Mapping:
         self._tables.clear()
         self.l1 = l1
         self.l1_dirty = True
+        self._refcounts.find_tables_anew()
 
     def resize_l1(self, entries: int) -> None:
         """Make the L1 table longer."""
@@ -156,7 +157,7 @@ class Mapping:
         if not self.l1_dirty or (self.l1_owned and clusters == self._l1_clusters):
             return
         bits = self._geometry.cluster_bits
-        new = self._refcounts.allocate(clusters) if clusters else 0
+        new = self._refcounts.allocate_table(clusters) if clusters else 0
         if self._l1_clusters:
             self._refcounts.add(self.l1_offset >> bits, self._l1_clusters, -1)
         self.l1_offset = new << bits

@@ -379,7 +379,7 @@ class Metadata:
         self._snapshots_changed = False
         if not packed:
             return {"nb_snapshots": 0, "snapshots_offset": 0}
-        offset = self.refcounts.allocate(-(-len(packed) >> bits)) << bits
+        offset = self.refcounts.allocate_table(-(-len(packed) >> bits)) << bits
         self.storage.write(offset, packed)
         return {"nb_snapshots": len(self.snapshots), "snapshots_offset": offset}
 

@@ -50,6 +50,7 @@ class Refcounts(RefcountBlocks):
         #: Says where tables and other metadata lie: runs ``(first, end)`` of clusters.
         self.find_tables: Callable[[], list[tuple[int, int]]] = list
         self._tables: IntervalSet | None = None
+        self._find_anew = False
 
     @property
     def tables(self) -> IntervalSet:
@@ -62,6 +63,10 @@ class Refcounts(RefcountBlocks):
             for first, end in [] if self._fresh else sorted(self.find_tables()):
                 self._tables.add(first, end)
         return self._tables
+
+    def find_tables_anew(self) -> None:
+        """Have :attr:`tables` found anew after this transaction: others than those that it allocates become tables."""
+        self._find_anew = True
 
     def check_data(self, first: int, count: int) -> None:
         """Refuse to change, as guest data, what is metadata.
@@ -220,6 +225,17 @@ class Refcounts(RefcountBlocks):
                 return first
             # A new block may have been put where the clusters were found: search again.
 
+    def allocate_table(self, count: int = 1) -> int:
+        """As :meth:`allocate`, for metadata: no data goes there from now on."""
+        first = self.allocate(count)
+        self._note_table(first, count)
+        return first
+
+    def _note_table(self, first: int, count: int) -> None:
+        """Keep :attr:`tables` true: finding them all anew for each commit would take a quarter of its time."""
+        if self._tables is not None:
+            self._tables.add(first, first + count)
+
     @property
     def _kept(self) -> tuple[IntervalSet, ...]:
         """What is not given out although its refcount is 0."""
@@ -273,6 +289,7 @@ class Refcounts(RefcountBlocks):
         offset = cluster << self._geometry.cluster_bits
         self.table[index] = offset
         self.table_dirty = True
+        self._note_table(cluster, 1)
         self._remember(index, RefcountBlock(offset, widths.zeroes(self.order, self.block_entries), True))
 
     def _grow_table(self, index: int, block_cluster: int) -> None:
@@ -329,7 +346,7 @@ class Refcounts(RefcountBlocks):
                 continue
             new_clusters = len(self.table) // per_cluster
             if self.table_dirty and not (self.table_owned and new_clusters == self._table_clusters):
-                new = self.allocate(new_clusters)
+                new = self.allocate_table(new_clusters)
                 if len(self.table) // per_cluster != new_clusters:
                     # The allocation itself made the table longer: this place is too small.
                     self.add(new, new_clusters, -1)
@@ -351,7 +368,7 @@ class Refcounts(RefcountBlocks):
     def _move_block(self, index: int) -> None:
         """Give a changed block a cluster of this transaction; its old one is held until the commit."""
         bits = self._geometry.cluster_bits
-        new = self.allocate(1)
+        new = self.allocate_table()
         block = self._blocks[index]
         old = block.offset >> bits
         # Only now: until it has its new place, nobody may write it.
@@ -424,6 +441,7 @@ class Refcounts(RefcountBlocks):
         self.held.clear()
         self._owned_clusters.clear()
         self._hint = 0
+        self.find_tables_anew()
 
     def begin(self) -> list[tuple[int, int]]:
         """Start the next transaction: what is on disk is now the state that must be kept.
@@ -433,9 +451,9 @@ class Refcounts(RefcountBlocks):
         freed = list(self.held)
         if freed:
             self._hint = min(self._hint, freed[0][0])
-        if freed or self._owned_clusters:
-            # Tables have moved.
+        if self._fresh or self._find_anew:
             self._tables = None
+            self._find_anew = False
         self.held.clear()
         self._owned_clusters.clear()
         for block in self._blocks.values():

@@ -3,14 +3,13 @@
 """Changing L2 tables for all who use them, the guest disk and snapshots, in memory; the caller commits."""
 from __future__ import annotations
 
-from .layout import COPIED, OFFSET_MASK, words_from_bytes, words_to_bytes
-from .mapping import Mapping
-from .snapshot_actions import snapshot_l1, tables_of
+from .layout import COPIED, OFFSET_MASK, check_l1_room, words_to_bytes
+from .snapshot_actions import l2_tables, snapshot_l1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .metadata import Metadata
 
@@ -23,10 +22,7 @@ def rewrite_tables(metadata: Metadata, rewrite: Callable[[array[int], int], bool
     """
     tables = all_l1_tables(metadata)
     moved = {}
-    for offset in dict.fromkeys(entry & OFFSET_MASK for l1 in tables for entry in l1):
-        if not offset:
-            continue
-        entries = words_from_bytes(metadata.storage.read(offset, metadata.geometry.cluster_size))
+    for offset, entries, _times in l2_tables(metadata, tables):
         if rewrite(entries, metadata.refcounts.get(offset >> metadata.geometry.cluster_bits)):
             moved[offset] = move_table(metadata, offset, entries)
         metadata.refcounts.relieve()
@@ -39,6 +35,7 @@ def all_l1_tables(metadata: Metadata) -> list[array[int]]:
 
     :raises CorruptImageError: the one of a snapshot cannot be where its entry says
     """
+    check_l1_room(sum(8 * snapshot.l1_size for snapshot in metadata.snapshots), metadata.storage)
     metadata.mapping.write_tables()
     return [metadata.mapping.l1[:]] + [snapshot_l1(metadata, snapshot) for snapshot in metadata.snapshots]
 
@@ -51,7 +48,7 @@ def move_table(metadata: Metadata, offset: int, entries: array[int]) -> int:
     """
     refcounts, bits = metadata.refcounts, metadata.geometry.cluster_bits
     references = refcounts.get(offset >> bits)
-    cluster = refcounts.allocate(1)
+    cluster = refcounts.allocate_table()
     refcounts.add(cluster, 1, references - 1)
     refcounts.add(offset >> bits, 1, -references)
     metadata.storage.write(cluster << bits, words_to_bytes(entries))
@@ -74,7 +71,7 @@ def replace_tables(metadata: Metadata, tables: list[array[int]], moved: dict[int
     for snapshot, l1 in zip(metadata.snapshots, tables[1:]):
         clusters = -(-snapshot.l1_size * 8 >> bits)
         if clusters:
-            place = metadata.refcounts.allocate(clusters) << bits
+            place = metadata.refcounts.allocate_table(clusters) << bits
             metadata.storage.write(place, words_to_bytes(l1))
             metadata.refcounts.add(snapshot.l1_table_offset >> bits, clusters, -1)
             snapshot = snapshot._replace(l1_table_offset=place)
@@ -82,9 +79,7 @@ def replace_tables(metadata: Metadata, tables: list[array[int]], moved: dict[int
     metadata.set_snapshots(snapshots)
 
 
-def all_mappings(metadata: Metadata) -> list[Mapping]:
-    """The active mapping and those of all snapshots."""
-    return [
-        metadata.mapping,
-        *(tables_of(metadata, snapshot_l1(metadata, snapshot)) for snapshot in metadata.snapshots),
-    ]
+def all_l2_tables(metadata: Metadata) -> Iterator[tuple[int, array[int]]]:
+    """Host offset and entries of each L2 table, once, however many snapshots use it too."""
+    for offset, entries, _times in l2_tables(metadata, all_l1_tables(metadata)):
+        yield offset, entries

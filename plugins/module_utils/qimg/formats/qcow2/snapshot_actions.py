@@ -15,12 +15,13 @@ from .copied_flags import (
     has_copied,
     host_clusters,
 )
-from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK, corrupt, words_to_bytes
-from .mapping import Mapping
+from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK, corrupt, words_from_bytes, words_to_bytes
 from .snapshots import Snapshot, next_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .metadata import Metadata
 
 _MAX_NAME_BYTES = 65535
@@ -60,7 +61,7 @@ def create(metadata: Metadata, name: bytes, seconds: int, nanoseconds: int) -> S
         refcounts.relieve()
     l1 = mapping.l1[:]
     clusters = -(-len(l1) * 8 >> bits)
-    l1_offset = refcounts.allocate(clusters) << bits if clusters else 0
+    l1_offset = refcounts.allocate_table(clusters) << bits if clusters else 0
     if clusters:
         metadata.storage.write(l1_offset, words_to_bytes(l1))
     snapshot = Snapshot(
@@ -95,32 +96,33 @@ def snapshot_l1(metadata: Metadata, snapshot: Snapshot) -> array[int]:
     return metadata.read_l1(snapshot.l1_table_offset, snapshot.l1_size)
 
 
-def _add_references(metadata: Metadata, tables: Mapping, delta: int) -> None:
+def l2_tables(metadata: Metadata, l1_tables: list[array[int]]) -> Iterator[tuple[int, array[int], int]]:
+    """Each L2 table that L1 tables refer to: host offset, entries, and how many L1 entries refer to it.
+
+    :raises CorruptImageError: an entry points nowhere
+    """
+    references: dict[int, int] = {}
+    for l1 in l1_tables:
+        for entry in filter(None, l1):
+            offset = entry & OFFSET_MASK
+            references[offset] = references.get(offset, 0) + 1
+    references.pop(0, None)
+    for offset, times in references.items():
+        if offset % metadata.geometry.cluster_size:
+            raise corrupt(metadata.storage.name, "L2 table offset %#x unaligned" % offset, offset)
+        yield offset, words_from_bytes(metadata.storage.read(offset, metadata.geometry.cluster_size)), times
+
+
+def _add_references(metadata: Metadata, l1: array[int], delta: int) -> None:
     """Change the refcounts of everything that an L1 table reaches."""
-    bits = metadata.geometry.cluster_bits
-    for l1_index in range(len(tables.l1)):
-        table = tables.table(l1_index)
-        if table is None:
-            continue
-        for first, count in host_clusters(first_words(table.entries, metadata.geometry), metadata.geometry):
+    refcounts = metadata.refcounts
+    for offset, entries, times in l2_tables(metadata, [l1]):
+        for first, count in host_clusters(first_words(entries, metadata.geometry), metadata.geometry):
             if delta < 0:
-                metadata.refcounts.release_data(first, count)
-            else:
-                metadata.refcounts.add(first, count, delta)
-        metadata.refcounts.add(table.offset >> bits, 1, delta)
-        metadata.refcounts.relieve()
-
-
-def tables_of(metadata: Metadata, l1: array[int]) -> Mapping:
-    """The mapping by another L1 table, for reading."""
-    return Mapping(
-        metadata.storage,
-        metadata.geometry,
-        l1,
-        0,
-        metadata.refcounts,
-        metadata.limits.table_cache_bytes // 2,
-    )
+                refcounts.check_data(first, count)
+            refcounts.add(first, count, delta * times)
+        refcounts.add(offset >> metadata.geometry.cluster_bits, 1, delta * times)
+        refcounts.relieve()
 
 
 def check_apply(metadata: Metadata) -> None:
@@ -155,8 +157,8 @@ def apply(metadata: Metadata, snapshot: Snapshot) -> None:
     active = metadata.mapping
     old_l1 = active.l1[:]
     l1 = snapshot_l1(metadata, snapshot)
-    _add_references(metadata, tables_of(metadata, old_l1), -1)
-    _add_references(metadata, tables_of(metadata, l1), 1)
+    _add_references(metadata, old_l1, -1)
+    _add_references(metadata, l1, 1)
     entries = max(len(old_l1), metadata.geometry.l1_entries(snapshot.disk_size), len(l1))
     new_l1 = array("Q", [entry & ~COPIED for entry in l1])
     new_l1.frombytes(bytes((entries - len(new_l1)) * 8))
@@ -173,7 +175,7 @@ def delete(metadata: Metadata, snapshot: Snapshot) -> None:
     """Drop a snapshot, and free what only it used."""
     bits = metadata.geometry.cluster_bits
     l1 = snapshot_l1(metadata, snapshot)
-    _add_references(metadata, tables_of(metadata, l1), -1)
+    _add_references(metadata, l1, -1)
     clusters = -(-snapshot.l1_size * 8 >> bits)
     metadata.refcounts.add(snapshot.l1_table_offset >> bits, clusters, -1)
     metadata.set_snapshots([entry for entry in metadata.snapshots if entry is not snapshot])
