@@ -43,12 +43,13 @@ class ActionModule(ActionBase):
             arguments["_rehearsal"] = rehearsed(host)
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=asynchronous))
         if rehearses:
-            where = EVERYWHERE if self._task.run_once and not self._task.delegate_to else host
             for path, document in result.pop("_rehearsal", {}).items():
-                remember(where, path, document)
-        elif not self._task.check_mode and result.get("changed") and "path" in result:
-            # In a run that only checks, but for this task.
-            forget(host, result["path"])
+                if self._task.run_once and not self._task.delegate_to:
+                    # What was known of the host alone is older.
+                    forget(host, path)
+                    remember(EVERYWHERE, path, document)
+                else:
+                    remember(host, path, document)
         if not asynchronous:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         images = result.get("ansible_facts", {}).get(FACT)
@@ -96,24 +97,23 @@ def rehearsed(host: str) -> dict[str, Any]:
 
 
 def forget(host: str, path: str) -> None:
-    """Have later tasks look at an image itself."""
-    for directory in (_rehearsals(EVERYWHERE), _rehearsals(host)):
-        (directory / _file_name(path)).unlink(missing_ok=True)
+    """Have no earlier task have changed an image."""
+    (_rehearsals(host) / _file_name(path)).unlink(missing_ok=True)
 
 
 def _file_name(path: str) -> str:
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest() + ".json"
 
 
-def remember(host: str, path: str, document: dict[str, Any] | None) -> None:
-    """Have later tasks of this run know what an image would be; ``None``: it would be gone."""
+def remember(host: str, path: str, document: dict[str, Any]) -> None:
+    """Have later tasks of this run know what an image would be."""
+    text = json.dumps([path, document])
+    if len(text) > _LARGEST_DOCUMENT:
+        forget(host, path)
+        return
     directory = _rehearsals(host)
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / _file_name(path)
-    text = json.dumps([path, document])
-    if len(text) > _LARGEST_DOCUMENT:
-        file.unlink(missing_ok=True)
-        return
     # Several tasks may be at it, of hosts that delegate to this one.
     temporary = file.with_suffix(".%d" % os.getpid())
     temporary.write_text(text, encoding="utf-8")

@@ -220,7 +220,9 @@ class ImageModule(ReadingModule):
                 self._assume()
             self.fail(error, result)
         if self.rehearsal is not None and self._left_by_earlier_tasks is not None:
-            result["_rehearsal"] = self.rehearsal.documents()
+            left = self._left_by_earlier_tasks
+            documents = self.rehearsal.documents()
+            result["_rehearsal"] = {path: documents[path] for path in documents if documents[path] != left.get(path)}
         if failure is not None:
             self.fail_json(msg=printable(failure), **printable(result))
         self.exit_json(**printable(result))

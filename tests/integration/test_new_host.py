@@ -199,3 +199,34 @@ def test_changes_of_what_is_there_are_known_to_later_tasks(ansible: Ansible, tmp
     ]
     assert results["info"]["info"]["virtual-size"] == 2 << 20
     assert contents(tmp_path) == before
+
+
+def test_what_one_host_alone_would_have_is_not_taken_to_be_on_others(ansible: Ansible, tmp_path: Path) -> None:
+    steps: Tasks = {
+        "alone": {
+            "qimg.disk.qimg_create": {"path": str(tmp_path / "alone.qcow2"), **QCOW2, "size": "4M"},
+            "when": "inventory_hostname == 'one'",
+        },
+        "once": {
+            "qimg.disk.qimg_create": {"path": str(tmp_path / "once.qcow2"), **QCOW2, "size": "4M"},
+            "run_once": True,
+        },
+        "look_alone": {"qimg.disk.qimg_info": {"path": str(tmp_path / "alone.qcow2")}},
+        "look_once": {"qimg.disk.qimg_info": {"path": str(tmp_path / "once.qcow2")}},
+    }
+    # One host after another: the results are those of the last.
+    results = ansible.play(steps, "--check", "--forks=1", inventory="one,two,")
+    assert results["alone"]["skipped"] is True and results["once"]["changed"] is True
+    assert results["look_alone"].get("skipped") is True, "the image of the other host was found"
+    assert results["look_once"].get("skipped") is None
+
+
+def test_what_runs_once_builds_on_what_the_host_would_have(ansible: Ansible, tmp_path: Path) -> None:
+    path = str(tmp_path / "disk.qcow2")
+    resize = {"qimg.disk.qimg_resize": {"path": path, "size": "8M"}}
+    steps: Tasks = {
+        "create": {"qimg.disk.qimg_create": {"path": path, **QCOW2, "size": "4M"}},
+        "once": {**resize, "run_once": True},
+        "again": resize,
+    }
+    assert changed(ansible.play(steps, "--check")) == {"create": True, "once": True, "again": False}

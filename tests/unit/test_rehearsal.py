@@ -113,3 +113,18 @@ def test_directory_may_be_taken_to_be_there(tmp_path: Path) -> None:
     plan_create(path, "qcow2", MIB, opener=opener).rehearse()
     assert opener.rehearsal.assumed_directories == [str(tmp_path / "later")]
     assert info(path, opener=opener).virtual_size == MIB
+
+
+def test_what_somebody_really_changes_is_seen_as_it_is(tmp_path: Path) -> None:
+    rehearse, link = Rehearsing(), str(tmp_path / "link.qcow2")
+    path = str(tmp_path / "disk.qcow2")
+    os.symlink("disk.qcow2", link)
+    assert rehearse(lambda opener: plan_create(link, "qcow2", MIB, opener=opener))
+    plan_create(path, "qcow2", 2 * MIB).apply()
+    assert info(path, opener=rehearse.opener()).virtual_size == 2 * MIB
+    assert rehearse(lambda opener: plan_resize(path, 4 * MIB, opener=opener))
+    plan_resize(path, 3 * MIB).apply()
+    assert info(path, opener=rehearse.opener()).virtual_size == 3 * MIB
+    assert rehearse(lambda opener: plan_remove(path, opener))
+    plan_resize(path, 5 * MIB).apply()
+    assert info(path, opener=rehearse.opener()).virtual_size == 5 * MIB

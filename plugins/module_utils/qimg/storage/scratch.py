@@ -111,7 +111,8 @@ class NoFile(Storage):
 class Rehearsal:
     """What rehearsed changes have left behind, so that later ones can build on them.
 
-    Files are known by their real paths; what is not known here is as it is.
+    Files are known by their real paths; what is not known here is as it is.  What is known of a file counts as long as
+    the file itself stays what it was when it was first rehearsed to change it.
 
     :param documents: what earlier rehearsals have left, from :meth:`documents`
     """
@@ -119,14 +120,20 @@ class Rehearsal:
     def __init__(self, documents: dict[str, Any] | None = None) -> None:
         #: Directories that do not exist, and were taken to be there; ``None``: that is an error.
         self.assumed_directories: list[str] | None = None
-        self._files = {
-            path: None if document is None else ScratchContent.from_document(document)
-            for path, document in (documents or {}).items()
-        }
+        self._files: dict[str, ScratchContent | None] = {}
+        self._found: dict[str, list[int] | None] = {}
+        for path, document in (documents or {}).items():
+            if document["found"] == _state_of(path):
+                content = document["content"]
+                self._files[path] = None if content is None else ScratchContent.from_document(content)
+                self._found[path] = document["found"]
 
     def documents(self) -> dict[str, Any]:
-        """All of it as plain data: by path, ``None`` for a file that is gone."""
-        return {path: None if content is None else content.document() for path, content in self._files.items()}
+        """All of it as plain data, by path."""
+        return {
+            path: {"found": self._found[path], "content": None if content is None else content.document()}
+            for path, content in self._files.items()
+        }
 
     def copy(self) -> Rehearsal:
         """The same, for changes that nobody shall build on."""
@@ -181,7 +188,19 @@ class Rehearsal:
 
     def keep(self, path: str, content: ScratchContent | None) -> None:
         """Remember what a file would hold; ``None``: it would be gone."""
-        self._files[os.path.realpath(path)] = content
+        path = os.path.realpath(path)
+        if path not in self._files:
+            self._found[path] = _state_of(path)
+        self._files[path] = content
+
+
+def _state_of(path: str) -> list[int] | None:
+    """What changes when somebody really changes a file; ``None``: there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
 class ScratchFile(Storage):
