@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from qimg.errors import ImageInUseError, StorageError
+from qimg.operations.create import plan_remove
 from qimg.storage import locks
-from qimg.storage.locks import WRITE_IMAGE, ImageLock
+from qimg.storage.locks import READ_RAW, WRITE_IMAGE, WRITE_RAW, ImageLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,3 +59,16 @@ def test_another_process_is_named_as_what_is_in_the_way(locked: Path) -> None:
     )
     assert done.stdout.startswith("ImageInUseError: ")
     assert "another process is using the image: stop it" in done.stdout
+
+
+def test_an_image_is_not_removed_while_somebody_writes_it_though_he_would_share_it(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.touch()
+    with path.open("r+b") as file:
+        ImageLock(file.fileno(), str(path)).acquire(WRITE_RAW)
+        with pytest.raises(StorageError, match='Failed to get shared "write" lock'):
+            plan_remove(str(path))
+    with path.open("rb") as file:
+        ImageLock(file.fileno(), str(path)).acquire(READ_RAW)
+        plan_remove(str(path)).apply()
+    assert not path.exists()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from qimg.operations.parallel import ordered_results
+from qimg.operations.parallel import ordered_results, work_together
 
 
 def jobs(count: int, taken: list[int]) -> Iterator[Callable[[], int]]:
@@ -86,3 +86,47 @@ def test_an_error_of_whoever_makes_the_jobs_ends_the_work() -> None:
     with pytest.raises(KeyError, match="no more"):
         list(ordered_results(broken(), 2))
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("possible", [0, 1, 3])
+def test_work_is_done_by_as_many_threads_as_there_can_be(monkeypatch: pytest.MonkeyPatch, possible: int) -> None:
+    real_start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        if len(started) == possible:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        real_start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert list(ordered_results(jobs(50, []), 4)) == [job() for job in jobs(50, [])]
+    assert len(started) == possible
+    del started[:]
+    workers = []
+    work_together(4, lambda: workers.append(threading.current_thread()), pytest.fail)
+    assert sorted(map(id, workers)) == sorted(map(id, [*started, threading.current_thread()]))
+
+
+def test_an_interrupt_while_others_work_stops_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    real_join = threading.Thread.join
+    stopped, interrupts = threading.Event(), [KeyboardInterrupt()]
+
+    def join(thread: threading.Thread) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        real_join(thread)
+
+    def work() -> None:
+        if threading.current_thread() is not threading.main_thread():
+            assert stopped.wait(30)
+            done.append(threading.current_thread())
+
+    def stop(error: BaseException) -> None:
+        assert isinstance(error, KeyboardInterrupt)
+        stopped.set()
+
+    done: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "join", join)
+    work_together(3, work, stop)
+    assert len(done) == 2

@@ -10,6 +10,7 @@ from collections import namedtuple
 from ..errors import ImageError, OptionError, StorageError
 from ..formats.chain import chain_extents
 from ..formats.opening import READ, WRITE, Opener
+from .parallel import work_together
 from .pieces import source_runs
 
 TYPE_CHECKING = False
@@ -112,24 +113,7 @@ class _Run:
         # Each thread takes the next request itself: handing them out one by one costs more than a read that is cached.
         work = self._write_all if request.write else self._read_all
         count = max(1, min(request.depth, request.count, _MAX_THREADS, _MAX_BUFFER_BYTES // request.size))
-        started: list[threading.Thread] = []
-        try:
-            for _number in range(count - 1):
-                thread = threading.Thread(target=self._guarded, args=(work,))
-                try:
-                    thread.start()
-                except RuntimeError:
-                    # No memory or no right to have more of them: those that there are do the work.
-                    break
-                started.append(thread)
-            self._guarded(work)
-            for thread in started:
-                thread.join()
-        except BaseException as error:
-            # An interrupt while we wait: nothing more is sent, and nobody uses the image when it is closed.
-            self._failure = self._failure or error
-            for thread in started:
-                thread.join()
+        work_together(count, lambda: self._guarded(work), self._stop)
         if self._failure is not None:
             raise self._failure
 
@@ -138,8 +122,11 @@ class _Run:
         try:
             work()
         except BaseException as error:
-            if self._failure is None:
-                self._failure = error
+            self._stop(error)
+
+    def _stop(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
 
     def _read_all(self) -> None:
         view = memoryview(bytearray(self._request.size))

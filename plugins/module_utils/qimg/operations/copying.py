@@ -19,6 +19,7 @@ from ..formats.capabilities import Compressing
 from ..limits import DEFAULT_LIMITS, SECTOR, Limits
 from ..storage.buffers import aligned_buffer
 from ..storage.zeros import DEFAULT_GRAIN, data_runs, is_zero
+from .parallel import work_together
 from .pieces import ABSENT, Piece, PieceCutter, SourceRun
 
 TYPE_CHECKING = False
@@ -130,18 +131,7 @@ class Copier:
             self._advance,
         )
         pieces = cutter.pieces(runs)
-        threads = []
-        for _number in range(self._options.threads - 1):
-            thread = threading.Thread(target=self._work, args=(pieces,), name="qimg-copy", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                # No memory or no right to have more of them: those that there are do the work.
-                break
-            threads.append(thread)
-        self._work(pieces)
-        for thread in threads:
-            thread.join()
+        work_together(self._options.threads, lambda: self._work(pieces), self._stop)
         if self._failure is not None:
             raise self._failure
 
@@ -172,10 +162,13 @@ class Copier:
         except _Stopped:
             return
         except BaseException as error:  # pylint: disable=broad-except
-            with self._turn:
-                if self._failure is None:
-                    self._failure = error
-                self._turn.notify_all()
+            self._stop(error)
+
+    def _stop(self, error: BaseException) -> None:
+        with self._turn:
+            if self._failure is None:
+                self._failure = error
+            self._turn.notify_all()
 
     def _move(self, piece: Piece, buffer: memoryview) -> None:
         try:

@@ -16,7 +16,7 @@ from ..references import parse_protocol_name, resolve_data_file, resolve_referen
 from ..sizes import round_up
 from ..storage.hints import DEFAULT_EXTENT_SIZE, MAX_EXTENT_SIZE, FileHints
 from ..storage.local import LocalFile
-from ..storage.locks import CREATE
+from ..storage.locks import REPLACE
 from .plan import Plan, nothing
 
 TYPE_CHECKING = False
@@ -405,10 +405,10 @@ def _plan_rehearsed_removal(path: str, opener: Opener) -> Plan:
 
 
 def check_unused(path: str) -> None:
-    """See that nobody is using the file at ``path``, if there is one.
+    """See that nobody is writing the file at ``path``, if there is one, or counts on its content.
 
     :raises ImageInUseError: somebody is
     """
     if os.path.exists(path):
         with LocalFile.open(path) as storage:
-            storage.lock(CREATE)
+            storage.lock(REPLACE)

@@ -1,16 +1,47 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Doing work of several threads' worth, and taking the results in order."""
+"""Doing work in several threads, and taking the results in order."""
 from __future__ import annotations
 
 import threading
 from collections import deque
-from queue import SimpleQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from queue import SimpleQueue
     from typing import Any
+
+
+def work_together(threads: int, work: Callable[[], None], stop: Callable[[BaseException], None]) -> None:
+    """Do the same work in this thread and in others, until all of them have done it.
+
+    :param threads: how many there are to be, this one included; there may be fewer, where the system allows no more
+    :param stop: called with what interrupts this thread: every ``work()`` has to return soon
+    """
+    others: list[threading.Thread] = []
+    try:
+        while len(others) < threads - 1 and _start(work, others):
+            pass
+        work()
+        for thread in others:
+            thread.join()
+    except BaseException as error:
+        # Nobody uses the images any more when they are closed.
+        stop(error)
+        for thread in others:
+            thread.join()
+
+
+def _start(work: Callable[[], None], threads: list[threading.Thread]) -> bool:
+    """Add a thread, if there is the memory, and the right, to have one more."""
+    thread = threading.Thread(target=work, name="qimg-work", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    threads.append(thread)
+    return True
 
 
 def ordered_results(jobs: Iterable[Callable[[], Any]], threads: int) -> Iterator[Any]:
@@ -20,17 +51,20 @@ def ordered_results(jobs: Iterable[Callable[[], Any]], threads: int) -> Iterator
     a job raises is raised in place of its result; then, or when the caller stops, no further job is begun.
     """
     # concurrent.futures would do, but importing it takes a third of an interpreter start.
+    from queue import SimpleQueue
+
     sent: SimpleQueue[_Outcome | None] = SimpleQueue()
     workers: list[threading.Thread] = []
     window: deque[_Outcome] = deque()
     try:
         for job in jobs:
             window.append(_Outcome(job))
-            sent.put(window[-1])
             if len(workers) < threads:
-                worker = threading.Thread(target=_work, args=(sent,), name="qimg-work")
-                worker.start()
-                workers.append(worker)
+                _start(lambda: _work(sent), workers)
+            if workers:
+                sent.put(window[-1])
+            else:
+                window[-1].find()
             if len(window) > threads:
                 yield window.popleft().result()
         while window:

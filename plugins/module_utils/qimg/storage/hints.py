@@ -36,10 +36,11 @@ class FileHints(namedtuple("FileHints", ["nocow", "extent_size"], defaults=(Fals
         """
         if self.nocow:
             try:
-                flags = bytearray(struct.calcsize("l"))
+                # Their numbers say a long, but it is an int that they read and write.
+                flags = bytearray(struct.calcsize("i"))
                 fcntl.ioctl(fd, _FS_IOC_GETFLAGS, flags)
-                wanted = struct.unpack("l", flags)[0] | _FS_NOCOW_FL
-                fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", wanted))
+                wanted = struct.unpack("i", flags)[0] | _FS_NOCOW_FL
+                fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("i", wanted))
             except OSError:
                 # As qemu-img: the file is as good without.
                 pass
