@@ -22,6 +22,7 @@ from qimg.operations.create import create
 from qimg.operations.map import extent_document, map_image
 from qimg.policy import FOLLOW, ReferencePolicy
 from support import oracle
+from support.in_process import qimg
 from support.nbd import inet_listener, nbdkit, qemu_nbd, serving, unix_listener, write_certificates
 
 TYPE_CHECKING = False
@@ -323,3 +324,56 @@ def test_asking_for_one_export_costs_one_connection(tmp_path: Path) -> None:
             assert server.wait(30) == 0
     assert (tmp_path / "copy.raw").read_bytes() == pattern(MIB)
     assert subprocess.run(["cmp", str(tmp_path / "copy.raw"), str(tmp_path / "f")], check=False).returncode == 0
+
+
+# What servers say, in qemu-img's words
+
+_FAILS = "echo EIO no >&2; exit 1"
+_ZEROES = "pread=head -c $3 /dev/zero"
+#: Command line -> what nbdkit is told, or the command line that has it.
+WORDS: dict[str, list[str] | str] = {
+    "map @": ["--filter=blocksize-policy", "file", "disk.raw", "blocksize-minimum=64k", "blocksize-preferred=64k",
+              "blocksize-maximum=1M", "blocksize-error-policy=error"],
+    "map --output=json @": "map @",
+    "map -f raw @": ["file", "uneven.raw"],
+    "map -f raw --output=json @": "map -f raw @",
+    "map -f raw -s 3100 --output=json @": "map -f raw @",
+    "info --output=json @": "map -f raw @",
+    "convert -f raw -O raw @ new.raw": "map -f raw @",
+    "compare -f raw -F raw @ uneven.raw": "map -f raw @",
+    "dd -f raw -O raw if=@ of=new.raw": ["eval", "get_size=echo 8M", "pread=" + _FAILS],
+    "compare -f raw -F raw @ disk.raw": "dd -f raw -O raw if=@ of=new.raw",
+    "bench -f raw -c 3 @": "dd -f raw -O raw if=@ of=new.raw",
+    "dd -f raw -O raw if=disk.raw of=@": ["eval", "get_size=echo 8M", _ZEROES,
+                                          "pwrite=if [ $4 -ge 1048576 ]; then %s; fi; cat >/dev/null" % _FAILS],
+    "convert -n -f raw -O raw disk.raw @": ["eval", "get_size=echo 8M", _ZEROES,
+                                            "pwrite=cat > /dev/null; " + _FAILS],
+    "create -f raw @ 1M": "convert -n -f raw -O raw disk.raw @",
+    "create -f qcow2 @ 1M": "convert -n -f raw -O raw disk.raw @",
+    "convert -f raw -O qcow2 disk.raw @": "convert -n -f raw -O raw disk.raw @",
+    "map --output=json -f raw @": ["eval", "get_size=echo 8M", _ZEROES, "can_extents=exit 0", "extents=" + _FAILS],
+    "map -f raw -l 1M @": "map --output=json -f raw @",
+    "convert -f raw -O qcow2 @ new.qcow2": "map --output=json -f raw @",
+    "info -f raw @": ["eval", "get_size=echo 8M", "open=" + _FAILS],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", WORDS)
+def test_what_a_server_says_is_told_in_the_words_of_qemu_img(line: str, tmp_path: Path) -> None:
+    flavour = WORDS[line]
+    if isinstance(flavour, str):
+        flavour = WORDS[flavour]
+    answers = []
+    for side in ("theirs", "ours"):
+        directory = tmp_path / side
+        directory.mkdir()
+        (directory / "disk.raw").write_bytes(bytes(MIB) + b"x" * MIB + bytes(3 * MIB - 123 * 512) + b"y" * 150000
+                                             + bytes(3 * MIB + 123 * 512 - 150000))
+        (directory / "uneven.raw").write_bytes(b"q" * 3100)
+        words = line.replace("@", NAME % ("x", "s")).split()
+        with unix_listener(directory, "s") as listener, serving(nbdkit(*flavour), listener, directory):
+            ask = oracle.ask_qemu_img if side == "theirs" else qimg
+            answers.append(ask(*words, cwd=directory))
+    assert answers[1] == answers[0]
+    if answers[1].code:
+        assert sorted(os.listdir(tmp_path / "ours")) == ["disk.raw", "s", "uneven.raw"]

@@ -17,7 +17,7 @@ from .bitmap_copying import bitmaps_to_copy, check_holder, check_target, copy_bi
 from .compare import compare_joined
 from .conversion_request import ConvertRequest
 from .convert_checks import backing_file_shows, check_request, no_compression
-from .copying import Copier, CopyOptions, copy_options
+from .copying import LOOKING, WRITING, Copier, CopyOptions, at_offset, copy_options
 from .create import creatable, empty_image, new_files, resolve_options
 from .pieces import ABSENT, ZERO, SourceRun, runs_on_top, source_runs
 from .plan import Plan, nothing
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ..formats.base import Image
+    from ..formats.base import Extent, Image
     from ..formats.new_files import NewFiles
     from .conversion_record import Side
     from .plan import Progress
@@ -351,7 +351,10 @@ def _copy_data(
     )
     if not target_is_zero and request.sparse_grain and target.backing_file is None:
         # One request for all instead of one for each run of zeroes.
-        target_is_zero = target.zero_quickly(0, sum(round_up(source.size, SECTOR) for source in sources))
+        try:
+            target_is_zero = target.zero_quickly(0, sum(round_up(source.size, SECTOR) for source in sources))
+        except StorageError as error:
+            raise at_offset(error, WRITING, 0) from error
     copier = Copier(target, target_is_zero, options, lambda done: progress(min(1.0, done / total)))
     copier.run(_all_runs(request, sources, target))
 
@@ -361,13 +364,24 @@ def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> I
     # Above the backing file that was asked for, what the source's own top image does not have is there already.
     on_top = bool(request.backing_file or (request.options or {}).get("backing_file"))
     for source in sources:
-        runs = source_runs(source, chain_extents(source, 0, source.size, 1 if on_top else None), shift)
+        runs = source_runs(source, _extents(source, 1 if on_top else None), shift)
         if on_top:
             yield from runs_on_top(runs, source, target)
         else:
             for run in runs:
                 yield run._replace(kind=ZERO) if run.kind == ABSENT else run
         shift += round_up(source.size, SECTOR)
+
+
+def _extents(source: Image, depth: int | None) -> Iterator[Extent]:
+    """What is where in a source; as :func:`~qimg.formats.chain.chain_extents`."""
+    position = 0
+    try:
+        for extent in chain_extents(source, 0, source.size, depth):
+            position = extent.start + extent.length
+            yield extent
+    except StorageError as error:
+        raise at_offset(error, LOOKING, position) from error
 
 
 def convert(

@@ -30,9 +30,15 @@ if TYPE_CHECKING:
     from ..formats.base import Image
     from ..storage.base import Storage
 
+    Explain = Callable[[StorageError, str, int], StorageError]
     #: Storage, offset in it, offset in the piece, length.
     Places = list[tuple[Storage, int, int, int]]
     Result = TypeVar("Result")
+
+
+# What was being done when something failed.
+READING, WRITING = "reading", "writing"
+LOOKING = "reading block status"
 
 
 class CopyOptions(
@@ -91,6 +97,7 @@ class Copier:
     :param target_is_zero: whether every byte of the target that was not written yet reads as zero, so that zeroes need
         not be written
     :param progress: called with the number of guest bytes that are done
+    :param explain: has an error say what was being done (``READING``, ``WRITING``), and at which guest offset
     """
 
     def __init__(
@@ -99,11 +106,13 @@ class Copier:
         target_is_zero: bool,
         options: CopyOptions,
         progress: Callable[[int], None] | None = None,
+        explain: Explain | None = None,
     ) -> None:
         self._target = target
         self._target_is_zero = target_is_zero
         self._options = options
         self._progress = progress
+        self._explain = explain or at_offset
         self._unit = target.cluster_size if options.compress and target.cluster_size else target.write_unit
         self._piece_bytes = max(options.piece_bytes, self._unit)
         self._compress = target.compressor() if options.compress and isinstance(target, Compressing) else None
@@ -176,7 +185,7 @@ class Copier:
         except _ReadFailed as failure:
             raise failure.error from None
         except StorageError as error:
-            raise _at(error, "writing", piece.start) from error
+            raise self._explain(error, WRITING, piece.start) from error
 
     def _load_and_store(self, piece: Piece, buffer: memoryview) -> None:
         view = buffer[: piece.length]
@@ -217,7 +226,7 @@ class Copier:
                 reader(part)
             except StorageError as error:
                 if self._options.salvage is None or isinstance(error, StorageLostError):
-                    raise _ReadFailed(_at(error, "reading", run.start)) from error
+                    raise _ReadFailed(self._explain(error, READING, run.start)) from error
                 self._salvage(run, part)
 
     def _salvage(self, run: SourceRun, part: memoryview) -> None:
@@ -230,7 +239,7 @@ class Copier:
                 else:
                     run.layer.read_into(run.layer_start + position, piece)
             except StorageLostError as error:
-                raise _ReadFailed(_at(error, "reading", run.start + position)) from error
+                raise _ReadFailed(self._explain(error, READING, run.start + position)) from error
             except StorageError as failure:
                 piece[:] = bytes(len(piece))
                 if self._options.salvage is not None:
@@ -279,7 +288,7 @@ class Copier:
         try:
             run.storage.read_into(run.offset + position, view)
         except StorageError as error:
-            raise _ReadFailed(_at(error, "reading", run.start + position)) from error
+            raise _ReadFailed(self._explain(error, READING, run.start + position)) from error
 
     def _move_compressed(self, piece: Piece, view: memoryview) -> None:
         unit = self._unit
@@ -306,7 +315,10 @@ class Copier:
     # Under the lock
 
     def _zero_run(self, start: int, length: int) -> None:
-        self._zero(start, length)
+        try:
+            self._zero(start, length)
+        except StorageError as error:
+            raise self._explain(error, WRITING, start) from error
         self._advance(length)
 
     def _advance(self, length: int) -> None:
@@ -323,12 +335,20 @@ class Copier:
             self._moved += length
 
 
-def _at(error: StorageError, what: str, offset: int) -> StorageError:
-    """The same error, saying at which guest offset it happened."""
-    words = os.strerror(error.errno) if error.errno else error.reason
-    error.reason = "error while %s at byte %d: %s" % (what, offset, words)
+def at_offset(error: StorageError, what: str, offset: int) -> StorageError:
+    """The same error, saying at which guest offset it happened.
+
+    :param what: ``READING``, ``WRITING`` or ``LOOKING``
+    """
+    where = "offset" if what == LOOKING else "byte"
+    error.reason = "error while %s at %s %d: %s" % (what, where, offset, words_of(error))
     error.offset = offset
     return error
+
+
+def words_of(error: StorageError) -> str:
+    """The system's words for an error, if it has them."""
+    return os.strerror(error.errno) if error.errno else error.reason
 
 
 def _reader(run: SourceRun) -> Callable[[memoryview], None]:

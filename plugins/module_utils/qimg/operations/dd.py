@@ -11,7 +11,7 @@ from ..formats.opening import READ, Opener
 from ..limits import SECTOR
 from ..references import shown_reference
 from ..sizes import round_up
-from .copying import Copier, copy_options
+from .copying import READING, Copier, copy_options, words_of
 from .create import creatable, empty_image, new_files, resolve_options
 from .pieces import ABSENT, ZERO, SourceRun, source_runs
 from .plan import Plan
@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..errors import StorageError
     from ..formats.base import Image
     from ..formats.opening import Reference
     from .plan import Progress
@@ -113,7 +114,15 @@ def _copy_data(source: Image, start: int, end: int, target: Image, progress: Pro
             yield SourceRun(end - start, rest, ZERO, None, None, None, 0)
 
     total = round_up(end - start, SECTOR)
-    Copier(target, False, copy_options(sparse_grain=0), lambda done: progress(done / total)).run(runs())
+    Copier(target, False, copy_options(sparse_grain=0), lambda done: progress(done / total), _explain).run(runs())
+
+
+def _explain(error: StorageError, what: str, offset: int) -> StorageError:
+    """The same error in the words of ``dd``."""
+    which = "from input" if what == READING else "to output"
+    error.reason = "error while %s %s image file: %s" % (what, which, words_of(error))
+    error.offset = offset
+    return error
 
 
 def dd(

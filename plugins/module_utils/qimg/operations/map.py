@@ -3,6 +3,9 @@
 """Where the bytes of a guest disk lie."""
 from __future__ import annotations
 
+import os
+
+from ..errors import StorageError
 from ..formats.base import UNALLOCATED, Extent
 from ..formats.chain import chain_extents, merged
 from ..formats.opening import READ, Opener
@@ -52,7 +55,12 @@ def extents_of(image: Image, start: int = 0, length: int | None = None) -> Itera
     if start >= end:
         yield Extent(start, 0, UNALLOCATED, None, None)
         return
-    yield from merged(chain_extents(image, start, end - start))
+    try:
+        yield from merged(chain_extents(image, start, end - start))
+    except StorageError as error:
+        words = os.strerror(error.errno) if error.errno else error.reason
+        error.reason = "Could not read file metadata: %s" % words
+        raise
 
 
 def extent_document(extent: Extent) -> dict[str, Any]:

@@ -437,7 +437,12 @@ def _empty(storage: Storage, least: int) -> None:
         # Too short a device is refused here, before anything in it is lost.
         storage.truncate(least)
     storage.truncate(0)
-    storage.write_zeroes(0, min(SECTOR, storage.size))
+    try:
+        storage.write_zeroes(0, min(SECTOR, storage.size))
+    except StorageError as error:
+        words = os.strerror(error.errno) if error.errno else error.reason
+        error.reason = "Failed to clear the new image's first sector: %s" % words
+        raise
 
 
 def _scratch_file(file: LocalFile, disposable: bool = False) -> Storage:

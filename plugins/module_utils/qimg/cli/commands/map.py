@@ -69,7 +69,8 @@ def run(console: Console, arguments: Arguments) -> int:
 
 
 def _write_json(console: Console, extents: Iterator[Extent]) -> None:
-    separator = "["
+    console.write("[")
+    separator = ""
     while True:
         # Extents of the same length and state are many: that part of a line is made once in so many lines.
         texts = _CommonTexts()
@@ -83,7 +84,7 @@ def _write_json(console: Console, extents: Iterator[Extent]) -> None:
             break
         console.write(separator + ",\n".join(lines))
         separator = ",\n"
-    console.write("]\n" if separator != "[" else "[]\n")
+    console.write("]\n")
 
 
 class _CommonTexts(dict):  # type: ignore[type-arg]

@@ -84,7 +84,7 @@ class RawImage(Image, Resizable):
     def runs(self, offset: int, length: int) -> Iterator[Extent]:
         shift = self._offset
         for start, piece, kind in self.storage.extents(offset + shift, length):
-            host = None if kind == base.UNALLOCATED else start
+            host = None if kind in (base.UNALLOCATED, base.NOWHERE) else start
             yield Extent(start - shift, piece, _KINDS[kind], self.storage, host)
 
     def read_into(self, offset: int, buffer: Buffer) -> None:

@@ -280,10 +280,24 @@ class NbdStorage(Storage):
         self._server.perform("Could not find data in", (request,))
         numbers = iter(request.extents or ())
         skip = offset - first
-        for size, flags in zip(numbers, numbers):
+        for size, flags in self._in_whole_blocks(first, zip(numbers, numbers)):
             if size > skip:
                 yield size - skip, flags
             skip = max(0, skip - size)
+
+    def _in_whole_blocks(self, start: int, blocks: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """What the server says, block by block of what it reads and writes: a block of which it says several things
+        holds data, as far as we can know it."""
+        end = start
+        for size, flags in blocks:
+            end = min(self._size, end + size)
+            whole = self._rounded_down(end)
+            if start < whole:
+                yield whole - start, flags
+                start = whole
+            if start < end:
+                yield self._rounded_up(end) - start, 0
+                start = self._rounded_up(end)
 
     # Blocks
 
