@@ -58,6 +58,7 @@ class NewFiles:
         self._rehearsal = rehearsal
         self._cache = cache
         self._path = path
+        self._driver = driver
         self._main = self._target(path, driver, hints)
         self._others: list[NewFile | ExistingTarget] = []
 
@@ -70,6 +71,11 @@ class NewFiles:
     def is_device(self) -> bool:
         """Whether the image itself goes to a device, whose length is what it is."""
         return self._main.storage.is_device
+
+    @property
+    def room(self) -> int | None:
+        """How many bytes there are for the image itself; ``None``: its file grows."""
+        return self._main.storage.size if self.is_device else None
 
     @property
     def can_preallocate(self) -> bool:
@@ -101,6 +107,18 @@ class NewFiles:
         except StorageError as error:
             error.reason = "Could not resize image: %s" % error.reason
             raise
+
+    def trial(self) -> NewFiles:
+        """Where to try out making the image, so that nothing is lost if that fails.
+
+        These files themselves, if they do not get their names; what stands for a device that would be written in place.
+        """
+        if not self.is_device:
+            return self
+        from ..storage.imagined import ImaginedDevice
+
+        device = self._main.storage
+        return NewFiles(self._path, self._driver, lambda _node, _writable, _cache: ImaginedDevice(device))
 
     def _target(self, name: str, driver: str, hints: FileHints) -> NewFile | ExistingTarget:
         if driver == "file":

@@ -16,11 +16,12 @@ from . import conversion_record
 from .bitmap_copying import bitmaps_to_copy, check_holder, check_target, copy_bitmaps
 from .compare import compare_joined
 from .conversion_request import ConvertRequest
-from .convert_checks import backing_file_shows, check_request, no_compression
+from .convert_checks import backing_file_shows, check_request, no_compression, without_effects
 from .copying import LOOKING, WRITING, Copier, CopyOptions, at_offset, copy_options
 from .create import creatable, empty_image, new_files, resolve_options
 from .pieces import ABSENT, ZERO, SourceRun, runs_on_top, source_runs
 from .plan import Plan, nothing
+from .room import surely_fits
 from .snapshot import show_snapshot
 
 TYPE_CHECKING = False
@@ -263,13 +264,27 @@ def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, pro
     if options["size"] < total:
         raise _too_small(request)
     with new_files(request.target, request.format, options, opener.variant(cache=request.cache), request.sync) as files:
-        backing = _open_backing(request, files, options, opener)
-        with empty_image(request.target, request.format, files, options, backing) as target:
-            target_is_zero = target.reads_zero_when_new and not _shows_old_bytes(target, options)
-            _copy(request, sources, target, target_is_zero, opener.rehearses, progress)
+        copied = sources if request.sparse_grain else None
+        if not surely_fits(creatable(request.format, request.target), options, files, copied, request.bitmaps):
+            _fill_new(without_effects(request), sources, options, files.trial(), opener, lambda _done: None)
+        _fill_new(request, sources, options, files, opener, progress)
         backdated = files.backdate()
         files.commit()
     return backdated
+
+
+def _fill_new(
+    request: ConvertRequest,
+    sources: list[Image],
+    options: dict[str, Any],
+    files: NewFiles,
+    opener: Opener,
+    progress: Progress,
+) -> None:
+    backing = _open_backing(request, files, options, opener)
+    with empty_image(request.target, request.format, files, options, backing) as target:
+        target_is_zero = target.reads_zero_when_new and not _shows_old_bytes(target, options)
+        _copy(request, sources, target, target_is_zero, opener.rehearses, progress)
 
 
 def _open_backing(
@@ -287,7 +302,7 @@ def _open_backing(
         return opener.open(resolved, options.get("backing_fmt"))
     except ImageError as error:
         # What is wrong with the image itself comes first.
-        with empty_image(request.target, request.format, files, options):
+        with empty_image(request.target, request.format, files.trial(), options):
             pass
         error.reason = "Could not open backing file: %s" % error.reason
         error.while_opening = request.target

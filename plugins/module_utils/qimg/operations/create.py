@@ -18,6 +18,7 @@ from ..storage.hints import DEFAULT_EXTENT_SIZE, MAX_EXTENT_SIZE, FileHints
 from ..storage.local import LocalFile
 from ..storage.locks import REPLACE
 from .plan import Plan, nothing
+from .room import surely_fits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -259,6 +260,9 @@ def plan_create(
 
     def run(opener: Opener, _progress: Progress) -> None:
         with new_files(path, format, resolved, opener, sync) as files:
+            if not surely_fits(creatable(format, path), resolved, files, ()):
+                with empty_image(path, format, files.trial(), resolved):
+                    pass
             with empty_image(path, format, files, resolved):
                 pass
             if is_new and existing != OVERWRITE:

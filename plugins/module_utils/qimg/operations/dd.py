@@ -15,13 +15,16 @@ from .copying import READING, Copier, copy_options, words_of
 from .create import creatable, empty_image, new_files, resolve_options
 from .pieces import ABSENT, ZERO, SourceRun, source_runs
 from .plan import Plan
+from .room import surely_fits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from ..errors import StorageError
     from ..formats.base import Image
+    from ..formats.new_files import NewFiles
     from ..formats.opening import Reference
     from .plan import Progress
 
@@ -94,12 +97,21 @@ def _copy(request: DdRequest, source: Image, opener: Opener, progress: Progress)
     start, end = request.stretch(source.size)
     options = resolve_options(request.target, request.format, end - start, {}, None, None, False, opener)
     with new_files(request.target, request.format, options, opener) as files:
-        with empty_image(request.target, request.format, files, options) as target:
-            if opener.rehearses:
-                target.storage.lacks_data = True
-            elif end > start:
-                _copy_data(source, start, end, target, progress)
+        if not surely_fits(creatable(request.format, request.target), options, files, None):
+            _fill(request, source, options, files.trial(), opener, lambda _done: None)
+        _fill(request, source, options, files, opener, progress)
         files.commit()
+
+
+def _fill(
+    request: DdRequest, source: Image, options: dict[str, Any], files: NewFiles, opener: Opener, progress: Progress
+) -> None:
+    start, end = request.stretch(source.size)
+    with empty_image(request.target, request.format, files, options) as target:
+        if opener.rehearses:
+            target.storage.lacks_data = True
+        elif end > start:
+            _copy_data(source, start, end, target, progress)
 
 
 def _copy_data(source: Image, start: int, end: int, target: Image, progress: Progress) -> None:

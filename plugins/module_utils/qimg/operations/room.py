@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Whether a new image fits where it cannot grow: on a device, in the export of a server."""
+from __future__ import annotations
+
+from ..errors import ImageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ..formats.base import Format, Image
+    from ..formats.new_files import NewFiles
+
+
+def surely_fits(
+    row: Format,
+    options: dict[str, Any],
+    files: NewFiles,
+    sources: Sequence[Image] | None,
+    bitmaps: bool = False,
+) -> bool:
+    """Whether counting is enough to see that a new image fits, without a look at any data.
+
+    If not, the way to find out without harm is to make it on what :meth:`NewFiles.trial` gives.
+
+    An image whose data are elsewhere is taken to fit: its tables are small.
+
+    :param row: the format of the new image
+    :param options: all options of the new image
+    :param sources: what is going to be copied into it, but for zeroes; ``None``: every byte may be
+    :param bitmaps: whether the sources' bitmaps are copied as well
+    """
+    if files.room is None or row.measure is None or "data_file" in options:
+        return True
+    try:
+        empty = row.measure(options, options["size"], None)
+        if empty.fully_allocated <= files.room and not bitmaps:
+            return True
+        if sources is None:
+            return False
+        # What is shared with a backing file need not be stored: without one, it is counted too.
+        alone = {name: value for name, value in options.items() if name != "backing_file"}
+        parts = [row.measure(alone, source.size, source) for source in sources]
+    except ImageError:
+        # It cannot be measured, for a reason that making it will tell.
+        return False
+    # Each has tables of its own in this sum, which is more than the tables of all together.
+    most: int = empty.required + sum(part.required + (part.bitmaps or 0) for part in parts)
+    return most <= files.room
