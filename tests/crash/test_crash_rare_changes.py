@@ -258,3 +258,23 @@ def test_a_writer_that_dies_leaves_no_work_behind_though_refcounts_may_be_lazy(t
         return "whole" if same else seen
 
     CrashTest([path], [path], change(path, work), is_clean).run()
+
+
+# Features that we do not know
+
+
+@pytest.mark.parametrize("cluster_size", [512, 65536])
+def test_unknown_autoclear_bits_are_cleared_before_data_is_overwritten(tmp_path: Path, cluster_size: int) -> None:
+    path = make(tmp_path / "i.qcow2", cluster_size=cluster_size, snapshots=False)
+    with opener().open(str(path), purpose=WRITE) as image:
+        image.write(0, b"\1" * (100 * KIB))
+    poke(path, 88, struct.pack(">Q", 1 << 62 | 4))
+
+    def look() -> Any:
+        return header_field(path, 88), digest(content(path))
+
+    def knows_better(old: Any, seen: Any, new: Any) -> bool:
+        return bool(seen[0] == new[0] == 0)
+
+    work = change(path, lambda image: image.write(3 * KIB, b"\2" * (90 * KIB)))
+    CrashTest([path], [path], work, look, knows_better).run()

@@ -224,6 +224,7 @@ class Qcow2Image(
                 raise UnsupportedOperationError("The image is open for reading only", path=self.filename)
             from .writing import Writer
 
+            self.metadata.begin_writing()
             self._writer = Writer(self.metadata, self)
         return self._writer
 

@@ -383,6 +383,14 @@ class Metadata:
         self.storage.write(offset, packed)
         return {"nb_snapshots": len(self.snapshots), "snapshots_offset": offset}
 
+    def begin_writing(self) -> None:
+        """Before guest data is overwritten where it is: no feature that we do not know may still be said to be true.
+
+        Other changes become visible in one step together with the bits that :meth:`commit` clears.
+        """
+        if not self.fresh and self.header.autoclear_features & ~KNOWN_AUTOCLEAR:
+            self.commit()
+
     def _drop_unknown_autoclear(self) -> None:
         """A program that changes an image clears the autoclear bits that it does not know (section "Header")."""
         bits = self.header.autoclear_features & KNOWN_AUTOCLEAR
