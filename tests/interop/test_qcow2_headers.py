@@ -123,6 +123,15 @@ def test_who_only_reads_clears_nothing(tmp_path: Path, line: str) -> None:
     assert path.read_bytes() == old
 
 
+def test_who_finds_nothing_to_change_clears_nothing(tmp_path: Path) -> None:
+    path = image(tmp_path)
+    old = path.read_bytes()
+    assert qimg("resize", "i.qcow2", oracle.info(path)["virtual-size"], cwd=tmp_path).code == 0
+    assert path.read_bytes() == old
+    oracle.qemu_img("resize", path, oracle.info(path)["virtual-size"])
+    assert number(path.read_bytes(), 88) & AUTOCLEAR == 0
+
+
 @pytest.mark.parametrize("bits", [1 << 20, 1 << 20 | 1 << 63, 1 << 50, 1 << 20 | 1 << 21 | 1 << 51 | 1 << 52])
 @pytest.mark.parametrize("line", ["info i.qcow2", "check -r all i.qcow2", "resize i.qcow2 1G"])
 def test_unknown_incompatible_features_are_refused_by_their_names(tmp_path: Path, bits: int, line: str) -> None:
