@@ -7,7 +7,9 @@ import functools
 import json
 import os
 import re
+import resource
 import shutil
+import signal
 import subprocess
 from typing import NamedTuple
 
@@ -41,17 +43,30 @@ def missing() -> str | None:
 
 
 def run(
-    *command: str, cwd: Any = None, timeout: float = 60, input: bytes | None = None, stdin: int | None = None
+    *command: str,
+    cwd: Any = None,
+    timeout: float = 60,
+    input: bytes | None = None,
+    stdin: int | None = None,
+    largest_file: int | None = None,
 ) -> Answer:
     """Run a program, with the C locale's words and UTC dates.
 
     :param input: what it reads from its standard input; ``stdin``: or a file descriptor that is this
+    :param largest_file: the length in bytes that it can give no file more than, whatever the file system could
     """
+
+    def limit() -> None:
+        # The error, and not the signal, is what a file system answers.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))  # type: ignore[arg-type]
+
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     given: dict[str, Any] = {"stdin": stdin} if input is None else {"input": input}
     done = subprocess.run(
         [os.fspath(word) for word in command],
-        cwd=cwd, capture_output=True, timeout=timeout, env=environment, check=False, **given,
+        cwd=cwd, capture_output=True, timeout=timeout, env=environment, check=False,
+        preexec_fn=limit if largest_file is not None else None, **given,
     )
     return Answer(
         done.returncode, done.stdout.decode("utf-8", "surrogateescape"), done.stderr.decode("utf-8", "surrogateescape")
