@@ -1,8 +1,11 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tasks of the README, played as they are written, but for where the images are."""
+"""The tasks of the README, played as they are written, but for where the images are and whose they are."""
 from __future__ import annotations
 
+import grp
+import os
+import pwd
 import re
 from pathlib import Path
 
@@ -20,9 +23,11 @@ DIRECTORY = r"/srv/images|/var/lib/libvirt/images"
 
 
 def tasks(directory: Path) -> dict[str, dict[str, Any]]:
-    """The tasks of the README by their names, with all images in one directory."""
+    """The tasks of the README by their names, with all images in one directory and of the user who runs the tests."""
     yaml = pytest.importorskip("yaml")
     page = (CHECKOUT / "README.md").read_text("utf-8")
+    page = page.replace("libvirt-qemu", pwd.getpwuid(os.geteuid()).pw_name)
+    page = page.replace("group: kvm", "group: " + grp.getgrgid(os.getegid()).gr_name)
     found = {}
     for block in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         for task in yaml.safe_load(re.sub(DIRECTORY, str(directory), block)):
