@@ -13,6 +13,7 @@ import stat
 from .qimg.errors import OptionError, StorageError
 from .qimg.operations.create import check_unused
 from .qimg.references import local_path, parse_reference
+from .qimg.sizes import decimal
 from .qimg.storage.ownership import Ownership
 
 TYPE_CHECKING = False
@@ -33,6 +34,8 @@ FILE_OPTIONS: dict[str, Any] = {
     "selevel": {"type": "str"},
     "attributes": {"type": "str", "aliases": ["attr"]},
 }
+#: What system calls take for "as it is".
+_NO_ID = (1 << 32) - 1
 #: What symbolic modes of a new file start from.
 _NEW_FILE_MODE = 0o644
 
@@ -83,10 +86,8 @@ class FileOptions:
         name = self._given.get(option)
         if name is None:
             return None
-        try:
-            return int(name)
-        except ValueError:
-            pass
+        if name.isascii() and name.isdigit() and decimal(name) < _NO_ID:
+            return decimal(name)
         try:
             return find(name)
         except KeyError as error:

@@ -157,6 +157,7 @@ def test_what_cannot_be_given_is_refused_before_anything_is_made(ansible: Ansibl
     used = image(tmp_path / "used.qcow2")
     tasks = {
         "owner": {"qimg.disk.qimg_create": {**new, "owner": "nobody-of-that-name"}},
+        "large_owner": {"qimg.disk.qimg_create": {**new, "owner": "99999999999"}},
         "mode": {"qimg.disk.qimg_create": {**new, "mode": "rw"}},
         "large_mode": {"qimg.disk.qimg_create": {**new, "mode": "100644"}},
         "remote": {"qimg.disk.qimg_convert": {"source": str(used), "path": "nbd:x:1", "format": "raw", "mode": "0600"}},
@@ -171,11 +172,13 @@ def test_what_cannot_be_given_is_refused_before_anything_is_made(ansible: Ansibl
             messages = failed(results)
             in_use = messages.pop("in_use")
             if options:
-                warning = "owner: There is no 'nobody-of-that-name'; in check mode, an earlier task is taken to make it"
-                assert results["owner"]["warnings"] == [warning]
+                warning = "owner: There is no '%s'; in check mode, an earlier task is taken to make it"
+                assert results["owner"]["warnings"] == [warning % "nobody-of-that-name"]
+                assert results["large_owner"]["warnings"] == [warning % "99999999999"]
             else:
-                message = "'%s': owner: There is no 'nobody-of-that-name' on this host; make it first"
-                assert messages.pop("owner") == message % new["path"]
+                message = "'%s': owner: There is no '%s' on this host; make it first"
+                assert messages.pop("owner") == message % (new["path"], "nobody-of-that-name")
+                assert messages.pop("large_owner") == message % (new["path"], "99999999999")
             assert messages == {
                 "mode": "'%s': mode: 'rw' %s" % (new["path"], advice),
                 "large_mode": "'%s': mode: '100644' %s" % (new["path"], advice),

@@ -240,6 +240,7 @@ info 'json:{"driver":"nbd","server":{},"export":"x"}'
 info 'json:{"driver":"nbd","server":{"type":"inet","host":"127.0.0.1","port":"1","to":"x"}}'
 info 'json:{"driver":"nbd","server":{"type":"fd","str":"x"},"export":"x"}'
 info 'json:{"driver":"nbd","server":{"type":"vsock","cid":"x","port":"1"},"export":"x"}'
+info 'json:{"driver":"nbd","server":{"type":"vsock","cid":"9999999999","port":"1"},"export":"x"}'
 info 'json:{"driver":"nbd","path":"raw","export":"x","x-dirty-bitmap":""}'
 info 'json:{"driver":"nbd","file":{"driver":"file","filename":"disk.raw"}}'
 create -f raw nbd:nonsense 1M

@@ -117,3 +117,8 @@ def test_bytes_that_are_no_text_become_replacement_characters() -> None:
     assert json_writer.quoted("a\udcff\x7f\"\\\n") == '"a\\uFFFD\\u007F\\"\\\\\\n"'
     assert json_writer.quoted("\ud800\udfff") == '"\\uFFFD\\uFFFD"'
     assert json_writer.quoted("é😀") == '"\\u00E9\\uD83D\\uDE00"'
+
+
+def test_numbers_of_thousands_of_digits_are_large() -> None:
+    positive, negative = parse_json("[%s, -%s]" % ("9" * 5000, "9" * 5000))
+    assert positive == -negative > 1 << 64

@@ -69,7 +69,7 @@ def test_tls_is_asked_for_by_the_scheme_and_its_parameters() -> None:
     [
         "nbd://", "nbd:///export", "nbd://host:port", "nbd://host:70000", "nbd://host?socket=s", "nbd+unix:///x",
         "nbd+unix://host/x?socket=s", "nbd://host/%zz", "nbd://host/%ff", "nbd://host/%00", "nbd://[::1", "nbd://[a]",
-        "nbd://host?a", "nbd://host?tls-psk-file=x",
+        "nbd://host?a", "nbd://host?tls-psk-file=x", "nbd://host:" + "9" * 5000,
     ],
 )  # fmt: skip
 def test_uris_that_make_no_sense_are_refused(name: str) -> None:

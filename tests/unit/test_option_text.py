@@ -113,3 +113,10 @@ def test_numbers_are_read_as_c_reads_them(text: str) -> None:
         found = None
 
     assert found == expected
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "-" + "9" * 5000, "0x" + "f" * 5000, "0" + "7" * 5000])
+def test_numbers_of_thousands_of_digits_are_too_large(text: str) -> None:
+    with pytest.raises(OptionError, match="is too large for parameter 'n'"):
+        parse_number("n", text)
+    assert parse_number("n", "0" * 5000 + "7") == 7

@@ -8,6 +8,7 @@ that reason, the standard library's does not.  It also takes longer to import th
 from __future__ import annotations
 
 from .errors import OptionError
+from .sizes import MAX_DIGITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class _Parser:
         if not valid:
             raise _error("stray '%s'" % text[start : self._position + 1])
         number = text[start : self._position]
-        return int(number) if whole else float(number)
+        return int(number) if whole and len(digits) <= MAX_DIGITS else float(number)
 
     def _keyword(self) -> Any:
         start = self._position

@@ -10,6 +10,7 @@ tools use (``tls-certificates``, ``tls-psk-file``, ``tls-hostname``, ``tls-verif
 from __future__ import annotations
 
 from .errors import OptionError
+from .sizes import decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,10 +123,10 @@ def _host_and_port(authority: str, name: str) -> tuple[str, str]:
     else:
         host, _colon, port = authority.partition(":")
         host = _decoded(host, name)
-    if port and not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+    if port and not (port.isascii() and port.isdigit() and decimal(port) < 1 << 16):
         raise _bad_uri(name)
     # A port of zero counts as none, as for QEMU.
-    return host, str(int(port)) if port and int(port) else ""
+    return host, port.lstrip("0")
 
 
 def _parameters(query: str, name: str) -> dict[str, str]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from .errors import OptionError
-from .sizes import MAX_UINT64, SizeRangeError, SizeSyntaxError, parse_size
+from .sizes import MAX_UINT64, SizeRangeError, SizeSyntaxError, decimal, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,4 +125,5 @@ def c_integer(text: str) -> int | None:
         base = 8
     if not digits or digits.strip("0123456789abcdef"[:base]):
         return None
-    return -int(digits, base) if negative else int(digits, base)
+    number = decimal(digits) if base == 10 else int(digits, base)
+    return -number if negative else number

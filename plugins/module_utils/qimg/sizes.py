@@ -12,6 +12,8 @@ _DIGITS = "0123456789"
 _HEX_DIGITS = "0123456789abcdefABCDEF"
 
 MAX_UINT64 = (1 << 64) - 1
+#: Longer numbers are all the same to us; Python may refuse to look at them.
+MAX_DIGITS = 640
 
 
 class SizeSyntaxError(OptionError):
@@ -20,6 +22,12 @@ class SizeSyntaxError(OptionError):
 
 class SizeRangeError(OptionError):
     """The text is a size, but negative or larger than 64 bits hold."""
+
+
+def decimal(digits: str) -> int:
+    """The number that decimal digits are; of hundreds of them, only that it is far too large."""
+    digits = digits.lstrip("0")
+    return int(digits or "0") if len(digits) <= MAX_DIGITS else 10**MAX_DIGITS
 
 
 def _take(text: str, start: int, allowed: str) -> int:
@@ -54,7 +62,8 @@ def parse_size(text: str) -> int:
     whole, fraction, suffix = stripped[:whole_end], stripped[whole_end + 1 : fraction_end], stripped[fraction_end:]
     if not whole and not fraction:
         raise _not_a_size(text)
-    if negative or int(whole or "0") > MAX_UINT64:
+    number = decimal(whole)
+    if negative or number > MAX_UINT64:
         # Only what is nothing but such a number is taken for one.
         if stripped not in (whole, "." + fraction):
             raise _not_a_size(text)
@@ -63,7 +72,7 @@ def parse_size(text: str) -> int:
     part = float("0." + fraction) if fraction else 0.0
     if part and unit == 1:
         raise _not_a_size(text)
-    return _in_range(int(whole or "0") * unit + int(part * unit + 0.5), text)
+    return _in_range(number * unit + int(part * unit + 0.5), text)
 
 
 def _unit_of(suffix: str, text: str) -> int:

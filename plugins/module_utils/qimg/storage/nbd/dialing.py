@@ -9,6 +9,7 @@ import socket
 import time
 
 from ...errors import OptionError, StorageError
+from ...sizes import decimal
 from .address import FD, INET, UNIX
 from .wire import PlainWire
 
@@ -111,12 +112,12 @@ def _dial_unix(server: dict[str, Any], name: str, seconds: float) -> socket.sock
 def _dial_vsock(server: dict[str, Any], name: str, seconds: float) -> socket.socket:
     where = "%s:%s" % (server["cid"], server["port"])
     for what in ("cid", "port"):
-        if not (server[what].isascii() and server[what].isdigit()):
+        if not (server[what].isascii() and server[what].isdigit() and decimal(server[what]) < 1 << 32):
             raise OptionError("Failed to parse %s '%s'" % (what, server[what]), path=name)
-    place = (int(server["cid"]), int(server["port"]))
+    place = (decimal(server["cid"]), decimal(server["port"]))
     try:
         return _connect(socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM), place, seconds)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise _unreachable(error, where, name) from error
 
 
