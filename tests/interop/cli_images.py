@@ -67,6 +67,7 @@ def build(directory: Path) -> None:
     (directory / "nothing").write_bytes(b"")
     (directory / "bytes").write_bytes(b"not an image, and not a whole sector")
     (directory / "folder").mkdir()
+    os.mkfifo(directory / "pipe")
     oracle.qemu_img(
         "create", "-q", "-f", "qcow2", "-o", "data_file=beside.raw", "outside.qcow2", "1M", cwd=directory / "folder"
     )

@@ -24,8 +24,8 @@ _PROGRAM = """\
 #!%s
 import sys
 sys.path.insert(0, %r)
-from qimg.cli.main import main
-sys.exit(main())
+from qimg.__main__ import run
+run()
 """
 
 

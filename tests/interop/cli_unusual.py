@@ -56,6 +56,15 @@ UNUSUAL = {
 -o refcount_bits=16 v2.qcow2
 -o size=20M --image-opts driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,nonsense=1
 -o size=20M --image-opts driver=qcow2,file.filename=data.qcow2,read-only=on
+-o size=20M --image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=qcow2
+-o size=20M --image-opts driver=qcow2,file.filename=over.qcow2,backing=
+-o size=20M --image-opts driver=qcow2,detect-zeroes=unmap,file.filename=over.qcow2
+-o size=9E data.qcow2
+-o size=18446744073709551615 data.qcow2
+-o backing_fmt=qcow2 over.qcow2
+-o backing_fmt=raw over-odd.qcow2
+-o backing_file=odd.raw over-odd.qcow2
+-o backing_file=odd.raw,backing_fmt=raw over-odd.qcow2
 """,
     "bench": r"""
 --image-opts -f raw -d 1 -c 1 --flush-interval 1 data.qcow2
@@ -84,6 +93,7 @@ UNUSUAL = {
 --object secret,id=s --nonsense data.qcow2 b
 --add driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,overlap-check=none,nonsense=1 x --image-opts
 --add --image-opts driver=qcow2,file.filename=data.qcow2,read-only=on x
+--add --image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=qcow2 x
 """,
     "check": r"""
 --image-opts -f raw -T nonsense data.qcow2
@@ -108,6 +118,15 @@ UNUSUAL = {
 -b ./other.qcow2 'json:{"driver":"qcow2","file":{"driver":"raw","file":{"driver":"file","filename":"over.qcow2"}}}'
 -b ./other.qcow2 .//over.qcow2
 --image-opts driver=qcow2,file.filename=over.qcow2,read-only=on
+--image-opts -b '' driver=qcow2,detect-zeroes=unmap,file.filename=over.qcow2
+--image-opts driver=qcow2,detect-zeroes=unmap,file.filename=over.qcow2
+--image-opts driver=qcow2,detect-zeroes=unmap,discard=ignore,file.filename=over.qcow2
+--image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=qcow2,backing.detect-zeroes=unmap
+--image-opts driver=qcow2,file.filename=top.qcow2,backing.backing.driver=qcow2
+--image-opts driver=qcow2,file.filename=top.qcow2,backing.backing.file.filename=data.qcow2
+--image-opts driver=qcow2,file.filename=top.qcow2,backing.backing=
+-b data.qcow2 --image-opts driver=qcow2,file.filename=top.qcow2,backing.backing.file.filename=data.qcow2
+:x
 """,
     "compare": r"""
 --image-opts -F raw -T nonsense data.qcow2 data.qcow2
@@ -188,6 +207,19 @@ $'--bac=x\ny' a b
 -c -S 0 -O qcow2 -B other.qcow2 -F qcow2 over.qcow2 x
 -c -S 0 -O qcow2 top.qcow2 x
 -n --target-image-opts data.qcow2 driver=qcow2,file.filename=over.qcow2,read-only=on
+-t nonsense -O raw --bitmaps data.qcow2 new
+-t nonsense -O qcow2 -B missing -F qcow2 data.qcow2 new
+-t nonsense -O qcow2 -B '' -F qcow2 data.qcow2 new
+-t nonsense -O qcow2 -B data.qcow2 -F qcow2 data.qcow2 data.qcow2
+-O qcow2 -B '' -F qcow2 -o cluster_size=3k data.qcow2 new
+-O qcow2 -B data.qcow2 -F qcow2 -o cluster_size=3k data.qcow2 new
+-O file --bitmaps bitmaps.qcow2 new
+-O raw data.qcow2 :x
+-O qcow2 data.qcow2 /dev/null
+-n --target-image-opts data.qcow2 driver=qcow2,detect-zeroes=unmap,file.filename=empty.qcow2
+-O raw --image-opts driver=qcow2,file.filename=over.qcow2,backing.file.locking=off new
+-O raw --image-opts driver=qcow2,file.filename=over.qcow2,backing.file.driver=raw new
+-O raw --image-opts driver=raw,file.driver=qcow2,file.file.filename=over.qcow2 new
 """,
     "create": r"""
 --object secret,id=s --nonsense data.qcow2 x
@@ -197,6 +229,13 @@ $'--bac=x\ny' a b
 -u -b other.qcow2 -F nonsense -f qcow2 folder 1M
 -u -b other.qcow2 -F nonsense -f qcow2 missing/new 1M
 -u -b x -f qcow2 -o compat=9 -F nonsense new 1M
+-f qcow2 -o size=18446744073709551615 new
+-f raw -o size=18446744073709551615 new
+-f qcow2 -o size=18446744073709551615 -b other.qcow2 -F qcow2 new
+-f qcow2 -o size=18446744073709551615 new 1M
+-f raw :x 1M
+-f qcow2 /dev/null 1M
+-f qcow2 pipe 1M
 """,
     "dd": r"""
 --object secret,id=s --nonsense if=data.qcow2 x
@@ -271,6 +310,20 @@ folder/../over.qcow2
 --output=json --image-opts driver=qcow2,file.filename=c:olon-over.qcow2
 --image-opts driver=raw,file.filename=odd.raw,backing.driver=qcow2
 --image-opts driver=raw,file.filename=odd.raw,backing.driver=qcow2,nonsense=1
+:x
+./:x
+--image-opts driver=qcow2,file.filename=over.qcow2,backing=
+--backing-chain --image-opts driver=qcow2,file.filename=over.qcow2,backing=
+--image-opts driver=raw,file.filename=odd.raw,backing=
+--image-opts driver=qcow2,file.filename=over.qcow2,backing=x
+'json:{"driver":"qcow2","file":{"driver":"file","filename":"over.qcow2"},"backing":""}'
+'json:{"driver":"qcow2","file":{"driver":"file","filename":"over.qcow2"},"backing":null}'
+--output=json --image-opts driver=qcow2,file.filename=external.qcow2,data-file.filename=external.raw
+--image-opts driver=qcow2,file.filename=external.qcow2,data-file.driver=raw,data-file.file.filename=external.raw
+--image-opts driver=qcow2,file.filename=data.qcow2,file.aio-max-batch=4
+--image-opts driver=qcow2,file.filename=data.qcow2,file.aio-max-batch=x
+--image-opts driver=raw,file.driver=qcow2,file.file.filename=top.qcow2
+--output=json --image-opts driver=raw,file.driver=qcow2,file.file.filename=top.qcow2
 """,
     "map": r"""
 --object secret,id=s --nonsense data.qcow2
@@ -282,6 +335,25 @@ folder/../over.qcow2
 file:.//over.qcow2
 --image-opts driver=raw,file.filename=odd.raw,backing.driver=qcow2
 --image-opts driver=raw,file.filename=odd.raw,backing.driver=qcow2,nonsense=1
+'json:{"driver":"raw","file":{"driver":"qcow2","file":{"driver":"file","filename":"over.qcow2"}}}'
+'json:{"driver":"raw","file":{"driver":"qcow2","file":{"driver":"file","filename":"packed.qcow2"}}}'
+--output=json 'json:{"driver":"raw","file":{"driver":"qcow2","file":{"driver":"file","filename":"data.qcow2"}}}'
+--output=json 'json:{"driver":"raw","file":{"driver":"qcow2","file":{"driver":"file","filename":"subclusters.qcow2"}}}'
+--output=json --image-opts driver=raw,offset=1048576,file.driver=qcow2,file.file.filename=top.qcow2
+--output=json --image-opts driver=raw,file.driver=raw,file.file.driver=qcow2,file.file.file.filename=top.qcow2
+--image-opts driver=qcow2,file.locking=off
+--image-opts driver=qcow2,file.filename=over.qcow2,backing.file.nonsense=1
+--image-opts driver=qcow2,file.filename=over.qcow2,backing.file.locking=x
+--image-opts driver=qcow2,file.filename=over.qcow2,backing.file.driver=qcow2
+--image-opts driver=qcow2,file.filename=over.qcow2,backing.file.driver=nbd
+--image-opts driver=qcow2,file.filename=over.qcow2,backing.file.driver=nbd,backing.file.server.path=x
+--image-opts driver=qcow2,file.filename=over.qcow2,backing.file.driver=raw,backing.file.file.filename=x
+--image-opts driver=qcow2,file.filename=over.qcow2,backing.file.file.filename=other.qcow2
+--image-opts driver=qcow2,file.filename=over.qcow2,backing.file=x
+--image-opts driver=qcow2,file.filename=data.qcow2,backing.file.locking=off
+--image-opts driver=qcow2,file.filename=top.qcow2,backing.backing.file.locking=off
+--image-opts driver=qcow2,file.filename=top.qcow2,backing.backing=
+--image-opts driver=qcow2,file.filename=external.qcow2,data-file.driver=raw,data-file.file.filename=external.raw
 """,
     "measure": r"""
 --image-opts -f raw
@@ -290,6 +362,10 @@ file:.//over.qcow2
 --object secret,id=s --nonsense data.qcow2
 -o , --nonsense data.qcow2
 -o ,x --output=xml data.qcow2
+-O qcow2 -o size=8E data.qcow2
+-O qcow2 -o size=8E --size 1M
+-O qcow2 -o size=100T,cluster_size=4k data.qcow2
+-O qcow2 -o size=18446744073709551615 data.qcow2
 """,
     "rebase": r"""
 --image-opts -f raw -b other.qcow2 -T nonsense over.qcow2
@@ -312,6 +388,14 @@ file:.//over.qcow2
 -F raw -b file:sparse.raw -f raw sparse.raw
 -F raw -b file:missing -f raw sparse.raw
 -b '' --image-opts driver=qcow2,file.filename=over.qcow2,read-only=on
+-b '' --image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=qcow2
+-b other.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=qcow2
+-b v2.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=raw
+-u -b v2.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=qcow2
+-u -b other.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=over.qcow2,backing=
+-b '' --image-opts driver=qcow2,file.filename=over.qcow2,backing=
+-b '' --image-opts driver=qcow2,file.filename=over.qcow2,backing.file.filename=data.qcow2
+-c -b data.qcow2 -F qcow2 external.qcow2
 """,
     "resize": r"""
 --image-opts -f raw data.qcow2 x
@@ -326,6 +410,7 @@ data.qcow2 10M
 --image-opts driver=qcow2,file.filename=missing,read-only=on 1M
 --image-opts driver=qcow2,file.filename=data.qcow2,read-only=on 20M
 --image-opts driver=qcow2,file.filename=data.qcow2,read-only=on,nonsense=1 20M
+--image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=qcow2 20M
 """,
     "snapshot": r"""
 --object secret,id=s --nonsense data.qcow2
@@ -338,5 +423,8 @@ data.qcow2 10M
 -l -l --for=x odd.raw
 -c x -d y data.qcow2
 -c x --image-opts driver=qcow2,file.filename=lost.qcow2,read-only=on
+-c x --image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=qcow2
+-a x --image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=qcow2
+-l --image-opts driver=qcow2,file.filename=over.qcow2,backing=
 """,
 }

@@ -39,7 +39,6 @@ def cases() -> range:
 _TIMES = (
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE"),
     (r'("date-n?sec"): \d+', r"\1: 0"),
-    (r"Run completed in \d+\.\d{3} seconds", "Run completed"),
 )
 #: … and, of images that the two have changed, on where in the file a cluster lies and what the file system made of it.
 _PLACES = (

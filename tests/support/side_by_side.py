@@ -56,8 +56,9 @@ def upstream_words(stderr: str) -> str:
     return stderr
 
 
-def without_progress(stdout: str) -> str:
-    """The output of ``-p`` without the lines between its beginning and its end, which depend on speed."""
+def without_speed(stdout: str) -> str:
+    """The output without what depends on speed: the time that ``bench`` took, and of ``-p`` the lines in the middle."""
+    stdout = re.sub(r"Run completed in \d+\.\d{3} seconds", "Run completed", stdout)
     line = r"    \(\d+\.\d\d/100%\)\r"
     return re.sub("(%s)+" % line, lambda found: _ends(found.group(0)), stdout)
 
@@ -114,8 +115,8 @@ class SideBySide:
             ours = qimg(*words, cwd=self.ours, stdin=file.fileno())
         # These exit so to say what they found, or have written something.
         self._failed = ours.code != 0 and words[:1] not in (["check"], ["compare"], ["bench"])
-        theirs = theirs._replace(stdout=without_progress(theirs.stdout), stderr=upstream_words(theirs.stderr))
-        return theirs, ours._replace(stdout=without_progress(ours.stdout))
+        theirs = theirs._replace(stdout=without_speed(theirs.stdout), stderr=upstream_words(theirs.stderr))
+        return theirs, ours._replace(stdout=without_speed(ours.stdout))
 
     def expect_same(self, words: Sequence[str]) -> Answer:
         """Run a command line; both must exit with the same code and print the same.

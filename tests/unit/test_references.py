@@ -58,7 +58,7 @@ def test_dotted_keys_are_joined_with_the_node_that_is_there() -> None:
 
 @pytest.mark.parametrize(
     ("name", "protocol"),
-    [("", None), ("a", None), ("nbd:a:1", "nbd"), ("./a:b", None), ("/a:b", None), (":a", None), ("json:{}", "json")],
+    [("", None), ("a", None), ("nbd:a:1", "nbd"), ("./a:b", None), ("/a:b", None), (":a", ""), ("json:{}", "json")],
 )
 def test_a_protocol_is_what_stands_before_a_colon_and_any_slash(name: str, protocol: str | None) -> None:
     assert protocol_of(name) == protocol

@@ -28,7 +28,7 @@ def protocol_of(name: str) -> str | None:
     """``proto`` of ``proto:rest``: what stands before a colon, if no slash comes first."""
     colon = name.find(":")
     slash = name.find("/")
-    if colon <= 0 or 0 <= slash < colon:
+    if colon < 0 or 0 <= slash < colon:
         return None
     return name[:colon]
 
@@ -170,6 +170,16 @@ def flatten(node: Node, prefix: str = "") -> Node:
     return flat
 
 
+def without_backing_options(reference: str | Node) -> str | Node:
+    """The same image, for whoever does not open its backing file, whatever a node says of how that is to be done."""
+    if isinstance(reference, str) and protocol_of(reference) != "json":
+        return reference
+    node = parse_reference(reference) if isinstance(reference, str) else nest(reference)
+    if not isinstance(node.get("backing"), dict):
+        return reference
+    return OptionString(shown_reference(reference), {key: value for key, value in node.items() if key != "backing"})
+
+
 def plain_name(reference: str | Node) -> str | None:
     """How an image is called that is named by a plain path; ``None`` for ``json:``, URIs and nodes."""
     if not isinstance(reference, str) or protocol_of(reference) in ("json", *nbd_names.PROTOCOLS):
@@ -219,7 +229,7 @@ def display_name(node: Node) -> str:
     """
     child = node.get("file")
     decisive = [name for name in _DECISIVE.get(str(node.get("driver")), ()) if name in node]
-    overridden = [name for name in ("backing", "data-file") if name in node]
+    overridden = "data-file" in node or _has_other_backing(node)
     if isinstance(child, dict) and not decisive and not overridden and "file" not in child:
         name = child.get("filename")
         if name is not None and child.get("driver", "file") in PATH_PROTOCOLS:
@@ -235,6 +245,18 @@ def display_name(node: Node) -> str:
         if name is not None:
             return name
     return "json:" + json_writer.compact(_essential(node))
+
+
+def _has_other_backing(node: Node) -> bool:
+    """Whether a node has another backing file than its image says, or none."""
+    backing = node.get("backing")
+    return names_file(backing) if isinstance(backing, dict) else "backing" in node
+
+
+def names_file(node: Node) -> bool:
+    """Whether a node says which file it is, rather than how to open the one that an image names."""
+    child = node.get("file")
+    return isinstance(child, dict) and "filename" in child
 
 
 def _essential(node: Node) -> Node:
@@ -253,6 +275,8 @@ def _essential(node: Node) -> Node:
     if "driver" in node:
         essential["driver"] = node["driver"]
     for name in ("backing", "data-file", "file"):
+        if name == "backing" and not _has_other_backing(node):
+            continue
         if isinstance(node.get(name), dict):
             essential[name] = _essential(node[name])
         elif name in node:

@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import qimg
 
@@ -49,3 +54,45 @@ def test_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert b"Could not write to standard output: No space left on device" in done.stderr
+
+
+_SIGNAL_AT_START = """\
+import os, sys
+sys.path.insert(0, %r)
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "qimg.cli.main":
+            os.kill(os.getpid(), %d)
+sys.meta_path.insert(0, Finder)
+sys.argv = ["qimg", "info", "-f", "raw", %r]
+from qimg.__main__ import run
+run()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGUSR1, 0)])
+def test_a_signal_while_the_program_starts_has_it_say_nothing(number: int, code: int, tmp_path: Path) -> None:
+    path = tmp_path / "disk.raw"
+    path.write_bytes(bytes(1024))
+    program = _SIGNAL_AT_START % (str(PACKAGES), number, str(path))
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
+def test_who_asks_a_running_command_is_told_how_far_it_is(tmp_path: Path) -> None:
+    (tmp_path / "disk.raw").write_bytes(b"x" * (8 << 20))
+    environment = dict(os.environ, PYTHONPATH=str(PACKAGES))
+    command = [sys.executable, "-m", "qimg", "convert", "-r", "1M", "-f", "raw", "-O", "raw", "disk.raw", "new"]
+    # Before the interpreter runs, a signal would end it.
+    command = ["bash", "-c", "trap '' USR1; exec \"$0\" \"$@\"", *command]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as running:
+        assert running.stderr is not None
+        while not select.select([running.stderr], [], [], 0.02)[0]:
+            running.send_signal(signal.SIGUSR1)
+        line = running.stderr.readline()
+        running.terminate()
+
+    assert re.fullmatch(rb"    \(\d+\.\d\d/100%\)\n", line)

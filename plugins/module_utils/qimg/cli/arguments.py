@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ..errors import OptionError
 from ..formats.opening import WRITE, Opener, Watcher
-from ..option_text import c_integer, split_option_list
+from ..option_text import c_integer, parse_size_option, split_option_list
 from ..policy import FOLLOW, ReferencePolicy
 from ..references import parse_option_string
 from ..sizes import SizeRangeError, SizeSyntaxError, parse_size
@@ -233,6 +233,17 @@ def wants_help(options: str | None) -> bool:
     """Whether a list asks what the options are."""
     # A doubled comma is part of a value.
     return options is not None and any(item in ("help", "?") for item in options.replace(",,", "\0").split(","))
+
+
+def size_among(values: dict[str, str]) -> int | None:
+    """The size among the values of a list; ``None`` without one.
+
+    One that makes no sense is none either: that is said where the other options are looked at.
+    """
+    try:
+        return parse_size_option("size", values["size"]) if "size" in values else None
+    except OptionError:
+        return None
 
 
 def option_values(options: str | None) -> dict[str, str]:

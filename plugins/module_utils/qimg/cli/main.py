@@ -56,11 +56,8 @@ def main(argv: list[str] | None = None) -> int:
     if program == "__main__.py":
         program = "qimg"
     console = Console(program)
-    try:
-        code = _run(console, words[1:])
-        console.close()
-    except KeyboardInterrupt:
-        return _die_of_interrupt()
+    code = _run(console, words[1:])
+    console.close()
     if console.failure is not None:
         console.error("Could not write to standard output: %s" % os.strerror(console.failure.errno or 0))
         return code or 1
@@ -151,12 +148,3 @@ def _global_help(program: str) -> str:
     lines += ["  %s - %s" % (name, _command(name).COMMAND.summary) for name in _COMMANDS]
     lines += ["", "Supported formats: %s" % " ".join(format_names())]
     return "\n".join(lines) + "\n"
-
-
-def _die_of_interrupt() -> int:
-    """End as a program that knows nothing of Ctrl-C, so that a calling shell knows too."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGINT)
-    return 130

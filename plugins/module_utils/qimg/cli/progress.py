@@ -69,12 +69,3 @@ class ProgressMeter:
             self._console.write_last("\n")
         elif self._enabled:
             self._console.progress("\n")
-
-
-def ignore_requests() -> None:
-    """Have SIGUSR1 do no harm to a command that does not count its progress."""
-    import signal
-    import threading
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)

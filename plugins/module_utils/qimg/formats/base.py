@@ -128,6 +128,10 @@ class Image(ABC):
         :raises CorruptImageError: the metadata of the range is broken
         """
 
+    def located_runs(self, offset: int, length: int) -> Iterator[Extent]:
+        """The same, for whoever asks where guest data lie: through images that this one lies on, down to a file."""
+        return self.runs(offset, length)
+
     def read_into(self, offset: int, buffer: Buffer) -> None:
         """Fill ``buffer`` with guest bytes from ``offset``, backing chain included.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ..errors import UnsupportedOperationError
 from ..storage.base import DATA, HOLE, Storage
+from . import base as image_base
 from .capabilities import Resizable
 from .chain import chain_extents
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..storage.base import Buffer
     from ..storage.locks import LockIntent
-    from .base import Image
+    from .base import Extent, Image
 
 
 class ImageStorage(Storage):
@@ -78,6 +79,26 @@ class ImageStorage(Storage):
             extents = list(chain_extents(self.image, offset, length))
         for extent in extents:
             yield extent.start, extent.length, HOLE if extent.zero else DATA
+
+    def located_runs(self, offset: int, length: int) -> Iterator[Extent]:
+        """What the image itself has for a range, and where; what lies below it is not looked at.
+
+        Holes of its file are told, too: so does QEMU for whoever takes an image for a file.
+        """
+        with self._mutex:
+            runs = list(self.image.located_runs(offset, length))
+        backed = self.image.backing.size if self.image.backing is not None else 0
+        for run in runs:
+            if run.kind in (image_base.ABSENT, image_base.ABSENT_ALLOCATED) and run.start < backed:
+                # It may be anything, and so may what follows, even beyond the end of the backing file.
+                run = run._replace(kind=image_base.UNALLOCATED)
+            if run.kind != image_base.DATA or run.storage is None or run.offset is None:
+                yield run
+                continue
+            for start, piece, kind in run.storage.extents(run.offset, run.length):
+                shift = start - run.offset
+                state = image_base.DATA if kind == DATA else image_base.DATA_ZERO
+                yield run._replace(start=run.start + shift, length=piece, kind=state, offset=start)
 
     def flush(self) -> None:
         with self._mutex:

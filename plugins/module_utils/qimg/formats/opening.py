@@ -13,6 +13,7 @@ from ..references import (
     innermost_path,
     leaves,
     local_path,
+    names_file,
     parse_reference,
     plain_name,
     resolve_data_file,
@@ -23,7 +24,14 @@ from ..storage import locks
 from ..storage.cache import WRITEBACK, CacheMode
 from ..storage.hints import NO_HINTS, FileHints
 from ..storage.local import LocalFile
-from ..storage.protocols import PROTOCOLS, Connections, driver_of_path, node_of, open_storage
+from ..storage.protocols import (
+    PROTOCOLS,
+    Connections,
+    driver_of_path,
+    node_of,
+    node_with,
+    open_storage,
+)
 from . import get_format
 from .node_options import take_common_options
 from .probing import PROBE_BYTES, probe
@@ -103,8 +111,9 @@ class Opener:
         self.ownership = ownership
         #: Whether nothing that this opens for writing is really changed.
         self.rehearses = False
-        #: How requests are sent to local files, where their nodes do not say it.
+        #: How requests are sent to local files, and whether discarded clusters are freed, where nodes do not say it.
         self.aio = "threads"
+        self.discard = "ignore"
         #: What earlier rehearsals have left, and takes what this one leaves; ``None``: nothing.
         self.rehearsal: Rehearsal | None = None
         self._connections = Connections()
@@ -238,7 +247,10 @@ class Opener:
         protocol = node["driver"] if node.get("driver") in PROTOCOLS else None
         driver = node.get("driver") if protocol is None else "raw"
         row = get_format(driver) if driver is not None else None
-        cache, force_share = take_common_options(node, writable, cache, self.force_share)
+        cache, force_share = take_common_options(node, writable, cache, self.force_share, self.discard)
+        if node.get("backing") == "":
+            self.watcher.warning('Use of "backing": "" is deprecated; use "backing": null instead')
+            node["backing"] = None
         if protocol is not None:
             # Its bytes, as they are.
             node = {"driver": driver, "file": node}
@@ -423,7 +435,7 @@ class Children:
         else:
             raise OptionError("'%s' is required for this image" % key, path=self._filename)
         writable = self.purpose in _WRITING
-        storage = self._opener.open_storage(node, writable, self._cache)
+        storage = self._opener._open_child(node, self.purpose, writable, self._cache)
         try:
             if self._opener.force_share:
                 storage.lock(locks.FORCE_SHARE)
@@ -440,12 +452,10 @@ class Children:
         if not self._open_backing:
             return None
         override = self._node.pop("backing", stored_name)
-        if override == "" and stored_name != "":
-            self.watcher.warning('Use of "backing": "" is deprecated; use "backing": null instead')
         if not override:
             return None
         target = None
-        if stored_name and not (isinstance(override, dict) and "file" in override):
+        if stored_name and not (isinstance(override, dict) and names_file(override)):
             target = resolve_reference(self._location, stored_name)
         try:
             if isinstance(override, dict):
@@ -466,8 +476,7 @@ class Children:
         node, name = override, None
         if target is not None:
             self._opener.check_backing(self._location, target)
-            node = node_of(target, stored_format or None)
-            node.update(override)
+            node = node_with(target, stored_format or None, override)
             name = plain_name(target) if not override else None
         elif stored_format:
             # Whatever other file it is, the image says what is in it.

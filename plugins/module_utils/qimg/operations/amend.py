@@ -8,6 +8,7 @@ from ..formats import get_format
 from ..formats.capabilities import Amendable
 from ..formats.opening import READ, WRITE, Opener
 from ..formats.options import check_values
+from ..references import without_backing_options
 from .create import creatable, shown
 from .plan import Plan
 
@@ -33,7 +34,7 @@ def plan_amend(
     :raises UnsupportedOperationError: the format has no options that can be changed
     """
     opener = opener or Opener()
-    with opener.open(reference, format, READ, backing=False) as image:
+    with opener.open(without_backing_options(reference), format, READ, backing=False) as image:
         path = image.filename
         wanted = _check_options(image, options)
         for name, other in (_BACKING, _BACKING[::-1]):

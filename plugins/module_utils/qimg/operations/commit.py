@@ -59,8 +59,9 @@ def plan_commit(
             )
         target.storage.check_reopening()
         base_name, base_format = target.filename, target.format
-        # The name of an export does not say how to talk to its server.
-        base_reference = base_name if isinstance(target.storage, LocalFile) else target.node
+        # The name of an export does not say how to talk to its server, nor that of an image what its backing file is.
+        says_all = isinstance(target.storage, LocalFile) and "backing" not in target.node
+        base_reference = base_name if says_all else target.node
         grows = target.size < top.size
         size = top.size
         empties = not keep and base is None and isinstance(top, Emptyable)

@@ -251,16 +251,21 @@ def _convert(request: ConvertRequest, opener: Opener, progress: Progress) -> int
 def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> int | None:
     check_request(request, sources)
     total = sum(round_up(source.size, SECTOR) for source in sources)
-    options = resolve_options(
-        request.target,
-        request.format,
-        total if "size" not in (request.options or {}) else None,
-        dict(request.options or {}),
-        request.backing_file,
-        request.backing_format,
-        False,
-        opener,
-    )
+    given = dict(request.options or {})
+    size = total if "size" not in given else None
+
+    def resolved(backing_file: str | None, backing_format: str | None) -> dict[str, Any]:
+        return resolve_options(
+            request.target, request.format, size, given, backing_file, backing_format, False, opener
+        )
+
+    try:
+        options = resolved(request.backing_file, request.backing_format)
+    except OptionError:
+        # What is wrong with the image itself comes first, as where the backing file cannot be opened.
+        given = {name: value for name, value in given.items() if name not in ("backing_file", "backing_fmt")}
+        _try_making(request, resolved(None, None), opener)
+        raise
     if options["size"] < total:
         raise _too_small(request)
     with new_files(request.target, request.format, options, opener.variant(cache=request.cache), request.sync) as files:
@@ -285,6 +290,16 @@ def _fill_new(
     with empty_image(request.target, request.format, files, options, backing) as target:
         target_is_zero = target.reads_zero_when_new and not _shows_old_bytes(target, options)
         _copy(request, sources, target, target_is_zero, opener.rehearses, progress)
+
+
+def _try_making(request: ConvertRequest, options: dict[str, Any], opener: Opener) -> None:
+    """Make the new image, but give it no name.
+
+    :raises ImageError: it cannot be made
+    """
+    with new_files(request.target, request.format, options, opener.variant(cache=request.cache), request.sync) as files:
+        with empty_image(request.target, request.format, files, options):
+            pass
 
 
 def _open_backing(
@@ -325,7 +340,7 @@ def _shows_old_bytes(target: Image, options: dict[str, Any]) -> bool:
 
 
 def _fill_existing(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> None:
-    opener = opener.variant(cache=request.cache, force_share=False)
+    opener = opener.variant(cache=request.cache, force_share=False, discard="unmap")
     with opener.open(request.target, request.format, WRITE) as target:
         if request.bitmaps:
             check_holder(target)

@@ -9,7 +9,7 @@ from ..errors import ImageError, OptionError
 from ..formats.capabilities import HasSnapshots
 from ..formats.nested import ImageStorage
 from ..formats.opening import INFO, Opener, chain_too_long, infinite_loop
-from ..references import local_path
+from ..references import display_name, local_path
 from ..sizes import round_up
 from ..storage.local import LocalFile
 from ..storage.protocols import PROTOCOLS
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from ..formats.capabilities import SnapshotInfo
     from ..formats.opening import Reference
     from ..storage.base import Storage
+
+
+#: Children of a node beside the file that it is in.
+_OTHER_FILES = ("backing", "data-file")
 
 
 class ImageInfo(
@@ -123,7 +127,7 @@ def info(
     """
     opener = opener or Opener(force_share=force_share)
     with opener.open(reference, format, INFO, backing=False) as image:
-        return image_info(image)
+        return _info_alone(image)
 
 
 def info_chain(
@@ -144,7 +148,7 @@ def info_chain(
                 if identity in seen:
                     raise infinite_loop(image.filename)
                 seen.add(identity)
-            found = image_info(image)
+            found = _info_alone(image)
             location = local_path(image.node) or image.filename
         chain.append(found)
         if len(chain) > opener.limits.max_chain:
@@ -166,10 +170,18 @@ def info_chain(
     return chain
 
 
+def _info_alone(image: Image) -> ImageInfo:
+    """What an image says that was opened without the other files of its node: these do not belong to its name then."""
+    found = image_info(image)
+    alone = {key: value for key, value in image.node.items() if key not in _OTHER_FILES}
+    return found if len(alone) == len(image.node) else found._replace(filename=display_name(alone))
+
+
 def image_info(image: Image) -> ImageInfo:
     """What an open image says about itself."""
     if image.format in PROTOCOLS:
         return file_info(image.storage)
+    backing = [] if image.backing is None else [("backing", image_info(image.backing))]
     return ImageInfo(
         image.filename,
         image.format,
@@ -183,7 +195,7 @@ def image_info(image: Image) -> ImageInfo:
         image.backing_format,
         image.snapshots if isinstance(image, HasSnapshots) else [],
         image.format_specific(),
-        [("file", storage_info(image.storage))],
+        [*backing, ("file", storage_info(image.storage))],
     )
 
 

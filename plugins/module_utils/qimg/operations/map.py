@@ -56,7 +56,10 @@ def extents_of(image: Image, start: int = 0, length: int | None = None) -> Itera
         yield Extent(start, 0, UNALLOCATED, None, None)
         return
     try:
-        yield from merged(chain_extents(image, start, end - start))
+        # What has no backing file may lie on another image.
+        alone = image.backing is None
+        runs = image.located_runs(start, end - start) if alone else chain_extents(image, start, end - start)
+        yield from merged(runs)
     except StorageError as error:
         words = os.strerror(error.errno) if error.errno else error.reason
         error.reason = "Could not read file metadata: %s" % words

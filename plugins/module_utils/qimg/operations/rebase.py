@@ -10,7 +10,7 @@ from ..formats.capabilities import Compressing, Rebasable
 from ..formats.chain import chain_extents
 from ..formats.opening import INFO, READ, WRITE, Opener
 from ..limits import MIB, SECTOR
-from ..references import resolve_reference
+from ..references import resolve_reference, without_backing_options
 from ..storage.cache import WRITEBACK, CacheMode
 from .copying import Copier, copy_options
 from .pieces import ABSENT as SKIP
@@ -57,7 +57,8 @@ def plan_rebase(
     opener = opener or Opener()
     wanted_file = backing_file or None
     wanted_format = backing_format if wanted_file else None
-    with opener.open(reference, format, INFO, backing=False) as image:
+    looked_at = reference if unsafe else without_backing_options(reference)
+    with opener.open(looked_at, format, INFO, backing=False) as image:
         path = image.filename
         before = {"backing_file": image.backing_file, "backing_format": image.backing_format}
         _check_format(image, backing_format, compress)
@@ -184,6 +185,8 @@ def _copy_differences(image: Image, new: Image | None, compress: bool, progress:
             if not _rebasable(image, None).zeroes_hide_backing:
                 runs = list(_without_zeroes(image, runs))
             if runs:
+                # Zeroes are not compressed, and may be all that an image without compressed clusters needs.
+                compressed = compressed and any(run.kind == DATA for run in runs)
                 if compressed not in copiers:
                     copiers[compressed] = Copier(image, False, copy_options(compress=compressed))
                 copiers[compressed].run(_with_gaps(runs, start, end))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from ..errors import OptionError, ShrinkRefusedError, UnsupportedOperationError
 from ..formats.capabilities import Resizable
 from ..formats.opening import READ, RESIZE, Opener
+from ..references import without_backing_options
 from .plan import Plan, nothing
 
 TYPE_CHECKING = False
@@ -40,7 +41,7 @@ def plan_resize(
     :raises UnsupportedOperationError: the format cannot be resized
     """
     opener = opener or Opener()
-    with opener.open(reference, format, READ, backing=False) as image:
+    with opener.open(without_backing_options(reference), format, READ, backing=False) as image:
         path, current, image_format = image.filename, image.size, image.format
         resizable = isinstance(image, Resizable)
         total = size if not relative else current + relative * size

@@ -8,6 +8,7 @@ import time
 from ..errors import OptionError, UnknownContentError, UnsupportedOperationError
 from ..formats.capabilities import HasSnapshots
 from ..formats.opening import READ, WRITE, Opener
+from ..references import without_backing_options
 from .compare import compare_images
 from .plan import Plan, nothing
 
@@ -173,7 +174,7 @@ def plan_apply_snapshot(
     path, snapshots = _names(reference, format, opener)
     found = _find(path, snapshots, wanted, find)
     if found is None:
-        with opener.open(reference, format, READ, backing=False) as image:
+        with opener.open(without_backing_options(reference), format, READ, backing=False) as image:
             _snapshots(image).check_apply()
         raise OptionError(
             "Failed to load snapshot: No such file or directory",
@@ -254,7 +255,7 @@ def _find(path: str, snapshots: list[SnapshotInfo], wanted: str, find: Finder) -
 
 def _names(reference: Reference, format: str | None, opener: Opener) -> tuple[str, list[SnapshotInfo]]:
     """The image's name and its snapshots."""
-    with opener.open(reference, format, READ, backing=False) as image:
+    with opener.open(without_backing_options(reference), format, READ, backing=False) as image:
         return image.filename, _snapshots(image).snapshots
 
 

@@ -7,7 +7,7 @@ import os
 import stat
 
 from ..errors import OptionError, StorageError
-from ..option_text import parse_boolean
+from ..option_text import parse_boolean, parse_number
 from ..references import first_key, nest, parse_protocol_name, parse_reference
 from .cache import CacheMode
 from .local import LocalFile
@@ -65,6 +65,34 @@ def node_of(reference: str | dict[str, Any], format: str | None) -> dict[str, An
     return node
 
 
+def node_with(name: str, format: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """The node that an image means by a name, with options that a user adds; these do not say which file it is.
+
+    :raises OptionError: the options do not go with a name
+    """
+    node = node_of(name, format)
+    child = options.get("file")
+    if child is None:
+        return {**node, **options}
+    if not isinstance(child, dict):
+        raise OptionError("Cannot reference an existing block device with additional options or a new filename")
+    driver = child.get("driver")
+    if driver is None:
+        beneath = node.get("file", {})
+    elif driver in PROTOCOLS:
+        place = [key for key in ("host", "port", "path", "server") if driver == "nbd" and key in child]
+        if place:
+            raise OptionError(
+                "Option '%s' cannot be used with a file name" % first_key({place[0]: child[place[0]]})
+            )
+        beneath = parse_protocol_name(name, driver)
+    elif "file" in child:
+        raise OptionError("Can't specify 'file' and 'filename' options at the same time")
+    else:
+        beneath = {"file": node.get("file")}
+    return {**node, **options, "file": {**beneath, **child}}
+
+
 def open_storage(
     node: dict[str, Any],
     writable: bool,
@@ -101,6 +129,7 @@ def _open_file(driver: str, options: dict[str, Any], writable: bool, cache: Cach
     aio = options.pop("aio")
     if aio not in ("threads", "native", "io_uring"):
         raise OptionError("invalid parameter value: %s" % aio)
+    parse_number("aio-max-batch", options.pop("aio-max-batch", 0))
     for name in ("drop-cache", "x-check-cache-dropped"):
         parse_boolean(name, options.pop(name, False))
     storage = LocalFile.open(str(path), writable, cache, locking != "off")

@@ -159,6 +159,12 @@ class NewFile:
             raise self._cannot_create(error) from error
         if stat.S_ISDIR(status.st_mode):
             raise self._cannot_create(OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
+        if stat.S_ISFIFO(status.st_mode):
+            raise StorageError(
+                "Could not resize file: '%s' is a pipe, and not a regular file" % self.path,
+                path=self.path,
+                remedy="name another file, and read that",
+            )
         try:
             existing = LocalFile.open(self.path, True, self._cache)
         except StorageError as error:

@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-from ...errors import OptionError
 from ...formats.opening import WRITE
 from ...operations.amend import amendable_options, plan_amend
-from ...option_text import parse_size_option
 from .. import arguments as common
 from ..format_options import help_lines
 from ..options import Command, Option, UsageError
@@ -66,12 +64,8 @@ def _amend(console: Console, arguments: Arguments, options: str, progress: Progr
 def _values(options: str) -> dict[str, str]:
     """The options; a size of 0 stands for the present one."""
     values = common.option_values(options)
-    try:
-        if parse_size_option("size", values.get("size", 1)) == 0:
-            del values["size"]
-    except OptionError:
-        # That is said where the other options are looked at.
-        pass
+    if common.size_among(values) == 0:
+        del values["size"]
     return values
 
 

@@ -8,7 +8,6 @@ from ...operations.bench import MAX_NUMBER, BenchRequest, bench
 from ...storage.cache import WRITEBACK
 from .. import arguments as common
 from ..options import Command, Option, UsageError
-from ..progress import ignore_requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +80,6 @@ def run(console: Console, arguments: Arguments) -> int:
     request = BenchRequest(filename, arguments.format, write=arguments.write, drain=not arguments.no_drain, **given)
     request.check()
     request = request._replace(image=common.source_of(console, arguments, filename))
-    ignore_requests()
     aio = "native" if arguments.native else arguments.aio or "threads"
     opener = common.opener_for(console, arguments, cache).variant(aio=aio)
 

@@ -8,7 +8,6 @@ from ...errors import UnsupportedOperationError
 from ...operations.check import check
 from .. import arguments as common
 from ..options import Command, Option, UsageError
-from ..progress import ignore_requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ COMMAND = Command(
 def run(console: Console, arguments: Arguments) -> int:
     filename = common.one_filename(arguments)
     cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
-    ignore_requests()
     opener = common.opener_for(console, arguments, cache)
     reference = common.source_of(console, arguments, filename)
     as_json = arguments.output == "json"

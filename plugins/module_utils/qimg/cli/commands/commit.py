@@ -38,7 +38,7 @@ COMMAND = Command(
 def run(console: Console, arguments: Arguments) -> int:
     filename = common.one_filename(arguments)
     cache = common.cache_argument(arguments.cache)
-    opener = common.opener_for(console, arguments, cache)
+    opener = common.opener_for(console, arguments, cache).variant(discard="unmap")
     reference = common.source_of(console, arguments, filename)
     opener = common.try_to_write(opener, reference, arguments.format)
     with ProgressMeter(console, arguments.progress and not arguments.quiet, _PROGRESS_STEP) as progress:

@@ -4,10 +4,9 @@
 
 from __future__ import annotations
 
-from ...errors import ImageError, OptionError
+from ...errors import ImageError
 from ...operations.conversion_request import ConvertRequest
 from ...operations.convert import plan_convert
-from ...option_text import parse_size_option
 from ...storage.cache import UNSAFE
 from ...storage.zeros import DEFAULT_GRAIN
 from .. import arguments as common
@@ -151,7 +150,12 @@ def _convert(request: ConvertRequest, arguments: Arguments, opener: Opener, prog
         plan.apply(progress)
         return
     if not request.into_existing:
-        plan.rehearse()
+        try:
+            plan.rehearse()
+        except ImageError as error:
+            # That the new image cannot be made comes first; what is to be written into it does not.
+            if error.while_creating is not None:
+                raise
     raise wrong
 
 
@@ -206,12 +210,8 @@ def _check(arguments: Arguments) -> None:
 def _options(options: str | None) -> dict[str, Any]:
     """The options of the new image; its size is always that of the sources."""
     values: dict[str, Any] = common.option_values(options)
-    try:
-        parse_size_option("size", values.get("size", 0))
-    except OptionError:
-        # That is said where the other options are looked at.
-        return values
-    values.pop("size", None)
+    if common.size_among(values) is not None:
+        del values["size"]
     return values
 
 

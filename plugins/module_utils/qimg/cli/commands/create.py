@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from ...errors import ImageError
 from ...operations.create import OVERWRITE, plan_create
+from ...sizes import MAX_UINT64
 from .. import arguments as common
 from ..format_options import formatting_line, print_help
 from ..options import Command, Option, UsageError
@@ -46,6 +47,9 @@ def run(console: Console, arguments: Arguments) -> int:
         raise UsageError("Unexpected argument: %s" % operands[2], True)
     opener = common.opener_for(console, arguments)
     values = common.option_values(options)
+    if size is None and common.size_among(values) == MAX_UINT64:
+        # As C has it, this is -1, which stands for no size.
+        del values["size"]
     try:
         plan = plan_create(
             filename,

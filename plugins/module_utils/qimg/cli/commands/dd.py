@@ -9,7 +9,6 @@ from ...formats import is_driver
 from ...operations.dd import MAX_BLOCK_SIZE, DdRequest, plan_dd
 from .. import arguments as common
 from ..options import Command, Option, UsageError
-from ..progress import ignore_requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +59,6 @@ def run(console: Console, arguments: Arguments) -> int:
         numbers.get("count"),
         numbers.get("skip", 0),
     )
-    ignore_requests()
     opener = common.opener_for(console, arguments)
     try:
         if not is_driver(request.format):

@@ -114,6 +114,9 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
     data_file = files.add(choice.data_file, choice.size) if choice.data_file is not None else None
     reserves = choice.preallocation != "off" and data_file is None and files.is_device
     main = _reserved(files, choice.preallocation, options) if reserves else files.main
+    if main.is_device and not main.size:
+        # As QEMU has it, whose new header is not there when it is looked for; /dev/null, for instance.
+        raise StorageError("Image is not in qcow2 format", path=filename, remedy="name a file")
     return create.create(main, filename, options, data_file, backing)
 
 

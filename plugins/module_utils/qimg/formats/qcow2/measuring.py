@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ...errors import ImageError, OptionError
 from ...limits import MAX_IMAGE_BYTES
-from ...sizes import ceil_div, round_up
+from ...sizes import MAX_UINT64, ceil_div, round_up
 from ..base import Measurement
 from ..capabilities import HasBitmaps
 from ..chain import chain_extents
@@ -43,8 +43,11 @@ def measure(options: dict[str, Any], size: int, source: Image | None) -> Measure
     if preallocation not in PREALLOCATION_MODES:
         raise OptionError("invalid parameter value: %s" % preallocation, format="qcow2")
     data = round_up(size, geometry.cluster_size)
-    if data > MAX_IMAGE_BYTES or geometry.l1_entries(data) * 8 > MAX_L1_BYTES:
-        raise ImageError("The image size is too large (try using a larger cluster size)", format="qcow2")
+    # Of an image, the size that the options say is looked at, and then that of the image counts.
+    asked = round_up(given["size"] or 0, geometry.cluster_size) & MAX_UINT64 if source is not None else 0
+    for total in (asked, data):
+        if total > MAX_IMAGE_BYTES or geometry.l1_entries(total) * 8 > MAX_L1_BYTES:
+            raise ImageError("The image size is too large (try using a larger cluster size)", format="qcow2")
     full = file_bytes(geometry, order, data)
     # Above a backing file nobody knows what is shared with the source: then all of it may have to be stored.
     if preallocation in ("falloc", "full") or (source is not None and "backing_file" in options):

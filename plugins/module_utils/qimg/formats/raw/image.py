@@ -20,6 +20,7 @@ from ..base import (
     Image,
 )
 from ..capabilities import Resizable
+from ..nested import ImageStorage
 from ..probing import PROBE_BYTES, probe
 
 TYPE_CHECKING = False
@@ -86,6 +87,13 @@ class RawImage(Image, Resizable):
         for start, piece, kind in self.storage.extents(offset + shift, length):
             host = None if kind in (base.UNALLOCATED, base.NOWHERE) else start
             yield Extent(start - shift, piece, _KINDS[kind], self.storage, host)
+
+    def located_runs(self, offset: int, length: int) -> Iterator[Extent]:
+        if not isinstance(self.storage, ImageStorage):
+            yield from self.runs(offset, length)
+            return
+        for run in self.storage.located_runs(offset + self._offset, length):
+            yield run._replace(start=run.start - self._offset)
 
     def read_into(self, offset: int, buffer: Buffer) -> None:
         self.storage.read_into(offset + self._offset, buffer)
