@@ -67,7 +67,7 @@ def test_a_new_image_that_was_never_finished_leaves_no_trace(tmp_path: Path) -> 
         "import os, sys\n"
         "from qimg.formats.opening import Opener\n"
         "from qimg.formats.qcow2 import driver\n"
-        "files = Opener().new_files(sys.argv[1])\n"
+        "files = Opener().new_files(sys.argv[1], 'file')\n"
         "image = driver.FORMAT.create(files, sys.argv[1], {'size': 1 << 20}, None)\n"
         "image.write(0, b'x' * 500000)\n"
         "image.flush()\n"
