@@ -168,7 +168,7 @@ def _zstd_frame(module: Any, data: bytes, limit: int) -> tuple[bytes, bytes]:
     stream = module.ZstdDecompressor()
     part = stream.decompress(data, limit + 1)
     if not stream.eof or len(part) > limit:
-        raise _not_whole(part, limit)
+        raise _not_whole(len(part), limit)
     return part, stream.unused_data
 
 
@@ -180,21 +180,23 @@ def _zstandard_frame(module: Any, data: bytes, limit: int) -> tuple[bytes, bytes
     elif size <= limit:
         step = len(data)
     else:
-        raise _not_whole(b"", -1)
+        raise _not_whole(size, limit)
     stream = module.ZstdDecompressor().decompressobj()
-    part = b""
+    parts: list[bytes] = []
+    have = 0
     for position in range(0, len(data), step):
-        part += stream.decompress(data[position : position + step])
-        if len(part) > limit:
+        parts.append(stream.decompress(data[position : position + step]))
+        have += len(parts[-1])
+        if have > limit:
             break
         if stream.eof:
-            return part, stream.unused_data + data[position + step :]
-    raise _not_whole(part, limit)
+            return b"".join(parts), stream.unused_data + data[position + step :]
+    raise _not_whole(have, limit)
 
 
-def _not_whole(part: bytes, limit: int) -> DecompressionError:
+def _not_whole(length: int, limit: int) -> DecompressionError:
     return DecompressionError(
-        "a Zstandard frame holds more than a cluster" if len(part) > limit else "a Zstandard frame is cut off"
+        "a Zstandard frame holds more than a cluster" if length > limit else "a Zstandard frame is cut off"
     )
 
 
