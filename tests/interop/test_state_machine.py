@@ -11,12 +11,10 @@ each time.
 """
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import tempfile
-from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -26,7 +24,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from machine_choices import (
     BITMAP_NAMES,
     BYTES,
-    KIB,
     LARGEST,
     NAMES,
     PLACES,
@@ -36,14 +33,14 @@ from machine_choices import (
     build_bases,
     choices,
 )
+from machine_copies import DOCUMENTS, ELSEWHERE, copy, files, look, settle_holes, without_holes
 
 from qimg.errors import ImageError
 from qimg.formats.base import ABSENT, ZERO
 from qimg.formats.opening import READ, WRITE, Opener
-from qimg.operations import amend, bitmap, check, commit, create, info, map, rebase, resize, snapshot
+from qimg.operations import amend, bitmap, check, commit, create, rebase, resize, snapshot
 from qimg.operations.bitmap import BitmapAction
 from support import oracle
-from support.comparable import check_elsewhere, info_elsewhere, map_elsewhere
 from support.in_process import inside
 
 TYPE_CHECKING = False
@@ -55,12 +52,6 @@ pytestmark = pytest.mark.oracle
 
 EXAMPLES = int(os.environ.get("QIMG_MACHINE_EXAMPLES", "16"))
 STEPS = 20
-
-Seen = namedtuple("Seen", ["content", "info", "map", "check"])
-ELSEWHERE = {"info": info_elsewhere, "map": map_elsewhere, "check": check_elsewhere}
-DOCUMENTS = tuple(ELSEWHERE)
-#: The length of the smallest hole that files have.
-HOLE = 4 * KIB
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -107,9 +98,9 @@ class Machine(RuleBasedStateMachine):
         leader, follower = (self.ours, self.theirs) if self.leaders & 1 else (self.theirs, self.ours)
         self.leaders >>= 1
         self.compared = DOCUMENTS
-        if _files(leader) != _files(follower):
-            _copy(leader, follower)
-        before = _files(self.ours)
+        if files(leader) != files(follower):
+            copy(leader, follower)
+        before = files(self.ours)
         error = None
         try:
             with inside(self.ours):
@@ -125,15 +116,15 @@ class Machine(RuleBasedStateMachine):
             failed = answer.code != 0
         note("%s: %s" % (theirs, answer.stderr.strip() or "done"))
         for directory in (self.ours, self.theirs):
-            _settle_holes(directory)
+            settle_holes(directory)
         if failed and theirs_may_say is not None and re.search(theirs_may_say, answer.stderr) and error is None:
-            _copy(self.ours, self.theirs)
+            copy(self.ours, self.theirs)
             return True
         assert (error is not None) == failed, "%r: ours: %s; qemu: %s" % (theirs, error, answer)
         if failed:
             # Whoever opens a dirty image for writing repairs it first, even if the change is then refused.
-            assert self.dirty or _files(self.ours) == before, "ours has changed something: %s" % error
-            _copy(self.ours, self.theirs)
+            assert self.dirty or files(self.ours) == before, "ours has changed something: %s" % error
+            copy(self.ours, self.theirs)
             if self.dirty:
                 self.dirty = bool(oracle.info("i.qcow2", cwd=self.theirs)["dirty-flag"])
         else:
@@ -262,7 +253,7 @@ class Machine(RuleBasedStateMachine):
         ranges = self._ranges(places)
         words = [word for one in ranges for word in ("-c", "write -P %d %d %d" % (byte, *one))]
         oracle.run("qemu-io", "-f", "qcow2", *words, "-c", "flush", "-c", "sigraise 9", "i.qcow2", cwd=self.theirs)
-        _copy(self.theirs, self.ours)
+        copy(self.theirs, self.ours)
         for offset, length in ranges:
             self._put(offset, bytes((byte,)) * length)
         self.dirty = bool(oracle.info("i.qcow2", cwd=self.theirs)["dirty-flag"])
@@ -382,7 +373,7 @@ class Machine(RuleBasedStateMachine):
                 loses_data = "extended_l2" in self.choice.options and preallocation != "off"
                 if found != self.content and (found[: len(old)] == old or loses_data):
                     # qemu-img shows again what it cut off before, or loses a last cluster that is compressed.
-                    _copy(self.ours, self.theirs)
+                    copy(self.ours, self.theirs)
 
     @precondition(lambda self: not self.dirty)
     @rule(
@@ -408,7 +399,7 @@ class Machine(RuleBasedStateMachine):
             self._believe()
         elif oracle.info("i.qcow2", cwd=self.ours)["format-specific"]["data"]["compat"] == "0.10":
             # qemu-img loses zeroes when an image of version 2 that had no backing file gets one.
-            _copy(self.ours, self.theirs)
+            copy(self.ours, self.theirs)
         else:
             # We say that clusters are zero where qemu-img writes zeroes, and copy no more than what differs.
             self.compared = ("info",)
@@ -433,7 +424,7 @@ class Machine(RuleBasedStateMachine):
             found = oracle.read_guest("i.qcow2", self.directory / "raw", cwd=self.theirs)
             if found != self.content and found[: len(old)] == old:
                 # qemu-img shows again what it cut off before.
-                _copy(self.ours, self.theirs)
+                copy(self.ours, self.theirs)
 
     def _forget_snapshots(self) -> None:
         self.snapshots = [(id, name, None) for id, name, _content in self.snapshots]
@@ -486,7 +477,7 @@ class Machine(RuleBasedStateMachine):
         if options.get("compat") == "0.10":
             if self.bitmaps:
                 # qemu-img leaves bitmaps that nobody can use, and loses their clusters.
-                _copy(self.ours, self.theirs)
+                copy(self.ours, self.theirs)
             self.bitmaps = set()
             self.choice.options["lazy_refcounts"] = "off"
 
@@ -495,92 +486,24 @@ class Machine(RuleBasedStateMachine):
         self._step(lambda path: check.check(path, "qcow2", repair), "check", "-q", "-r", repair, "i.qcow2")
         if self.bitmaps and self.snapshots:
             # qemu-img forgets the snapshots.
-            _copy(self.ours, self.theirs)
+            copy(self.ours, self.theirs)
 
     # Looking at it
-
-    def _look(self, directory: Path) -> Seen:
-        """What there is, which both programs must say alike."""
-        with inside(directory):
-            return self._look_at("i.qcow2")
-
-    def _look_at(self, path: str) -> Seen:
-        content = oracle.read_guest(path, self.directory / "raw", format="qcow2")
-        with Opener().open(path, "qcow2", READ) as image:
-            assert image.read(0, image.size) == content
-        theirs = oracle.info(path)
-        assert info.info(path).document() == theirs
-        answer = oracle.ask_qemu_img("map", "--output=json", path)
-        extents = json.loads(answer.stdout)
-        assert [map.extent_document(extent) for extent in map.map_image(path)] == extents
-        _code, found, lines = oracle.check(path)
-        lines = [line for line in lines if line and not line.startswith("qemu-img: warning: ")]
-        said: list[str] = []
-        assert check.check(path, "qcow2", report=said.append).document() == found
-        assert said == lines
-        if not self.dirty:
-            assert {key: found.get(key, 0) for key in ("corruptions", "leaks", "check-errors")} == {
-                "corruptions": 0,
-                "leaks": 0,
-                "check-errors": 0,
-            }, said
-        return Seen(content, theirs, extents, found)
 
     @invariant()
     def everybody_sees_the_same(self) -> None:
         if self.choice is None:
             return
-        theirs = self._look(self.theirs)
+        theirs = look(self.theirs / "i.qcow2", self.directory / "raw", self.dirty)
         assert theirs.content == self.content
-        if _files(self.ours) != _files(self.theirs):
-            ours = self._look(self.ours)
+        if files(self.ours) != files(self.theirs):
+            ours = look(self.ours / "i.qcow2", self.directory / "raw", self.dirty)
             assert ours.content == self.content
             for name in self.compared:
                 one, other = (getattr(seen, name) for seen in (ours, theirs))
                 if name == "map":
-                    # Which of its zeroes are holes depends on how a file was written.
-                    one, other = (_without_holes(extents) for extents in (one, other))
+                    one, other = (without_holes(extents) for extents in (one, other))
                 assert ELSEWHERE[name](one) == ELSEWHERE[name](other), name
-
-
-def _without_holes(extents: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    # What lies below is a raw file in places, where a hole is the only zero that there is.
-    return [
-        dict(extent, zero=False, data=True) if extent["depth"] and "offset" in extent
-        else dict(extent, zero=extent["zero"] and not extent["data"])
-        for extent in extents
-    ]
-
-
-def _files(directory: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in directory.iterdir()}
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Have a directory hold the same files as another one, holes included."""
-    shutil.rmtree(target)
-    oracle.run("cp", "-a", "--sparse=auto", source, target)
-
-
-def _settle_holes(directory: Path) -> None:
-    """Have all blocks of zeroes of raw files be holes, and nothing else.
-
-    What is seen as zero depends on holes.  A file system may say of space without content that it is one as long as
-    nobody has read it, and again when memory is short: then steps would differ from one run to the next.
-    """
-    for name in ("base.raw", "data.raw"):
-        path = directory / name
-        if path.exists():
-            content = path.read_bytes()
-            # A new file: there is no place left in it that holds nothing.
-            path.unlink()
-            with open(path, "wb") as file:
-                file.truncate(len(content))
-                for start in range(0, len(content), HOLE):
-                    block = content[start : start + HOLE]
-                    if any(block):
-                        file.seek(start)
-                        file.write(block)
 
 
 TestMachine = Machine.TestCase
