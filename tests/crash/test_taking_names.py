@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from qimg.errors import MismatchError, StorageError
+from qimg.operations.conversion_request import ConvertRequest
+from qimg.operations.convert import NEVER, plan_convert
 from qimg.operations.create import FAIL, plan_create
 from qimg.storage import replace
 from qimg.storage.local import LocalFile
@@ -18,8 +20,10 @@ from qimg.storage.replace import NewFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from qimg.operations.plan import Plan
     from qimg.storage.locks import LockIntent
 
 
@@ -186,11 +190,20 @@ def test_where_nothing_may_be_replaced_what_came_since_stays(file_system: str, t
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("disk", b"somebody's")]
 
 
-@pytest.mark.parametrize("name", ["disk", "data"])
+def _plan_image(directory: Path) -> Plan:
+    return plan_create(str(directory / "disk"), "qcow2", 1 << 20, {"data_file": "data"}, existing=FAIL)
+
+
+def _plan_copy(directory: Path) -> Plan:
+    (directory / "source").write_bytes(b"source" * 1024)
+    return plan_convert(ConvertRequest((str(directory / "source"),), "raw", str(directory / "disk"), "qcow2"), NEVER)
+
+
+@pytest.mark.parametrize(("planner", "name"), [(_plan_image, "disk"), (_plan_image, "data"), (_plan_copy, "disk")])
 def test_a_new_image_replaces_nothing_that_came_while_it_was_written(
-    file_system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    file_system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planner: Callable[[Path], Plan], name: str
 ) -> None:
-    plan = plan_create(str(tmp_path / "disk"), "qcow2", 1 << 20, {"data_file": "data"}, existing=FAIL)
+    plan = planner(tmp_path)
     real_sync = replace.sync_to_medium
 
     def sync_late(*arguments: Any) -> None:

@@ -78,7 +78,7 @@ def plan_convert(
 
     def run(opener: Opener, progress: Progress) -> None:
         sources = _look_at_sources(request, opener) if record else []
-        backdated = _convert(request, opener, progress)
+        backdated = _convert(request, replace, opener, progress)
         if record and backdated is not None:
             target = conversion_record.look_at(request.target, request.format, opener)
             if target is not None and conversion_record.has_settled(target, backdated):
@@ -235,20 +235,22 @@ def _open_sources(request: ConvertRequest, opener: Opener) -> list[Image]:
     return sources
 
 
-def _convert(request: ConvertRequest, opener: Opener, progress: Progress) -> int | None:
+def _convert(request: ConvertRequest, replace: str, opener: Opener, progress: Progress) -> int | None:
     """:returns: the modification time that a new target was given, in nanoseconds"""
     sources = _open_sources(request, opener)
     try:
         if request.into_existing:
             _fill_existing(request, sources, opener, progress)
             return None
-        return _make_new(request, sources, opener, progress)
+        return _make_new(request, replace, sources, opener, progress)
     finally:
         for source in sources:
             source.abandon()
 
 
-def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> int | None:
+def _make_new(
+    request: ConvertRequest, replace: str, sources: list[Image], opener: Opener, progress: Progress
+) -> int | None:
     check_request(request, sources)
     total = sum(round_up(source.size, SECTOR) for source in sources)
     given = dict(request.options or {})
@@ -274,6 +276,9 @@ def _make_new(request: ConvertRequest, sources: list[Image], opener: Opener, pro
             _fill_new(without_effects(request), sources, options, files.trial(), opener, lambda _done: None)
         _fill_new(request, sources, options, files, opener, progress)
         backdated = files.backdate()
+        if replace == NEVER:
+            # There was nothing when that was asked.
+            files.require_new()
         files.commit()
     return backdated
 
