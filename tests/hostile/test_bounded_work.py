@@ -20,6 +20,10 @@ from qimg.limits import DEFAULT_LIMITS
 from qimg.policy import FOLLOW, ReferencePolicy
 from support.crafted import BITMAPS, COPIED, Crafted, bitmap_entry, snapshot_entry
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 #: What a child may use: much less than the images ask for.
 _SECONDS, _BYTES = 20, 512 << 20
 
@@ -173,11 +177,15 @@ def test_options_that_are_nested_without_end_are_refused(tmp_path: Path) -> None
 def test_images_inside_images_count_as_images_of_the_chain(tmp_path: Path) -> None:
     base = tmp_path / "base.raw"
     base.write_bytes(bytes(512))
-    for number in range(5):
+    for number in range(8):
         below = tmp_path / ("%d.qcow2" % (number - 1)) if number else base
-        _backed(tmp_path / ("%d.qcow2" % number), "json:" + json.dumps({"file." * 60 + "filename": str(below)}))
+        file = {"driver": "file", "filename": str(below)}
+        node: dict[str, Any] = {"driver": "qcow2" if number else "raw", "file": file}
+        for _layer in range(29):
+            node = {"driver": "raw", "file": node}
+        _backed(tmp_path / ("%d.qcow2" % number), "json:" + json.dumps(node, separators=(",", ":")))
     with pytest.raises(qimg.LimitError, match="The backing chain has more than 200 images"):
-        qimg.open_image(str(tmp_path / "4.qcow2"), policy=ReferencePolicy(FOLLOW))
+        qimg.open_image(str(tmp_path / "7.qcow2"), policy=ReferencePolicy(FOLLOW))
 
 
 def test_a_long_chain_is_an_error_of_one_sentence_even_if_the_limit_is_raised(tmp_path: Path) -> None:

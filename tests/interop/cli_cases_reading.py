@@ -125,6 +125,8 @@ json:nope
 --image-opts file.nonsense=x
 'json:{"driver":"qcow2","file":{}}'
 'json:{"file":{"file":{}}}'
+'json:{"file.file.filename":"data.qcow2"}'
+'json:{"driver":"raw","file.file.driver":"file","file.file.filename":"data.qcow2"}'
 'json:{"driver":"qcow2","file":{"filename":""}}'
 --image-opts driver=qcow2,file.filename=data.qcow2,file.locking=maybe
 --image-opts driver=qcow2,file.filename=data.qcow2,file.locking=off

@@ -309,7 +309,7 @@ class Opener:
         if isinstance(child, str):
             raise OptionError("Cannot find device='%s' nor node-name='%s'" % (child, child))
         if isinstance(child, dict) and child:
-            if "driver" not in child and not child.get("file"):
+            if "driver" not in child:
                 if "filename" not in child:
                     raise OptionError("Must specify either driver or file")
                 child = dict(child, driver=driver_of_path(str(child["filename"])))
