@@ -99,6 +99,12 @@ UNUSUAL = {
 --image-opts -f raw -T nonsense data.qcow2
 --object secret,id=s --nonsense data.qcow2
 -U -r all --image-opts driver=nonsense
+-U -r all --image-opts data.qcow2
+-r all --image-opts data.qcow2,driver=nonsense
+-r all --image-opts driver=qcow2,file=x,read-only=on
+-r all --image-opts driver=qcow2,file=x,detect-zeroes=x
+-r all --image-opts driver=qcow2,file=x,read-only=x
+-r all --image-opts driver=qcow2,file=x,backing=
 -U -r all --image-opts driver=qcow2,file.filename=data.qcow2,detect-zeroes=x
 -U -r all --image-opts driver=qcow2,file.filename=data.qcow2,discard=x
 -U -r all --image-opts driver=qcow2,file.filename=data.qcow2,read-only=on

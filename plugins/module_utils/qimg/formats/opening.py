@@ -240,17 +240,20 @@ class Opener:
         :param name: what to call it; ``None``: find a name
         """
         node = dict(node)
+        protocol = node["driver"] if node.get("driver") in PROTOCOLS else None
+        driver = node.get("driver") if protocol is None else "raw"
+        row = get_format(driver) if driver is not None else None
+        if node.get("backing") == "":
+            self.watcher.warning('Use of "backing": "" is deprecated; use "backing": null instead')
+            node["backing"] = None
+        if isinstance(node.get("file"), str):
+            # There are no nodes but those that are described, so it is found out before anything else.
+            raise OptionError("Cannot find device='%s' nor node-name='%s'" % (node["file"], node["file"]))
         if writable and parse_boolean("read-only", node.get("read-only", False)):
             # Whatever else is wrong with it comes first.
             self._open_node(node, name, READ, backing, False, cache).abandon()
             raise OptionError("Block node is read-only")
-        protocol = node["driver"] if node.get("driver") in PROTOCOLS else None
-        driver = node.get("driver") if protocol is None else "raw"
-        row = get_format(driver) if driver is not None else None
         cache, force_share = take_common_options(node, writable, cache, self.force_share, self.discard)
-        if node.get("backing") == "":
-            self.watcher.warning('Use of "backing": "" is deprecated; use "backing": null instead')
-            node["backing"] = None
         if protocol is not None:
             # Its bytes, as they are.
             node = {"driver": driver, "file": node}
@@ -306,8 +309,6 @@ class Opener:
 
     def _child_node(self, node: Node, driver: str | None) -> Node:
         child = node.get("file")
-        if isinstance(child, str):
-            raise OptionError("Cannot find device='%s' nor node-name='%s'" % (child, child))
         if isinstance(child, dict) and child:
             if "driver" not in child:
                 if "filename" not in child:
