@@ -70,6 +70,18 @@ def one_refcount_block_for_all(path: Path) -> None:
     image.put(2 << 16, b"\0\1" * 32768)
 
 
+def refcount_blocks_in_holes(path: Path) -> None:
+    blocks = first = 1 << 20
+    image = Crafted(path, refcount_table=(1 << 24, 128))
+    image.words(1 << 24, 2 << 16, *range(first + 1 << 16, first + blocks << 16, 1 << 16))
+    image.put(2 << 16, b"\0\1" * 4 + bytes(2 * 252) + b"\0\1" * 128)
+    for number in range(32, 64):
+        # The blocks that count the blocks.
+        image.put(first + number << 16, b"\0\1" * 32768)
+    image.put(first + 32 << 16, b"\0\0")
+    image.grow(first + blocks << 16)
+
+
 def one_l1_table_for_all_snapshots(path: Path) -> None:
     image = Crafted(path, snapshots=(2000, 1 << 26))
     image.put(1 << 26, snapshot_entry(1 << 20, 1 << 22, 1 << 28, b"1", b"n") * 2000)
@@ -126,7 +138,7 @@ def a_number_of_65535_digits(path: Path) -> None:
 
 IMAGES = (
     one_l2_table_for_all, l2_tables_out_of_the_file, one_refcount_block_for_all, one_l1_table_for_all_snapshots,
-    l2_tables_that_all_snapshots_share, one_bitmap_table_for_all, a_file_of_64_tebibytes,
+    l2_tables_that_all_snapshots_share, refcount_blocks_in_holes, one_bitmap_table_for_all, a_file_of_64_tebibytes,
     a_snapshot_of_a_disk_that_cannot_be, a_number_of_65535_digits, a_snapshot_with_a_table_of_8_gibibytes,
 )  # fmt: skip
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from .image import Qcow2Image
     from .metadata import Metadata
+    from .refcounts import Refcounts
 
 #: What ``compat`` takes, and the header version it means.
 VERSIONS = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
@@ -138,32 +139,35 @@ def change_refcount_order(metadata: Metadata, order: int) -> None:
     per_block = cluster_size * 8 >> order
     total = len(refcounts.table) * refcounts.block_entries
     structure = refcounts.structure()
-    blocks: list[array[int]] = []
-    zero = widths.zeroes(order, 0)
-    for first in range(0, total, per_block):
-        counts = zero[:]
-        # Where neither old block exists there is nothing to count.
-        count = min(per_block, total - first)
-        if any(
-            refcounts.block_offset(index)
-            for index in range(first // refcounts.block_entries, (first + count - 1) // refcounts.block_entries + 1)
-        ):
-            for part in refcounts.slices(first, count):
-                if max(part) > limit:
-                    cluster = first + len(counts) + next(i for i, value in enumerate(part) if value > limit)
-                    raise _refuse(
-                        metadata,
-                        "Cannot decrease refcount entry width to %d bits: Cluster at offset %#x has a refcount of %d"
-                        % (1 << order, cluster * cluster_size, refcounts.get(cluster)),
-                    )
-                counts.extend(array(counts.typecode, part))
-        blocks.append(counts)
-    while blocks and not len(blocks[-1]):
-        blocks.pop()
+    # What is wrong with them shows at once: a block that is a hole has no refcounts, not for itself either.
+    refcounts.check_used(structure)
+    blocks: dict[int, array[int]] = {}
+    for index in sorted(_blocks_of(refcounts, per_block)):
+        first = index * per_block
+        counts = widths.zeroes(order, 0)
+        for part in refcounts.slices(first, min(per_block, total - first)):
+            if max(part) > limit:
+                cluster = first + len(counts) + next(i for i, value in enumerate(part) if value > limit)
+                raise _refuse(
+                    metadata,
+                    "Cannot decrease refcount entry width to %d bits: Cluster at offset %#x has a refcount of %d"
+                    % (1 << order, cluster * cluster_size, refcounts.get(cluster)),
+                )
+            counts.extend(array(counts.typecode, part))
+        blocks[index] = counts
     refcounts.reset(order, blocks)
     for cluster in structure:
         refcounts.add(cluster, 1, -1)
     metadata.header = metadata.header._replace(refcount_order=order)
+
+
+def _blocks_of(refcounts: Refcounts, per_block: int) -> set[int]:
+    """The numbers of blocks of another size that have anything in them."""
+    entries = refcounts.block_entries
+    indexes: set[int] = set()
+    for old in refcounts.filled_blocks():
+        indexes.update(range(old * entries // per_block, ((old + 1) * entries - 1) // per_block + 1))
+    return indexes
 
 
 def _change_data_file(metadata: Metadata, options: dict[str, Any]) -> None:

@@ -190,10 +190,12 @@ class _Checker:
         per_block = refcounts.block_entries
         refcounts.reset(
             refcounts.order,
-            [
-                scan.counter.block(refcounts.order, first, min(per_block, len(scan.counter) - first))
+            {
+                first // per_block: scan.counter.block(
+                    refcounts.order, first, min(per_block, len(scan.counter) - first)
+                )
                 for first in range(0, len(scan.counter), per_block)
-            ],
+            },
         )
         for cluster in structure:
             if refcounts.get(cluster):

@@ -166,6 +166,22 @@ class RefcountBlocks:
                 break
         return used >= wanted
 
+    def filled_blocks(self) -> list[int]:
+        """The indexes of the blocks that may have anything in them: those in holes of the file have not."""
+        filled = IntervalSet()
+        for start, length, is_data in self._storage.extents(0, self._storage.size):
+            if is_data:
+                filled.add(start, start + length)
+        size = self._geometry.cluster_size
+        indexes = []
+        for index, entry in enumerate(self.table):
+            offset = entry & REFCOUNT_BLOCK_OFFSET_MASK
+            if offset:
+                run = filled.next_run(offset)
+                if index in self._blocks or (run is not None and run[0] < offset + size):
+                    indexes.append(index)
+        return indexes
+
     def used_end(self) -> int:
         """One more than the last cluster in use."""
         for index in range(len(self.table) - 1, -1, -1):

@@ -186,6 +186,15 @@ class Refcounts(RefcountBlocks):
             "Cluster at offset %#x is in use but its refcount is 0" % (cluster << self._geometry.cluster_bits),
         )
 
+    def check_used(self, clusters: list[int]) -> None:
+        """See that each of some clusters has a refcount.
+
+        :raises CorruptImageError: one of them has none
+        """
+        for cluster in clusters:
+            if not self.get(cluster):
+                raise self._underflow(cluster)
+
     def take_first_clusters(self, count: int, block_cluster: int) -> None:
         """In a new file, have the first clusters used, one of them by the first refcount block."""
         self._add_block(0, block_cluster)
@@ -417,27 +426,27 @@ class Refcounts(RefcountBlocks):
         self.table_dirty = True
         self.add(cluster, 1, -1)
 
-    def reset(self, order: int, counts: list[array[int]]) -> None:
+    def reset(self, order: int, counts: dict[int, array[int]]) -> None:
         """Start anew with a table and blocks that have no place yet; the commit finds one.
 
-        :param counts: the contents of the blocks from the first on, of any length; the clusters of the old structure
-            still count as used
+        :param counts: number of a block -> its contents, of any length; the clusters of the old structure still count
+            as used
         """
         per_cluster = self._geometry.cluster_size // 8
         self.order = order
         self.max = (1 << (1 << order)) - 1
         self.block_entries = self._geometry.cluster_size * 8 >> order
-        clusters = max(1, -(-len(counts) // per_cluster))
+        used = [index for index in sorted(counts) if any(counts[index])]
+        clusters = used[-1] // per_cluster + 1 if used else 1
         self._table = words_from_bytes(bytes(clusters * self._geometry.cluster_size))
         self._table_clusters = 0
         self.table_owned = False
         self.table_dirty = True
         self._blocks.clear()
-        for index, block_counts in enumerate(counts):
-            if any(block_counts):
-                block_counts.extend(widths.zeroes(order, self.block_entries - len(block_counts)))
-                self._blocks[index] = RefcountBlock(0, block_counts, False)
-                self._blocks[index].dirty = True
+        for index in used:
+            counts[index].extend(widths.zeroes(order, self.block_entries - len(counts[index])))
+            self._blocks[index] = RefcountBlock(0, counts[index], False)
+            self._blocks[index].dirty = True
         self.held.clear()
         self._owned_clusters.clear()
         self._hint = 0
