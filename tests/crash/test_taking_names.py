@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from qimg.errors import MismatchError, StorageError
+from qimg.formats.opening import WRITE, open_image
 from qimg.operations.conversion_request import ConvertRequest
 from qimg.operations.convert import NEVER, plan_convert
-from qimg.operations.create import FAIL, plan_create
+from qimg.operations.create import FAIL, RECREATE, create, plan_create
 from qimg.storage import replace
 from qimg.storage.local import LocalFile
 from qimg.storage.locks import WRITE_IMAGE, ImageLock, locks_supported
@@ -59,6 +60,36 @@ def test_a_new_name_is_taken_without_another_one_before(
         monkeypatch.setattr(os, "replace", None)
     _make(tmp_path / "disk")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("disk", b"new")]
+
+
+def _failing_sync(number: int) -> Callable[[int, object], None]:
+    """What puts files on the medium, but for the ``number``-th."""
+    left = iter(range(number))
+
+    def sync(fd: int, how: object) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return sync
+
+
+@pytest.mark.parametrize("synced", [0, 1])
+def test_a_data_file_is_not_replaced_if_its_image_cannot_be(
+    synced: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, data = tmp_path / "disk.qcow2", tmp_path / "disk.raw"
+    options = {"data_file": str(data)}
+    create(str(image), "qcow2", 1 << 20, options)
+    with open_image(str(image), purpose=WRITE) as disk:
+        disk.write(0, b"old")
+    before = image.read_bytes(), data.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(replace, "sync_to_medium", _failing_sync(synced))
+        with pytest.raises(StorageError, match="No space left on device"):
+            plan_create(str(image), "qcow2", 2 << 20, options, existing=RECREATE).apply()
+    assert (image.read_bytes(), data.read_bytes()) == before
+    plan_create(str(image), "qcow2", 2 << 20, options, existing=RECREATE).apply()
+    assert data.stat().st_size == 2 << 20
 
 
 def test_a_file_that_somebody_uses_is_not_replaced_though_it_came_later(file_system: str, tmp_path: Path) -> None:

@@ -145,8 +145,13 @@ class NewFiles:
     def commit(self) -> None:
         """Have all files take their names.
 
+        Whoever is killed between two names leaves the image that was there with the new data file, because the data
+        file of an image has nothing but its name.  So all that takes long comes before.
+
         :raises StorageError: the old files, if any, are still there
         """
+        for file in (*self._others, self._main):
+            file.settle()
         for other in self._others:
             other.commit()
         self._main.commit()

@@ -275,6 +275,21 @@ class NewFile:
         os.utime(self._fd, ns=(status.st_atime_ns, status.st_mtime_ns - CLOCK_STEP_NS))
         return os.fstat(self._fd).st_mtime_ns
 
+    def settle(self) -> None:
+        """Do already what :meth:`commit` may need long for, or fail at: put the content on the medium, hold the name.
+
+        :raises StorageError: that failed; whatever has the name is untouched
+        """
+        if self._rehearsal is not None:
+            return
+        try:
+            if self._sync:
+                sync_to_medium(self._fd, os.fsync)
+        except OSError as error:
+            raise self._cannot_create(error) from error
+        if not self._in_place:
+            self._find_replaced()
+
     def commit(self) -> None:
         """Put the content on the medium, then take the name in one step.
 
@@ -286,9 +301,8 @@ class NewFile:
             self._rehearsal.keep(self._target, content)
             self._close()
             return
+        self.settle()
         try:
-            if self._sync:
-                sync_to_medium(self._fd, os.fsync)
             if not self._in_place:
                 self._take_name()
                 if self._sync:
@@ -424,6 +438,9 @@ class ExistingTarget:
     def backdate(self) -> int | None:
         """It has no modification time."""
         return None
+
+    def settle(self) -> None:
+        """Nothing: see :meth:`commit`."""
 
     def commit(self) -> None:
         """Nothing: whoever closed the image has flushed it."""
