@@ -3,6 +3,8 @@
 """Giving an overlay another backing file."""
 from __future__ import annotations
 
+from itertools import chain
+
 from ..errors import ImageError, OptionError, StorageError, UnsupportedOperationError
 from ..formats import format_names, is_driver
 from ..formats.base import ABSENT, ABSENT_ALLOCATED
@@ -19,14 +21,14 @@ from .plan import Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
-    from ..formats.base import Image
+    from ..formats.base import Extent, Image
     from ..formats.opening import Reference
     from .plan import Progress
 
-#: Guest bytes that are compared before what differs is copied.
+#: Guest bytes whose absent runs are looked up at once.
 _WINDOW = 64 * MIB
 
 
@@ -174,50 +176,83 @@ def _open_new(
 
 def _copy_differences(image: Image, new: Image | None, compress: bool, progress: Progress) -> None:
     """Have the overlay itself hold whatever its old and its new backing file answer differently."""
-    shared = _layers_above(image.backing, new)
-    total = max(1, image.size)
-    copiers: dict[bool, Copier] = {}
+    passes = [(_absent_ranges(image), image.write_unit, False)]
+    if compress:
+        # First whole clusters, which can be stored compressed, then parts of clusters that have something.
+        passes = [
+            (_absent_clusters(image), image.cluster_size or 1, True),
+            (_absent_parts(image), image.write_unit, False),
+        ]
+    total = max(1, image.size) * len(passes)
+    for number, (ranges, unit, compressed) in enumerate(passes):
+        before = image.size * number
+        runs = _differing_runs(image, new, ranges, unit, _layers_above(image.backing, new))
+        if not _rebasable(image, None).zeroes_hide_backing:
+            runs = _without_zeroes(image, runs)
+        begun = _up_to_data(runs)
+        if begun:
+            # Zeroes are not compressed, and may be all that an image without compressed clusters needs.
+            options = copy_options(compress=compressed and begun[-1].kind == DATA)
+            copier = Copier(image, False, options, _later(progress, before, total))
+            copier.run(_with_gaps(chain(begun, runs), image.size))
+        progress((before + image.size) / total)
+
+
+def _up_to_data(runs: Iterator[SourceRun]) -> list[SourceRun]:
+    """The first runs, up to one that has data."""
+    begun = []
+    for run in runs:
+        begun.append(run)
+        if run.kind == DATA:
+            break
+    return begun
+
+
+def _later(progress: Progress, before: int, total: int) -> Callable[[int], None]:
+    """What tells of bytes that are done after ``before`` others."""
+    return lambda done: progress((before + done) / total)
+
+
+def _absent_runs(image: Image) -> Iterator[Extent]:
+    """Where the overlay has nothing of its own; found window by window, because it changes behind us."""
     for start in range(0, image.size, _WINDOW):
-        end = min(image.size, start + _WINDOW)
-        whole, parts = _absent_clusters(image, start, end) if compress else ([], _absent_ranges(image, start, end))
-        for ranges, unit, compressed in ((whole, image.cluster_size or 1, True), (parts, image.write_unit, False)):
-            runs = list(_differing_runs(image, new, ranges, unit, shared))
-            if not _rebasable(image, None).zeroes_hide_backing:
-                runs = list(_without_zeroes(image, runs))
-            if runs:
-                # Zeroes are not compressed, and may be all that an image without compressed clusters needs.
-                compressed = compressed and any(run.kind == DATA for run in runs)
-                if compressed not in copiers:
-                    copiers[compressed] = Copier(image, False, copy_options(compress=compressed))
-                copiers[compressed].run(_with_gaps(runs, start, end))
-        progress(end / total)
+        for run in list(image.runs(start, min(_WINDOW, image.size - start))):
+            if run.kind in (ABSENT, ABSENT_ALLOCATED):
+                yield run
 
 
-def _absent_ranges(image: Image, start: int, end: int) -> list[tuple[int, int]]:
-    """Where the overlay has nothing of its own."""
-    return [
-        (run.start, run.start + run.length)
-        for run in image.runs(start, end - start)
-        if run.kind in (ABSENT, ABSENT_ALLOCATED)
-    ]
+def _absent_ranges(image: Image) -> Iterator[tuple[int, int]]:
+    """All of it."""
+    for run in _absent_runs(image):
+        yield run.start, run.start + run.length
 
 
-def _absent_clusters(
-    image: Image, start: int, end: int
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """The same, apart: whole clusters, which can be stored compressed, and parts of clusters that have something."""
-    size = image.cluster_size or 1
-    whole, parts = [], []
-    for run in image.runs(start, end - start):
+def _absent_clusters(image: Image) -> Iterator[tuple[int, int]]:
+    """Whole clusters of it, which can be stored compressed."""
+    for run in _absent_runs(image):
+        first, last = _whole_clusters(image, run)
+        if first < last:
+            yield first, last
+
+
+def _absent_parts(image: Image) -> Iterator[tuple[int, int]]:
+    """Parts of clusters that have something."""
+    for run in _absent_runs(image):
         stop = run.start + run.length
-        if run.kind == ABSENT:
-            first = min(stop, -(-run.start // size) * size)
-            last = stop if stop == image.size else max(first, stop // size * size)
-            whole += [(first, last)] if first < last else []
-            parts += [part for part in ((run.start, first), (last, stop)) if part[0] < part[1]]
-        elif run.kind == ABSENT_ALLOCATED:
-            parts.append((run.start, stop))
-    return whole, parts
+        first, last = _whole_clusters(image, run)
+        for part in ((run.start, first), (last, stop)):
+            if part[0] < part[1]:
+                yield part
+
+
+def _whole_clusters(image: Image, run: Extent) -> tuple[int, int]:
+    """Beginning and end of the clusters that a run has nothing of; where there are none, both are its end."""
+    stop = run.start + run.length
+    size = image.cluster_size or 1
+    if run.kind == ABSENT_ALLOCATED:
+        return stop, stop
+    first = min(stop, -(-run.start // size) * size)
+    return first, stop if stop == image.size else max(first, stop // size * size)
 
 
 def _layers_above(old: Image | None, new: Image | None) -> int | None:
@@ -230,7 +265,7 @@ def _layers_above(old: Image | None, new: Image | None) -> int | None:
     return None
 
 
-def _without_zeroes(image: Image, runs: list[SourceRun]) -> Iterator[SourceRun]:
+def _without_zeroes(image: Image, runs: Iterator[SourceRun]) -> Iterator[SourceRun]:
     """Write the zeroes among the runs as data, so that they hide what comes below; the other runs are left."""
     for run in runs:
         if run.kind != ZERO:
@@ -240,9 +275,9 @@ def _without_zeroes(image: Image, runs: list[SourceRun]) -> Iterator[SourceRun]:
             storage.write_zeroes(host, length, deallocate=False)
 
 
-def _with_gaps(runs: list[SourceRun], start: int, end: int) -> Iterator[SourceRun]:
+def _with_gaps(runs: Iterable[SourceRun], end: int) -> Iterator[SourceRun]:
     """The runs, with what lies between them as absent."""
-    position = start
+    position = 0
     for run in runs:
         if run.start > position:
             yield SourceRun(position, run.start - position, SKIP, None, None, run.layer, position)
@@ -253,7 +288,7 @@ def _with_gaps(runs: list[SourceRun], start: int, end: int) -> Iterator[SourceRu
 
 
 def _differing_runs(
-    image: Image, new: Image | None, ranges: list[tuple[int, int]], unit: int, shared: int | None
+    image: Image, new: Image | None, ranges: Iterable[tuple[int, int]], unit: int, shared: int | None
 ) -> Iterator[SourceRun]:
     """What has to be copied into the overlay of some ranges in which it has nothing."""
     old = image.backing
