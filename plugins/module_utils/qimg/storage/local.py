@@ -27,6 +27,8 @@ _CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno
 _FILL_PIECE = 64 << 10
 #: Bytes at the start of a new file that are written even if there is nothing in it.
 _FIRST_BLOCK = 4096
+#: Symbolic links that the kernel follows.
+_MAX_LINKS = 40
 
 
 class LocalFile(Storage):
@@ -280,6 +282,19 @@ class LocalFile(Storage):
         return failure
 
 
+def names_a_descriptor(path: str) -> bool:
+    """Whether a name stands for an open descriptor (``/dev/fd/3``, ``/dev/stdout``): then it is that file which is
+    meant, and not whatever else may take its name."""
+    for _link in range(_MAX_LINKS):
+        directory = os.path.realpath(os.path.dirname(path))
+        if directory.startswith("/proc/") and directory.endswith("/fd"):
+            return True
+        if not os.path.islink(path):
+            return False
+        path = os.path.join(directory, os.readlink(path))
+    return False
+
+
 def sync_to_medium(fd: int, sync: Callable[[int], None]) -> None:
     """Put what was written on the medium, by ``os.fsync`` or ``os.fdatasync``; ``/dev/null`` and its like have none.
 
@@ -290,6 +305,19 @@ def sync_to_medium(fd: int, sync: Callable[[int], None]) -> None:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
+
+
+def sync_directory(directory: str) -> None:
+    """Put the names in a directory on the medium."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        # Some network file systems cannot sync a directory; they sync names by themselves.
+        if error.errno not in (errno.EINVAL, errno.EROFS):
+            raise
+    finally:
+        os.close(fd)
 
 
 def open_flags(cache: CacheMode) -> int:

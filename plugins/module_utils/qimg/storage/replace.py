@@ -15,7 +15,15 @@ from ..errors import ImageError, MismatchError, StorageError
 from ..limits import SECTOR
 from .cache import WRITEBACK, CacheMode
 from .hints import NO_HINTS, FileHints
-from .local import LocalFile, local_file, not_a_file, open_flags, sync_to_medium
+from .local import (
+    LocalFile,
+    local_file,
+    names_a_descriptor,
+    not_a_file,
+    open_flags,
+    sync_directory,
+    sync_to_medium,
+)
 from .locks import CREATE, REPLACE, ImageLock, locks_supported
 from .ownership import Ownership, copy_ownership
 
@@ -41,8 +49,6 @@ _HEX_DIGITS = frozenset("0123456789abcdef")
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 #: Nobody puts other files in one place so often by chance.
 _MAX_EXCHANGES = 100
-#: As many as the kernel follows.
-_MAX_LINKS = 40
 
 #: File times move in steps that are shorter than this on every file system that we know (FAT's are two seconds).
 CLOCK_STEP_NS = 2 * 1000000000
@@ -138,7 +144,7 @@ class NewFile:
 
     def _stays(self) -> bool:
         """Whether what is there cannot be replaced."""
-        return _names_a_descriptor(self.path)
+        return names_a_descriptor(self.path)
 
     def _is_at_target(self, file: LocalFile) -> bool:
         """Whether the name still leads to a file."""
@@ -489,29 +495,3 @@ def _unlink(name: str) -> None:
     except FileNotFoundError:
         # Somebody else has cleaned up.
         pass
-
-
-def _names_a_descriptor(path: str) -> bool:
-    """Whether a name stands for an open descriptor (``/dev/fd/3``, ``/dev/stdout``): then it is that file which is
-    meant, and not whatever else may take its name."""
-    for _link in range(_MAX_LINKS):
-        directory = os.path.realpath(os.path.dirname(path))
-        if directory.startswith("/proc/") and directory.endswith("/fd"):
-            return True
-        if not os.path.islink(path):
-            return False
-        path = os.path.join(directory, os.readlink(path))
-    return False
-
-
-def sync_directory(directory: str) -> None:
-    """Put the names in a directory on the medium."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        # Some network file systems cannot sync a directory; they sync names by themselves.
-        if error.errno not in (errno.EINVAL, errno.EROFS):
-            raise
-    finally:
-        os.close(fd)
