@@ -136,7 +136,8 @@ def empty(image: Any, chance: random.Random) -> None:
 
 
 def rename_backing(image: Any, chance: random.Random) -> None:
-    if image.backing_file is not None:
+    # A smaller header has no room for both a long name and bitmaps.
+    if image.backing_file is not None and image.cluster_size >= 4096:
         image.change_backing(chance.choice((None, "./" * 300 + "base.raw")), "raw")
 
 
