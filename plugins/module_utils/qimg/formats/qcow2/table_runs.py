@@ -6,6 +6,8 @@ from __future__ import annotations
 import sys
 from array import array
 
+_SHORT_GAP = 64
+
 #: step -> (powers of two n) -> (n lanes of 0, step, 2·step …; n lanes of 1), as integers of 64-bit lanes.
 _progressions: dict[int, dict[int, tuple[int, int]]] = {}
 
@@ -17,6 +19,14 @@ def equal_run_end(values: array[int], position: int, end: int) -> int:
         return min(stop, end)
     stop += 1
     step = 2
+    if not values[position]:
+        # Most gaps of a fragmented table are short: their end is found at once, without trying lengths.
+        data = values[stop : min(end, stop + _SHORT_GAP)].tobytes()
+        rest = len(data.lstrip(b"\0"))
+        stop += (len(data) - rest) // values.itemsize
+        if rest:
+            return stop
+        step = _SHORT_GAP
     while stop < end:
         piece = min(step, end - stop)
         if values[stop : stop + piece] == values[position : position + piece]:
