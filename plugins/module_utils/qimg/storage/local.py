@@ -66,8 +66,6 @@ class LocalFile(Storage):
             # O_NONBLOCK: opening a named pipe must not wait for its other end before we can refuse it.
             fd = os.open(path, open_flags(cache) | os.O_NONBLOCK | (os.O_RDWR if writable else os.O_RDONLY))
         except OSError as error:
-            if error.errno == errno.ENXIO:
-                raise not_a_file(path) from error
             failure = StorageError.from_os_error(error, path, "Could not open '%s'" % path)
             if error.errno == errno.EINVAL and cache.direct:
                 failure.remedy = "its file system may not support direct I/O: choose another cache mode"
@@ -76,6 +74,8 @@ class LocalFile(Storage):
             mode = os.fstat(fd).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode) or stat.S_ISCHR(mode)):
                 raise not_a_file(path)
+            if stat.S_ISREG(mode):
+                _check_length(fd, path)
             return local_file(fd, path, writable, cache, locking)
         except BaseException:
             os.close(fd)
@@ -337,6 +337,19 @@ def local_file(
 
         return DirectFile(fd, name, writable, cache, locking)
     return LocalFile(fd, name, writable, cache, locking)
+
+
+def _check_length(fd: int, path: str) -> None:
+    """Refuse what has no length, though it is a file (much in ``/proc``): it would look as if there were nothing in it.
+
+    :raises StorageError: it has none
+    """
+    try:
+        os.lseek(fd, 0, os.SEEK_END)
+    except OSError as error:
+        failure = StorageError.from_os_error(error, path, "Could not refresh total sector count")
+        failure.remedy = "copy what it says to a file"
+        raise failure from error
 
 
 def not_a_file(path: str) -> StorageError:

@@ -154,9 +154,12 @@ class NewFile:
             return False
 
     def _lock_existing(self) -> LocalFile | None:
+        if self.path.endswith("/") and os.path.isdir(os.path.dirname(self.path.rstrip("/")) or "."):
+            # Only a directory has such a name; the real path does not show it.
+            raise self._cannot_create(OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
         try:
-            # What has no name is nowhere; its real path would be that of the working directory.
-            status = os.stat(self._target if self.path else "")
+            # By the name that we were given: the real path of a pipe, or of no name at all, is something else.
+            status = os.stat(self.path)
         except FileNotFoundError as error:
             if not self.path:
                 raise self._cannot_create(error) from error
