@@ -9,8 +9,9 @@ from ..errors import StorageError
 from ..references import PATH_PROTOCOLS, driver_of, parse_protocol_name, resolve_data_file
 from ..storage.cache import WRITEBACK, CacheMode
 from ..storage.hints import NO_HINTS, FileHints
+from ..storage.in_place import ExistingTarget
 from ..storage.protocols import driver_of_path
-from ..storage.replace import ExistingTarget, NewFile
+from ..storage.replace import NewFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import errno
 import os
 import stat
 
-from ..errors import ImageError, MismatchError, StorageError
-from ..limits import SECTOR
+from ..errors import MismatchError, StorageError
 from .cache import WRITEBACK, CacheMode
 from .hints import NO_HINTS, FileHints
+from .in_place import empty
 from .local import (
     LocalFile,
     local_file,
@@ -29,7 +29,6 @@ from .ownership import Ownership, copy_ownership
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from .base import Storage
@@ -37,11 +36,6 @@ if TYPE_CHECKING:
 
 _NEW_FILE_MODE = 0o644
 
-#: What makes no new files: protocol, and why what is there does not do.
-NOT_CREATED = (
-    "Protocol driver '%s' does not support creating new images, so an existing image must be selected as the target; "
-    "however, opening the given target as an existing image failed: %s"
-)
 #: In a hidden name.
 _RANDOM_BYTES = 4
 _HEX_DIGITS = frozenset("0123456789abcdef")
@@ -125,7 +119,7 @@ class NewFile:
         :raises StorageError: a device has less than that; it is untouched
         """
         if self._in_place:
-            _empty(self.storage, least)
+            empty(self.storage, least)
         return self.storage
 
     def require_new(self) -> None:
@@ -406,75 +400,6 @@ class NewFile:
     ) -> None:
         if not self._committed:
             self._close()
-
-
-class ExistingTarget:
-    """A storage that is there already and has no name that it could take at the end: a device, an export of a server.
-
-    It has the interface of :class:`NewFile`, but is written in place: whoever fails half way leaves half of an image.
-
-    :param name: what the user called it
-    :param protocol: its driver
-    :param open_storage: opens it for writing
-    :raises StorageError: it cannot be opened
-    :raises ImageInUseError: another process uses it
-    """
-
-    #: Nobody gives it hints.
-    warning = None
-
-    def __init__(self, name: str, protocol: str, open_storage: Callable[[], Storage]) -> None:
-        try:
-            self.storage = open_storage()
-        except ImageError as error:
-            error.reason = NOT_CREATED % (protocol, error.reason)
-            error.path = name
-            raise
-        try:
-            self.storage.lock(CREATE)
-        except BaseException:
-            self.storage.close()
-            raise
-
-    def require_new(self) -> None:
-        """Nothing: it is not new, and whoever asks for an image there has seen that."""
-
-    def begin(self, least: int) -> Storage:
-        """See :meth:`NewFile.begin`."""
-        _empty(self.storage, least)
-        return self.storage
-
-    def backdate(self) -> int | None:
-        """It has no modification time."""
-        return None
-
-    def settle(self) -> None:
-        """Nothing: see :meth:`commit`."""
-
-    def commit(self) -> None:
-        """Nothing: whoever closed the image has flushed it."""
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.storage.close()
-
-
-def _empty(storage: Storage, least: int) -> None:
-    """Have nothing be found where a new image is to be: of what cannot be made shorter, the first sector is cleared."""
-    if storage.is_device:
-        # Too short a device is refused here, before anything in it is lost.
-        storage.truncate(least)
-    storage.truncate(0)
-    try:
-        storage.write_zeroes(0, min(SECTOR, storage.size))
-    except StorageError as error:
-        words = os.strerror(error.errno) if error.errno else error.reason
-        error.reason = "Failed to clear the new image's first sector: %s" % words
-        raise
 
 
 def _scratch_file(file: LocalFile, disposable: bool = False) -> Storage:

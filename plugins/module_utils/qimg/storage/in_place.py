@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""New images where there is something already that cannot be replaced: a device, an export of a server."""
+from __future__ import annotations
+
+import os
+
+from ..errors import ImageError, StorageError
+from ..limits import SECTOR
+from .locks import CREATE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from .base import Storage
+
+#: What makes no new files: protocol, and why what is there does not do.
+NOT_CREATED = (
+    "Protocol driver '%s' does not support creating new images, so an existing image must be selected as the target; "
+    "however, opening the given target as an existing image failed: %s"
+)
+
+
+class ExistingTarget:
+    """A storage that is there already and has no name that it could take at the end: a device, an export of a server.
+
+    It has the interface of :class:`~qimg.storage.replace.NewFile`, but is written in place: whoever fails half way
+    leaves half of an image.
+
+    :param name: what the user called it
+    :param protocol: its driver
+    :param open_storage: opens it for writing
+    :raises StorageError: it cannot be opened
+    :raises ImageInUseError: another process uses it
+    """
+
+    #: Nobody gives it hints.
+    warning = None
+
+    def __init__(self, name: str, protocol: str, open_storage: Callable[[], Storage]) -> None:
+        try:
+            self.storage = open_storage()
+        except ImageError as error:
+            error.reason = NOT_CREATED % (protocol, error.reason)
+            error.path = name
+            raise
+        try:
+            self.storage.lock(CREATE)
+        except BaseException:
+            self.storage.close()
+            raise
+
+    def require_new(self) -> None:
+        """Nothing: it is not new, and whoever asks for an image there has seen that."""
+
+    def begin(self, least: int) -> Storage:
+        """See :meth:`~qimg.storage.replace.NewFile.begin`."""
+        empty(self.storage, least)
+        return self.storage
+
+    def backdate(self) -> int | None:
+        """It has no modification time."""
+        return None
+
+    def settle(self) -> None:
+        """Nothing: see :meth:`commit`."""
+
+    def commit(self) -> None:
+        """Nothing: whoever closed the image has flushed it."""
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.storage.close()
+
+
+def empty(storage: Storage, least: int) -> None:
+    """Have nothing be found where a new image is to be: of what cannot be made shorter, the first sector is cleared."""
+    if storage.is_device:
+        # Too short a device is refused here, before anything in it is lost.
+        storage.truncate(least)
+    storage.truncate(0)
+    try:
+        storage.write_zeroes(0, min(SECTOR, storage.size))
+    except StorageError as error:
+        words = os.strerror(error.errno) if error.errno else error.reason
+        error.reason = "Failed to clear the new image's first sector: %s" % words
+        raise
