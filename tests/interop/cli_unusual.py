@@ -348,6 +348,8 @@ file:.//over.qcow2
 --output=json --image-opts driver=raw,offset=1048576,file.driver=qcow2,file.file.filename=top.qcow2
 --output=json --image-opts driver=raw,file.driver=raw,file.file.driver=qcow2,file.file.file.filename=top.qcow2
 --image-opts driver=qcow2,file.locking=off
+file:./external.qcow2
+.//external.qcow2
 --image-opts driver=qcow2,file.filename=over.qcow2,backing.file.nonsense=1
 --image-opts driver=qcow2,file.filename=over.qcow2,backing.file.locking=x
 --image-opts driver=qcow2,file.filename=over.qcow2,backing.file.driver=qcow2

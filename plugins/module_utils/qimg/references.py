@@ -289,6 +289,9 @@ def resolve_data_file(referrer: str, name: str) -> str:
 
     :param referrer: the file name of the image
     """
+    if os.path.normpath(os.path.dirname(referrer)) == os.curdir:
+        # However that directory is written, the name is the same.
+        return name
     try:
         return resolve_reference(referrer, name)
     except UnsupportedOperationError:
