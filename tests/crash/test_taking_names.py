@@ -245,6 +245,7 @@ def test_a_new_image_replaces_nothing_that_came_while_it_was_written(
     with pytest.raises(MismatchError, match="in the meantime"):
         plan.apply()
     assert (tmp_path / name).read_bytes() == b"somebody's"
+    assert {file.name for file in tmp_path.iterdir()} <= {name, "source"}
 
 
 def test_a_name_that_leads_nowhere_is_an_error(file_system: str, tmp_path: Path) -> None:
