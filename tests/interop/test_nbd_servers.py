@@ -242,6 +242,40 @@ def test_credentials_that_are_not_there_are_named(tmp_path: Path) -> None:
         ObjectStore().add(parse_object("tls-creds-x509,id=mine,endpoint=client,dir=%s" % tmp_path))
 
 
+_PSK = "import ssl, sys; sys.exit(0 if getattr(ssl, 'HAS_PSK', False) else 1)"
+
+
+@pytest.mark.parametrize("server", ["qemu-nbd", "nbdkit"])
+@pytest.mark.parametrize("keys", ["right", "wrong", "missing"])
+def test_a_pre_shared_key_is_used_where_python_can(tmp_path: Path, server: str, keys: str) -> None:
+    """Python can from 3.13 on; before, one sentence says so."""
+    (tmp_path / "f").write_bytes(pattern(MIB))
+    for name, line in (("right", "qemu:00112233"), ("wrong", "qemu:44556677"), ("missing", "bob:00112233")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "keys.psk").write_text(line + "\n", "ascii")
+    directory = tmp_path / "right"
+    served = nbdkit("--tls=require", "--tls-psk=%s/keys.psk" % directory, "file", "f")
+    if server == "qemu-nbd":
+        served = [*qemu_nbd("f", "--tls-creds", "tls"), "--object",
+                  "tls-creds-psk,id=tls,endpoint=server,dir=%s" % directory]  # fmt: skip
+    with inet_listener() as listener, serving(served, listener, tmp_path):
+        words = [
+            "map", "--output=json", "--object", "tls-creds-psk,id=mine,endpoint=client,dir=%s" % (tmp_path / keys),
+            "--image-opts", "driver=nbd,host=127.0.0.1,port=%d,tls-creds=mine" % listener.getsockname()[1],
+        ]  # fmt: skip
+        theirs = oracle.ask_qemu_img(*words)
+        able = [name for name in (sys.executable, shutil.which("python3.13"), shutil.which("python3.14")) if name
+                and oracle.run(name, "-c", _PSK).code == 0]  # fmt: skip
+        program = ("import sys; sys.path.insert(0, %r); sys.argv[0] = 'qemu-img'\n"
+                   "from qimg.cli.main import main; sys.exit(main())") % sdk()  # fmt: skip
+        ours = oracle.run((able or [sys.executable])[0], "-c", program, *words)
+    if able or keys == "missing":
+        assert ours == theirs
+    else:
+        assert ours.code == 1
+        assert ours.stderr.endswith("TLS with a pre-shared key needs Python 3.13 or newer\n")
+
+
 # The end of a server
 
 

@@ -253,6 +253,9 @@ class _Negotiation:
         except (OSError, ValueError) as error:
             # GnuTLS and OpenSSL have different words for everything that can go wrong here.
             words = getattr(error, "reason", None) or str(error)
+            if isinstance(error, ssl.SSLEOFError):
+                # So GnuTLS, and QEMU with it, calls a server that hangs up: it does not take our credentials.
+                words = "The TLS connection was non-properly terminated."
             raise StorageError("TLS handshake failed: %s" % words, path=self._address.name) from error
         self._wire = TlsWire(secured)
 
