@@ -241,6 +241,11 @@ CASES = {
     "convert_raw_compressed": convert(
         "'{d}/new.raw': Compression not supported for this file format", path="{d}/new.raw", format="raw", compress=True
     ),
+    "convert_over_data_file": convert(
+        "'{d}/new.qcow2': Its data file 'text' is there already, and would be overwritten; name another data file, or "
+        "remove that one",
+        options={"data_file": "text"},
+    ),
     "convert_too_small": convert(
         "'{d}/new.qcow2': output file is smaller than input file", options={"size": "1M"}
     ),

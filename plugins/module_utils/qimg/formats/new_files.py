@@ -166,8 +166,11 @@ class NewFiles:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for file in (*self._others, self._main):
-            file.__exit__(exception_type, exception, traceback)
+        try:
+            for other in self._others:
+                other.__exit__(exception_type, exception, traceback)
+        finally:
+            self._main.__exit__(exception_type, exception, traceback)
 
 
 def target_driver(name: str, protocol: str | None = None) -> str:

@@ -18,7 +18,7 @@ from .compare import compare_joined
 from .conversion_request import ConvertRequest
 from .convert_checks import backing_file_shows, check_request, no_compression, without_effects
 from .copying import LOOKING, WRITING, Copier, CopyOptions, at_offset, copy_options
-from .create import creatable, empty_image, new_files, resolve_options
+from .create import creatable, empty_image, keep_data_file, new_files, resolve_options
 from .pieces import ABSENT, ZERO, SourceRun, runs_on_top, source_runs
 from .plan import Plan, nothing
 from .room import surely_fits
@@ -84,7 +84,10 @@ def plan_convert(
             if target is not None and conversion_record.has_settled(target, backdated):
                 _remember(request, sources, target)
 
-    if replace == ALWAYS or request.into_existing or not _target_exists(request, opener):
+    is_new = not request.into_existing and not _target_exists(request, opener)
+    if is_new and replace != ALWAYS:
+        keep_data_file(request.target, (request.options or {}).get("data_file"), opener)
+    if replace == ALWAYS or request.into_existing or is_new:
         size = _try_sources(request, opener)
         action = "convert %s to a %s image" % (_shown(request), request.format)
         return ConvertPlan(request.target, [action], {}, _after(request, size), run, opener)
@@ -279,6 +282,7 @@ def _make_new(
         if replace == NEVER:
             # There was nothing when that was asked.
             files.require_new()
+            files.require_new_others()
         files.commit()
     return backdated
 

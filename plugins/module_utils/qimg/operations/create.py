@@ -256,7 +256,7 @@ def plan_create(
             actions = ["replace the existing file: %s" % "; ".join(differences)]
 
     if actions and existing in (FAIL, IGNORE):
-        _keep_data_file(path, resolved, opener)
+        keep_data_file(path, resolved.get("data_file"), opener)
 
     def run(opener: Opener, _progress: Progress) -> None:
         with new_files(path, format, resolved, opener, sync) as files:
@@ -282,9 +282,13 @@ def plan_create(
     return plan
 
 
-def _keep_data_file(path: str, resolved: dict[str, Any], opener: Opener) -> None:
-    """A data file is made together with its image; what is there already may be somebody's data."""
-    data_file = resolved.get("data_file")
+def keep_data_file(path: str, data_file: str | None, opener: Opener) -> None:
+    """A data file is made together with its image; what is there already may be somebody's data.
+
+    :param path: the new image
+    :param data_file: the data file that it shall have, if any
+    :raises OptionError: there is something of that name
+    """
     if data_file and target_exists(resolve_data_file(path, data_file), opener.rehearsal):
         raise OptionError(
             "Its data file '%s' is there already, and would be overwritten" % data_file,
