@@ -105,3 +105,17 @@ def test_preallocation_leaves_what_the_backing_file_shows(
         oracle.qemu_img(*words, cwd=tmp_path)
         oracle.qemu_img("resize", "-q", "--preallocation", preallocation, "i.qcow2", "1M", cwd=tmp_path)
         assert map_elsewhere(ours) == map_elsewhere(oracle.map_("i.qcow2", cwd=tmp_path))
+
+
+@pytest.mark.parametrize("preallocation", ["off", "metadata", "falloc", "full"])
+def test_what_a_failed_resize_left_beyond_the_disk_is_freed_when_it_grows(tmp_path: Path, preallocation: str) -> None:
+    (tmp_path / "base.raw").write_bytes(b"\1" * (128 * KIB))
+    words = ["-o", "compat=0.10,cluster_size=4k", "-b", "base.raw", "-F", "raw", "i.qcow2", "20k"]
+    oracle.qemu_img("create", "-q", "-f", "qcow2", *words, cwd=tmp_path)
+    failed = oracle.ask_qemu_img("resize", "-q", "--preallocation", "metadata", "i.qcow2", "200k", cwd=tmp_path)
+    assert (failed.code, "Failed to zero out new clusters" in failed.stderr) == (1, True)
+    assert oracle.info("i.qcow2", cwd=tmp_path)["virtual-size"] == 20 * KIB
+    assert qimg("resize", "-q", "--preallocation", preallocation, "i.qcow2", "300k", cwd=tmp_path).code == 0
+    assert oracle.is_clean(tmp_path / "i.qcow2")
+    content = oracle.read_guest("i.qcow2", tmp_path / "raw", cwd=tmp_path)
+    assert content == b"\1" * (20 * KIB) + bytes(280 * KIB)

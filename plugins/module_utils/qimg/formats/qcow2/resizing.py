@@ -68,10 +68,12 @@ def resize(image: Qcow2Image, size: int, preallocation: str) -> None:
         )
     metadata.bitmaps.resize(size)
     old_size = header.size
+    entries = metadata.geometry.l1_entries(size)
     if size < old_size:
-        _shrink(metadata, size)
+        _drop_beyond(metadata, size, metadata.geometry.l1_entries(old_size))
     else:
-        entries = metadata.geometry.l1_entries(size)
+        # A resize of QEMU's that failed half way has given places to clusters beyond the end of the disk.
+        _drop_beyond(metadata, old_size, min(entries, len(metadata.mapping.l1)))
         if entries > len(metadata.mapping.l1):
             metadata.mapping.resize_l1(entries)
     metadata.header = metadata.header._replace(size=size)
@@ -128,13 +130,11 @@ def _clear_and_preallocate(image: Qcow2Image, old_size: int, size: int, mode: st
             image.writer.zero(cluster_end, size - cluster_end, False)
 
 
-def _shrink(metadata: Metadata, size: int) -> None:
-    """Free everything that lies wholly beyond the new end."""
+def _drop_beyond(metadata: Metadata, size: int, end_table: int) -> None:
+    """Free every cluster that lies wholly beyond the first ``size`` bytes, in L2 tables up to ``end_table``."""
     geometry = metadata.geometry
-    bits = geometry.cluster_bits
-    first_free = -(-size >> bits)
-    first_table, first_entry = divmod(first_free, geometry.l2_entries)
-    _free_tables(metadata, first_table, geometry.l1_entries(metadata.header.size), first_entry)
+    first_table, first_entry = divmod(-(-size >> geometry.cluster_bits), geometry.l2_entries)
+    _free_tables(metadata, first_table, end_table, first_entry)
 
 
 def _free_tables(metadata: Metadata, first_table: int, end_table: int, first_entry: int) -> None:
@@ -152,7 +152,7 @@ def _free_tables(metadata: Metadata, first_table: int, end_table: int, first_ent
                 refcounts.release_data(first, count)
         if start == 0:
             mapping.drop_table(l1_index)
-        else:
+        elif any(table.entries[start * words :]):
             entries = mapping.own_table(l1_index).entries
             entries[start * words :] = array("Q", bytes((geometry.l2_entries - start) * words * 8))
         refcounts.relieve()
