@@ -44,12 +44,13 @@ class ActionModule(ActionBase):
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=asynchronous))
         if rehearses:
             for path, document in result.pop("_rehearsal", {}).items():
+                where = host
                 if self._task.run_once and not self._task.delegate_to:
                     # What was known of the host alone is older.
                     forget(host, path)
-                    remember(EVERYWHERE, path, document)
-                else:
-                    remember(host, path, document)
+                    where = EVERYWHERE
+                if not remember(where, path, document):
+                    result.setdefault("warnings", []).append(_NOT_HANDED_ON % path)
         if not asynchronous:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         images = result.get("ansible_facts", {}).get(FACT)
@@ -79,6 +80,9 @@ class ActionModule(ActionBase):
 EVERYWHERE = "*"
 #: So many characters hold what is known of an image whose tables were not all allocated beforehand.
 _LARGEST_DOCUMENT = 1 << 20
+_NOT_HANDED_ON = (
+    "What would become of '%s' is too much to be handed on; in check mode, later tasks see the image as it is now"
+)
 
 
 def _rehearsals(host: str) -> Path:
@@ -105,12 +109,12 @@ def _file_name(path: str) -> str:
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest() + ".json"
 
 
-def remember(host: str, path: str, document: dict[str, Any]) -> None:
-    """Have later tasks of this run know what an image would be."""
+def remember(host: str, path: str, document: dict[str, Any]) -> bool:
+    """Have later tasks of this run know what an image would be; whether that is little enough to be kept."""
     text = json.dumps([path, document])
     if len(text) > _LARGEST_DOCUMENT:
         forget(host, path)
-        return
+        return False
     directory = _rehearsals(host)
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / _file_name(path)
@@ -118,6 +122,7 @@ def remember(host: str, path: str, document: dict[str, Any]) -> None:
     temporary = file.with_suffix(".%d" % os.getpid())
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(file)
+    return True
 
 
 def merged(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:

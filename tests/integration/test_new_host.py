@@ -230,3 +230,14 @@ def test_what_runs_once_builds_on_what_the_host_would_have(ansible: Ansible, tmp
         "again": resize,
     }
     assert changed(ansible.play(steps, "--check")) == {"create": True, "once": True, "again": False}
+
+
+def test_images_too_large_to_be_handed_on_are_named(ansible: Ansible, tmp_path: Path) -> None:
+    path = str(tmp_path / "disk.qcow2")
+    image = {"path": path, **QCOW2, "size": "32G", "options": {"preallocation": "metadata"}, "gather": []}
+    results = ansible.play({"create": {"qimg.disk.qimg_create": image}}, "--check")
+    assert results["create"]["changed"]
+    assert results["create"]["warnings"] == [
+        "What would become of '%s' is too much to be handed on; in check mode, later tasks see the image as it is now"
+        % path
+    ]
