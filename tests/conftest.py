@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -20,6 +21,10 @@ settings.register_profile(
     "thorough", settings.get_profile("qimg"), derandomize=False, phases=[Phase.generate], report_multiple_bugs=False
 )
 settings.load_profile("qimg")
+
+# What shells start in the background ignores SIGINT, and so would all programs that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
