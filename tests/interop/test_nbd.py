@@ -147,7 +147,6 @@ convert -O qcow2 -c disk.raw @zero
 convert -O raw @ro new.raw
 convert -O raw 'nbd+unix:///y?socket=raw' new.raw
 convert -O raw 'nbd+unix:///x?socket=nowhere' new.raw
-convert -O raw disk.raw 'nbd+unix:///y?socket=raw'
 convert -n -O raw disk.raw 'nbd+unix:///y?socket=raw'
 convert -O raw disk.raw 'nbd+unix:///x?socket=nowhere'
 convert -n --target-image-opts disk.raw driver=nbd,path=zero,export=x

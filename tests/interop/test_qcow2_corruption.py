@@ -43,8 +43,8 @@ IMAGES = {
 }
 
 #: How long qemu-img may make a file that it repairs.  Where the file system does not say no, it follows a wrong offset
-#: exabytes far, and then looks at all of them.
-LARGEST_FILE = 1 << 34
+#: exabytes far, and then looks at all of them.  This is as far as ext4 goes.
+LARGEST_FILE = 1 << 44
 
 #: The better an image is off, the smaller: clean, leaks, corruptions, cannot be checked.
 RANK = {0: 0, 3: 1, 2: 2, 1: 3}

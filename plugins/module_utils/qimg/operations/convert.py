@@ -84,8 +84,8 @@ def plan_convert(
             if target is not None and conversion_record.has_settled(target, backdated):
                 _remember(request, sources, target)
 
-    is_new = not request.into_existing and not _target_exists(request, opener)
-    if is_new and replace != ALWAYS:
+    is_new = replace != ALWAYS and not request.into_existing and not _target_exists(request, opener)
+    if is_new:
         keep_data_file(request.target, (request.options or {}).get("data_file"), opener)
     if replace == ALWAYS or request.into_existing or is_new:
         size = _try_sources(request, opener)
