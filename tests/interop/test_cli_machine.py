@@ -263,8 +263,10 @@ def test_who_interrupts_a_command_finds_nothing_half_done(number: int, program: 
             pass
         assert shown
         running.send_signal(number)
-        running.stdout.read()
-        said = running.stderr.read()
+        try:
+            _rest, said = running.communicate(timeout=30)
+        finally:
+            running.kill()
 
     assert (running.returncode, said) == (-number, b"")
     assert os.listdir(tmp_path) == ["disk.raw"]

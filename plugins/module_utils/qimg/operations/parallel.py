@@ -14,22 +14,26 @@ if TYPE_CHECKING:
 
 
 def work_together(threads: int, work: Callable[[], None], stop: Callable[[BaseException], None]) -> None:
-    """Do the same work in this thread and in others, until all of them have done it.
+    """Do the same work in several threads, until all of them have done it.
 
-    :param threads: how many there are to be, this one included; there may be fewer, where the system allows no more
+    This thread only waits for them.  Ctrl-C raises wherever it is: between taking a lock and knowing of it, the lock
+    would stay taken for ever.
+
+    :param threads: how many there are to be; there may be fewer, where the system allows no more
     :param stop: called with what interrupts this thread: every ``work()`` has to return soon
     """
-    others: list[threading.Thread] = []
+    workers: list[threading.Thread] = []
     try:
-        while len(others) < threads - 1 and _start(work, others):
+        while len(workers) < threads and _start(work, workers):
             pass
-        work()
-        for thread in others:
+        if not workers:
+            work()
+        for thread in workers:
             thread.join()
     except BaseException as error:
         # Nobody uses the images any more when they are closed.
         stop(error)
-        for thread in others:
+        for thread in workers:
             thread.join()
 
 
