@@ -10,6 +10,7 @@ from test_crash_other_changes import bitmap_view, sectors_between
 from qimg.formats.capabilities import HasBitmaps
 from qimg.formats.opening import WRITE
 from qimg.operations import amend, bitmap, commit, convert, create, rebase
+from qimg.operations.conversion_request import ConvertRequest
 from support.crashing import CrashTest, digest, opener, view
 
 TYPE_CHECKING = False
@@ -35,7 +36,7 @@ def test_convert_into_an_existing_image(tmp_path: Path, layout: dict[str, Any]) 
     path = make(tmp_path / "i.qcow2", snapshots=False, **layout)
 
     def operate() -> None:
-        request = convert.ConvertRequest((str(source),), "raw", str(path), "qcow2", into_existing=True)
+        request = ConvertRequest((str(source),), "raw", str(path), "qcow2", into_existing=True)
         convert.plan_convert(request, opener=opener()).apply()
 
     test = CrashTest([path], [path], operate, lambda: content(path), sectors_between)
@@ -47,7 +48,7 @@ def test_writes_over_compressed_clusters(tmp_path: Path) -> None:
     source = tmp_path / "source.raw"
     source.write_bytes(b"compresses well " * (300 * KIB // 16))
     path = tmp_path / "i.qcow2"
-    request = convert.ConvertRequest(
+    request = ConvertRequest(
         (str(source),), "raw", str(path), "qcow2", {"cluster_size": 4096}, compress=True
     )
     convert.plan_convert(request, opener=opener()).apply()
@@ -67,7 +68,7 @@ def test_snapshots_of_compressed_clusters(tmp_path: Path, which: int) -> None:
     source = tmp_path / "source.raw"
     source.write_bytes(b"compresses well " * (200 * KIB // 16))
     path = tmp_path / "i.qcow2"
-    request = convert.ConvertRequest((str(source),), "raw", str(path), "qcow2", {"cluster_size": 4096}, compress=True)
+    request = ConvertRequest((str(source),), "raw", str(path), "qcow2", {"cluster_size": 4096}, compress=True)
     convert.plan_convert(request, opener=opener()).apply()
     with opener().open(str(path), purpose=WRITE) as image:
         image.create_snapshot("one", 1, 2)  # type: ignore[attr-defined]
@@ -169,7 +170,7 @@ def with_two(path: Path, cluster_size: int = 4096) -> Path:
     return path
 
 
-BITMAP_COMMANDS = {
+BITMAP_COMMANDS: dict[str, tuple[str, list[tuple[str, str | None]]]] = {
     "enable": ("off", [("enable", None)]),
     "add and merge": ("new", [("add", None), ("merge", "on")]),
     "all at once": ("on", [("clear", None), ("merge", "off"), ("disable", None)]),

@@ -332,7 +332,7 @@ def poke(path: Path, offset: int, data: bytes) -> None:
 
 
 def entry(path: Path, offset: int) -> int:
-    return struct.unpack(">Q", path.read_bytes()[offset : offset + 8])[0]
+    return header_field(path, offset)
 
 
 def leak(path: Path) -> None:

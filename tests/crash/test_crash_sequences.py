@@ -141,8 +141,10 @@ def rename_backing(image: Any, chance: random.Random) -> None:
         image.change_backing(chance.choice((None, "./" * 300 + "base.raw")), "raw")
 
 
-GUEST = (write, write_zeroes, discard, discard_and_write, write_compressed)
-MANAGEMENT = (take_snapshot, apply_snapshot, delete_snapshot, resize, amend, change_bitmaps, empty, rename_backing)
+GUEST: tuple[Work, ...] = (write, write_zeroes, discard, discard_and_write, write_compressed)
+MANAGEMENT: tuple[Work, ...] = (
+    take_snapshot, apply_snapshot, delete_snapshot, resize, amend, change_bitmaps, empty, rename_backing,
+)
 
 
 def look(path: Path) -> Seen:
@@ -150,7 +152,7 @@ def look(path: Path) -> Seen:
         content = image.read(0, image.size)
         assert isinstance(image, HasSnapshots) and isinstance(image, HasBitmaps)
         snapshots = image.snapshots
-        management = [image.size, image.backing_file, snapshots, [each.name for each in image.bitmaps]]
+        management: list[object] = [image.size, image.backing_file, snapshots, [each.name for each in image.bitmaps]]
         management.append(sorted(image.creation_options().items(), key=str))
     for snapshot in snapshots:
         with opener().open(str(path)) as image:

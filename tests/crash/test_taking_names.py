@@ -14,7 +14,7 @@ from qimg.formats.opening import WRITE, open_image
 from qimg.operations.conversion_request import ConvertRequest
 from qimg.operations.convert import NEVER, plan_convert
 from qimg.operations.create import FAIL, RECREATE, create, plan_create
-from qimg.storage import replace
+from qimg.storage import local, replace
 from qimg.storage.local import LocalFile
 from qimg.storage.locks import WRITE_IMAGE, ImageLock, locks_supported
 from qimg.storage.replace import NewFile
@@ -235,7 +235,7 @@ def test_a_new_image_replaces_nothing_that_came_while_it_was_written(
     file_system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planner: Callable[[Path], Plan], name: str
 ) -> None:
     plan = planner(tmp_path)
-    real_sync = replace.sync_to_medium
+    real_sync = local.sync_to_medium
 
     def sync_late(*arguments: Any) -> None:
         real_sync(*arguments)

@@ -22,12 +22,13 @@ from support.crafted import BITMAPS, COPIED, Crafted, bitmap_entry, snapshot_ent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 #: What a child may use: much less than the images ask for.
 _SECONDS, _BYTES = 20, 512 << 20
 
-OPERATIONS = {
+OPERATIONS: dict[str, Callable[[str], object]] = {
     "info": qimg.info,
     "map": lambda path: qimg.map_image(path, limit=100),
     "check": qimg.check,

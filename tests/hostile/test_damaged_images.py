@@ -13,11 +13,16 @@ from pathlib import Path
 import pytest
 
 import qimg
+from qimg.formats.capabilities import Compressing, HasBitmaps, HasSnapshots
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLUSTER = 512
 EXTREMES = (0, 1, 2, 3, 0xFF, 1 << 31, 1 << 32, 1 << 62, 1 << 63, (1 << 64) - 1)
 #: Each takes the damaged image's path and the path of something new beside it.
-OPERATIONS = {
+OPERATIONS: dict[str, Callable[[str, str], object]] = {
     "info": lambda path, new: qimg.info(path),
     "info_chain": lambda path, new: qimg.info_chain(path),
     "map": lambda path, new: qimg.map_image(path, limit=1000),
@@ -60,6 +65,7 @@ def _sound_image(path: Path) -> bytes:
     options = {"cluster_size": CLUSTER}
     qimg.create(str(path), "qcow2", 1 << 20, options=options, backing_file="base.raw", backing_format="raw")
     with qimg.open_image(str(path), "qcow2", purpose="write") as image:
+        assert isinstance(image, Compressing) and isinstance(image, HasSnapshots) and isinstance(image, HasBitmaps)
         image.write(0, b"plain" * 1000)
         image.write_compressed(16384, image.compressor()(memoryview(b"c" * CLUSTER)), memoryview(b"c" * CLUSTER))
         image.create_snapshot("old", 1, 2)

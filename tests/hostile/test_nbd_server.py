@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import Any
 
 MAGIC = b"NBDMAGIC"
 OPTION = b"IHAVEOPT"
@@ -97,7 +98,7 @@ class Peer:
 
 
 @contextmanager
-def scripted(directory: Path, script: Callable[[Peer], None]) -> Iterator[dict[str, str]]:
+def scripted(directory: Path, script: Callable[[Peer], object]) -> Iterator[dict[str, str]]:
     """A server that follows a script with its only client, then hangs up; gives the options that lead to it."""
     with unix_listener(directory, "s") as listener:
 
@@ -217,7 +218,7 @@ def hole_at(shift: int, length: int) -> Callable[..., bytes]:
     return lambda request: chunk(2, struct.pack(">QI", (request[2] + shift) % (1 << 64), length))(request)
 
 
-READS = {
+READS: dict[str, Callable[[Any], bytes]] = {
     "no magic": simple(magic=0xDEADBEEF),
     "a simple reply with data": simple(payload=b"x" * 4096),
     "an answer to what nobody asked": lambda request: struct.pack(">IHH8sI", 0x668E33EF, 1, 0, b"someone.", 0),
@@ -335,7 +336,7 @@ def test_words_of_a_server_do_no_harm(tmp_path: Path) -> None:
 
 def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
     done = threading.Event()
-    with scripted(tmp_path, lambda peer: done.wait(30) and None) as options:
+    with scripted(tmp_path, lambda peer: done.wait(30)) as options:
         with pytest.raises(StorageError, match="the server has stopped answering"):
             NbdClient(Timeouts(0.05, 0.05, 0.05)).open(dict(options), False)
         done.set()

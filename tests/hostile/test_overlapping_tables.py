@@ -49,7 +49,7 @@ def _write(image: qimg.Image) -> None:
     image.write(0, b"x" * 512)
 
 
-CHANGES = {
+CHANGES: dict[str, Callable[[Any], None]] = {
     "write": _write,
     "write all": lambda image: image.write(0, b"x" * 2 * CLUSTER),
     "zero": lambda image: image.write_zeroes(0, CLUSTER),

@@ -38,7 +38,7 @@ def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reason = playbook.missing()
     if reason is not None:
         pytest.skip(reason)
-    directory = tmp_path_factory.mktemp("collections")
+    directory: Path = tmp_path_factory.mktemp("collections")
     subprocess.run([sys.executable, CHECKOUT / "tools" / "install_collection.py", directory], check=True)
     return directory
 

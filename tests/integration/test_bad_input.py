@@ -463,7 +463,7 @@ def test_details_of_an_error_are_data(bad: Bad) -> None:
 def test_task_that_did_its_work_does_not_fail_over_what_cannot_be_read(ansible: Ansible, tmp_path: Path) -> None:
     path = str(tmp_path / "orphan.qcow2")
     oracle.qemu_img("create", "-f", "qcow2", "-u", "-b", "gone.qcow2", "-F", "qcow2", path, "4M")
-    tasks = {
+    tasks: dict[str, dict[str, Any]] = {
         "bitmap": {"qimg.disk.qimg_bitmap": {"path": path, "name": "new"}},
         "again": {"qimg.disk.qimg_bitmap": {"path": path, "name": "new"}},
         "moved": {

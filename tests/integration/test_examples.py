@@ -45,7 +45,7 @@ def make_images(root: Path, name: str) -> None:
     for directory in (images, golden, export, backup):
         directory.mkdir(parents=True)
 
-    def image(path: Path, size: int = 4 * MIB, format: str = "qcow2", **backing: str) -> str:
+    def image(path: Path, size: int = 4 * MIB, format: str = "qcow2", **backing: Any) -> str:
         if backing:
             backing["backing_format"] = "qcow2"
         plan_create(str(path), format, size, **backing).apply()

@@ -78,7 +78,7 @@ def test_image_in_use_is_left_alone_and_with_force_share_looked_at(ansible: Ansi
     }
     refused["held_raw"] = {"qimg.disk.qimg_resize": {"path": raw, "format": "raw", "size": "8M"}}
     refused["held_forced"] = {"qimg.disk.qimg_resize": {"path": path, "size": "8M", "force_share": True}}
-    accepted = {
+    accepted: dict[str, dict[str, Any]] = {
         "look_info": {"qimg.disk.qimg_info": {"path": path, "backing_chain": True}},
         "look_check": {"qimg.disk.qimg_check": {"path": path}},
         "look_create": {"qimg.disk.qimg_create": {"path": path, "format": "qcow2", **same}},

@@ -364,7 +364,8 @@ def test_bitmaps_are_what_qemu_sees(runs: Runs) -> None:
         found = oracle.info(runs.directory / ("bitmap-%s.qcow2" % case))["format-specific"]["data"].get("bitmaps", [])
         return {each["name"]: (each["granularity"], each["flags"]) for each in found}
 
-    first, second = {"first": (4096, ["auto"])}, {"second": (65536, [])}
+    first: dict[str, tuple[int, list[str]]] = {"first": (4096, ["auto"])}
+    second: dict[str, tuple[int, list[str]]] = {"second": (65536, [])}
     assert bitmaps("new") == {**first, **second, "third": (131072, ["auto"])}
     assert bitmaps("absent") == second
     assert bitmaps("enabled") == {**first, "second": (65536, ["auto"])}

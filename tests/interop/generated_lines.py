@@ -158,8 +158,8 @@ class Lines:
             self.stdin = disk.name
             return "/dev/fd/0"
         if self._chance(0.15):
-            return str(self._pick(("file:", "file:./", "./", ".//", "././"))) + disk.name
-        return "./" + disk.name if ":" in disk.name and self._chance(0.8) else disk.name
+            return "%s%s" % (self._pick(("file:", "file:./", "./", ".//", "././")), disk.name)
+        return "%s%s" % ("./" if ":" in disk.name and self._chance(0.8) else "", disk.name)
 
     def _specification(self, disk: Disk) -> str:
         """Options with dots in their names."""

@@ -17,11 +17,12 @@ from support.in_process import inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import Any
 
 Seen = namedtuple("Seen", ["content", "info", "map", "check"])
-ELSEWHERE = {"info": info_elsewhere, "map": map_elsewhere, "check": check_elsewhere}
+ELSEWHERE: dict[str, Callable[[Any], object]] = {"info": info_elsewhere, "map": map_elsewhere, "check": check_elsewhere}
 DOCUMENTS = tuple(ELSEWHERE)
 #: The length of the smallest hole that files have.
 HOLE = 4 * KIB

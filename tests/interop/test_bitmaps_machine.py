@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from qimg.formats.opening import CHECK, RESIZE, WRITE, Opener
 from qimg.operations import bitmap, convert
 from qimg.operations.bitmap import BitmapAction
+from qimg.operations.conversion_request import ConvertRequest
 from qimg.operations.info import info
 from support import oracle
 from support.dirty import oracle_ranges
@@ -159,7 +160,7 @@ class Bitmaps(RuleBasedStateMachine):
     def convert(self, us: bool, cluster_size: str) -> None:
         other = self.path.with_name("other.qcow2")
         if us:
-            request = convert.ConvertRequest(
+            request = ConvertRequest(
                 (str(self.path),), "qcow2", str(other), "qcow2", {"cluster_size": cluster_size}, bitmaps=True
             )
             convert.plan_convert(request).apply()

@@ -76,7 +76,8 @@ def test_the_two_answer_and_do_the_same(case: int, tmp_path: Path, tmp_path_fact
 
 
 def _directory(tmp_path_factory: pytest.TempPathFactory, number: int) -> Path:
-    return tmp_path_factory.getbasetemp() / ("generated-%d" % number)
+    base: Path = tmp_path_factory.getbasetemp()
+    return base / ("generated-%d" % number)
 
 
 def _run_case(case: int, images: Scenario, pair: SideBySide) -> None:

@@ -86,7 +86,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("images")
+    directory: Path = tmp_path_factory.mktemp("images")
     oracle.qemu_img("create", "-q", "-f", "qcow2", "disk", "2M", cwd=directory)
     oracle.qemu_io("disk", "write -P 3 0 1M", cwd=directory)
     oracle.qemu_img("convert", "-O", "raw", "disk", "raw", cwd=directory)

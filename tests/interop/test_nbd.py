@@ -305,7 +305,7 @@ def build(directory: Path) -> None:
     def create(name: str, *options: str, format: str = "qcow2") -> None:
         oracle.qemu_img("create", "-q", "-f", format, *options[:-1], name, options[-1], cwd=directory)
 
-    def write(name: str, *commands: str, format: str = "qcow2") -> None:
+    def write(name: str, *commands: str, format: str | None = "qcow2") -> None:
         oracle.qemu_io(name, *commands, format=format, cwd=directory)
 
     create("disk.raw", "8M", format="raw")

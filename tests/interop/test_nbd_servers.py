@@ -152,7 +152,7 @@ def test_what_is_served_for_reading_is_not_written(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("tls") / "pki"
+    directory: Path = tmp_path_factory.mktemp("tls") / "pki"
     write_certificates(directory)
     return directory
 

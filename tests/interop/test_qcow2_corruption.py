@@ -56,7 +56,7 @@ State = namedtuple("State", ["code", "content", "kept"])
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("originals")
+    directory: Path = tmp_path_factory.mktemp("originals")
     for name, (options, has_snapshot, has_bitmap) in IMAGES.items():
         path = name + ".qcow2"
         oracle.qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, "1M", cwd=directory)

@@ -24,18 +24,19 @@ AUTOCLEAR = 1 << 62 | 4
 FIRST_FIELD, FEATURE_TABLE = 112, 0x6803F857
 
 
-def number(content: bytes, offset: int, width: int = 8) -> int:
+def number(content: bytes | bytearray, offset: int, width: int = 8) -> int:
     return int.from_bytes(content[offset : offset + width], "big")
 
 
-def extensions(content: bytes) -> list[tuple[int, bytes]]:
+def extensions(content: bytes | bytearray) -> list[tuple[int, bytes]]:
     """The header extensions, without what is not one."""
-    offset, found = number(content, 100, 4), []
+    found: list[tuple[int, bytes]] = []
+    offset = number(content, 100, 4)
     while True:
         kind, length = struct.unpack_from(">II", content, offset)
         if kind == 0:
             return found
-        found.append((kind, content[offset + 8 : offset + 8 + length]))
+        found.append((kind, bytes(content[offset + 8 : offset + 8 + length])))
         offset += 8 + -(-length // 8) * 8
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.oracle
 
 
-def number(content: bytes, offset: int, width: int = 8) -> int:
+def number(content: bytes | bytearray, offset: int, width: int = 8) -> int:
     return int.from_bytes(content[offset : offset + width], "big")
 
 
@@ -50,9 +50,9 @@ def test_a_snapshot_of_another_size_brings_its_size_back(tmp_path: Path) -> None
     for size in ("9M", "100M"):
         assert qimg("resize", "i.qcow2", size, cwd=tmp_path).code == 0
         assert qimg("snapshot", "-c", size, "i.qcow2", cwd=tmp_path).code == 0
-    for name, size in (("first", 1 << 20), ("100M", 100 << 20), ("9M", 9 << 20)):
+    for name, expected in (("first", 1 << 20), ("100M", 100 << 20), ("9M", 9 << 20)):
         assert qimg("snapshot", "-a", name, "i.qcow2", cwd=tmp_path).code == 0
-        assert oracle.info(path)["virtual-size"] == size
+        assert oracle.info(path)["virtual-size"] == expected
         assert oracle.is_clean(path)
     assert [entry["id"] for entry in oracle.info(path)["snapshots"]] == ["1", "2", "3"]
 

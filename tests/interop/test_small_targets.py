@@ -104,7 +104,12 @@ def test_what_surely_fits_is_read_once(directory: Path, export: Any, monkeypatch
 
     tried: list[NewFiles] = []
     real = NewFiles.trial
-    monkeypatch.setattr(NewFiles, "trial", lambda self: tried.append(self) or real(self))
+
+    def counted(files: NewFiles) -> NewFiles:
+        tried.append(files)
+        return real(files)
+
+    monkeypatch.setattr(NewFiles, "trial", counted)
     source = str(directory / "disk.qcow2")
     for size, expected in ((3 * MIB, 0), (1900 * 1024, 1)):
         _path, name = export(size)

@@ -269,7 +269,7 @@ class Machine(RuleBasedStateMachine):
 
     def _spoken(self, data: st.DataObject) -> str:
         """What to call a snapshot."""
-        return data.draw(st.sampled_from(sorted({word for each in self.snapshots for word in each[:2]})))
+        return str(data.draw(st.sampled_from(sorted({word for each in self.snapshots for word in each[:2]}))))
 
     def _index(self, spoken: str, columns: tuple[int, ...]) -> int | None:
         """Which snapshot has this id (column 0) or this name (column 1)."""

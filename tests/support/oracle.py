@@ -43,7 +43,7 @@ def missing() -> str | None:
 
 
 def run(
-    *command: str,
+    *command: str | os.PathLike[str],
     cwd: Any = None,
     timeout: float = 60,
     input: bytes | None = None,

@@ -15,7 +15,7 @@ BITS = st.lists(
 ).map(b"".join)
 
 
-def numbers(bits: bytes, first: int = 0) -> set[int]:
+def numbers(bits: bytes | bytearray, first: int = 0) -> set[int]:
     """The numbers of the set bits."""
     return {first + 8 * position + bit for position, byte in enumerate(bits) for bit in range(8) if byte >> bit & 1}
 

@@ -11,11 +11,15 @@ import pytest
 
 from qimg.storage.local import LocalFile
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qimg.storage.base import Storage
+
 UNIT = 64 << 10
 UNITS = 40
 
 
-def extents(file: LocalFile, offset: int, length: int) -> list[tuple[int, int, int]]:
+def extents(file: Storage, offset: int, length: int) -> list[tuple[int, int, int]]:
     """The extents of a range, neighbours of a kind joined."""
     joined: list[tuple[int, int, int]] = []
     for start, piece, kind in file.extents(offset, length):
@@ -27,7 +31,7 @@ def extents(file: LocalFile, offset: int, length: int) -> list[tuple[int, int, i
     return joined
 
 
-def change(file: LocalFile, choose: random.Random) -> None:
+def change(file: Storage, choose: random.Random) -> None:
     first = choose.randrange(UNITS)
     count = choose.randrange(1, UNITS - first + 1)
     kind = choose.choice(("write", "zero", "discard", "truncate"))

@@ -17,6 +17,7 @@ from support.recording import Recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import Any
 
@@ -75,16 +76,17 @@ def test_a_bitmap_of_a_new_image_records_writes_from_the_start(tmp_path: Path) -
 def test_a_read_only_image_refuses_changes_of_bitmaps(tmp_path: Path) -> None:
     path = make(tmp_path / "i.qcow2")
     add(path, "b")
+    changes: list[Callable[[Any], None]] = [
+        lambda image: image.add_bitmap("c"),
+        lambda image: image.remove_bitmap("b"),
+        lambda image: image.clear_bitmap("b"),
+        lambda image: image.enable_bitmap("b"),
+        lambda image: image.merge_into_bitmap("b", 512, []),
+    ]
     with Opener().open(path) as image:
-        for change in (
-            lambda: image.add_bitmap("c"),  # type: ignore[attr-defined]
-            lambda: image.remove_bitmap("b"),  # type: ignore[attr-defined]
-            lambda: image.clear_bitmap("b"),  # type: ignore[attr-defined]
-            lambda: image.enable_bitmap("b"),  # type: ignore[attr-defined]
-            lambda: image.merge_into_bitmap("b", 512, []),  # type: ignore[attr-defined]
-        ):
+        for change in changes:
             with pytest.raises(UnsupportedOperationError, match="open for reading only"):
-                change()
+                change(image)
 
 
 # Failures

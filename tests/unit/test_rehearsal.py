@@ -14,7 +14,8 @@ from qimg.formats.opening import Opener
 from qimg.operations.check import check
 from qimg.operations.commit import plan_commit
 from qimg.operations.compare import compare
-from qimg.operations.convert import IF_DIFFERENT, NEVER, ConvertRequest, plan_convert
+from qimg.operations.conversion_request import ConvertRequest
+from qimg.operations.convert import IF_DIFFERENT, NEVER, plan_convert
 from qimg.operations.create import plan_create, plan_remove
 from qimg.operations.info import info
 from qimg.operations.resize import plan_resize
@@ -25,6 +26,7 @@ from qimg.storage.scratch import Rehearsal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from qimg.operations.plan import Plan
 
@@ -97,7 +99,7 @@ def test_content_that_was_not_copied_is_not_known(tmp_path: Path) -> None:
     assert "cannot be compared yet" in replaced.actions[0]
     with pytest.raises(UnknownContentError):
         compare(source, target, opener=opener)
-    base = {"backing_file": "target.qcow2", "backing_format": "qcow2"}
+    base: dict[str, Any] = {"backing_file": "target.qcow2", "backing_format": "qcow2"}
     assert rehearse(lambda opener: plan_create(overlay, "qcow2", opener=opener, **base))
     assert not rehearse(lambda opener: plan_commit(overlay, unless_same=True, opener=opener))
     assert os.listdir(tmp_path) == ["source.raw"]

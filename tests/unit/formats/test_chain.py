@@ -56,7 +56,7 @@ def test_what_a_layer_does_not_have_comes_from_the_next_as_far_as_that_reaches(l
         for unit in range(each.start, each.start + each.length):
             assert (each.kind, each.depth) == seen(layers, unit)
             if each.kind == DATA:
-                assert each.offset + unit - each.start == unit
+                assert each.offset is not None and each.offset + unit - each.start == unit
     # Neighbours that are left apart say different things.
     assert all((one.kind, one.depth) != (two.kind, two.depth) for one, two in zip(extents, extents[1:]))
 

@@ -48,9 +48,9 @@ def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Co
     for package, module in PACKAGES.items():
         monkeypatch.setitem(sys.modules, package, None)
         monkeypatch.setitem(sys.modules, "%s.%s" % (package, module), None)
-    package = types.ModuleType(request.param)
-    setattr(package, PACKAGES[request.param], counted)
-    monkeypatch.setitem(sys.modules, request.param, package)
+    only = types.ModuleType(request.param)
+    setattr(only, PACKAGES[request.param], counted)
+    monkeypatch.setitem(sys.modules, request.param, only)
     monkeypatch.setitem(sys.modules, "%s.%s" % (request.param, PACKAGES[request.param]), counted)
     return counted
 

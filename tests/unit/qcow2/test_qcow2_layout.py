@@ -44,7 +44,7 @@ def test_a_header_is_read_as_it_was_written(header: layout.Header) -> None:
 
 @given(st.lists(st.tuples(st.integers(1, (1 << 32) - 1), st.binary(max_size=20)), max_size=4))
 def test_extensions_are_read_as_they_were_written(extensions: list[tuple[int, bytes]]) -> None:
-    header = layout.Header(3, 0, 0, 16, *[0] * 12, layout.V3_HEADER_LENGTH, 0, b"")
+    header = layout.Header._make((3, 0, 0, 16, *[0] * 12, layout.V3_HEADER_LENGTH, 0, b""))
     packed = layout.pack_extensions(extensions)
 
     assert len(packed) % 8 == 0
@@ -53,7 +53,7 @@ def test_extensions_are_read_as_they_were_written(extensions: list[tuple[int, by
 
 
 def test_an_extension_that_is_longer_than_the_cluster_is_refused() -> None:
-    header = layout.Header(3, 0, 0, 9, *[0] * 12, layout.V3_HEADER_LENGTH, 0, b"")
+    header = layout.Header._make((3, 0, 0, 9, *[0] * 12, layout.V3_HEADER_LENGTH, 0, b""))
     cluster = bytes(layout.V3_HEADER_LENGTH) + (5).to_bytes(4, "big") + (500).to_bytes(4, "big")
     with pytest.raises(FormatError, match="Header extension too large"):
         layout.parse_extensions(cluster.ljust(512, b"\0"), header, "i")

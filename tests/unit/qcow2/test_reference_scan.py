@@ -47,8 +47,8 @@ def _make(path: Path, l1_tables: list[list[int]], l2_tables: list[list[int]]) ->
         image.words(offset, *l1)
     for number, entries in zip(_TABLES, l2_tables):
         image.words(number * _CLUSTER, *entries)
-    entries = [snapshot_entry(offset, len(l1), 1 << 15) for offset, l1 in zip(offsets[1:], others)]
-    image.put(_SNAPSHOT_TABLE * _CLUSTER, b"".join(entries))
+    table = [snapshot_entry(offset, len(l1), 1 << 15) for offset, l1 in zip(offsets[1:], others)]
+    image.put(_SNAPSHOT_TABLE * _CLUSTER, b"".join(table))
     image.grow(_CLUSTERS * _CLUSTER)
 
 
