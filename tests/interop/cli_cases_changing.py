@@ -93,6 +93,8 @@ over.qcow2
 -T foo -b empty.qcow2 over.qcow2
 -U -b empty.qcow2 -F qcow2 over.qcow2
 -b over.qcow2 -F qcow2 over.qcow2
+-f raw -b ./over.qcow2 over.qcow2
+-f raw -b odd.raw -F raw odd.raw
 -b empty.qcow2 -F raw top.qcow2
 -b '' top.qcow2
 -t none -T none -b other.qcow2 -F qcow2 top.qcow2

@@ -53,6 +53,10 @@ bytes
 -f qcow2 odd.raw
 -f qcow2 nothing
 -f nonsense data.qcow2
+-f nonsense nope:x
+-f nonsense nbd+unix:
+-f nonsense json:
+-f luks nope:x
 short.qcow2
 leaky.qcow2
 marked.qcow2

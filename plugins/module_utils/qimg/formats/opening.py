@@ -32,7 +32,7 @@ from ..storage.protocols import (
     node_with,
     open_storage,
 )
-from . import get_format
+from . import get_format, is_driver
 from .node_options import take_common_options
 from .probing import PROBE_BYTES, probe
 
@@ -199,6 +199,7 @@ class Opener:
         if writable is None:
             writable = purpose in _WRITING
         try:
+            _check_driver(reference, format)
             node = node_of(reference, format)
             return self._open_node(node, plain_name(reference), purpose, backing, writable, self.cache)
         except ImageError as error:
@@ -353,6 +354,15 @@ class Opener:
             storage.lock(locks.READ_IMAGE)
 
 
+def _check_driver(reference: Reference, driver: str | None) -> None:
+    """Say that nobody knows a driver before anything that is wrong with a file name.
+
+    :raises OptionError: it is not even one that QEMU has
+    """
+    if driver is not None and not is_driver(driver) and not str(reference).startswith("json:"):
+        get_format(driver)
+
+
 def infinite_loop(filename: str) -> ImageError:
     """The error for an image that is met again below itself."""
     return ImageError(
@@ -476,6 +486,7 @@ class Children:
         purpose = self.purpose if self.purpose in (SOURCE, INFO) else READ
         node, name = override, None
         if target is not None:
+            _check_driver(target, stored_format or None)
             self._opener.check_backing(self._location, target)
             node = node_with(target, stored_format or None, override)
             name = plain_name(target) if not override else None
