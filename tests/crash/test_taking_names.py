@@ -14,7 +14,7 @@ from qimg.formats.opening import WRITE, open_image
 from qimg.operations.conversion_request import ConvertRequest
 from qimg.operations.convert import NEVER, plan_convert
 from qimg.operations.create import FAIL, RECREATE, create, plan_create
-from qimg.storage import local, replace
+from qimg.storage import kept, local, replace
 from qimg.storage.local import LocalFile
 from qimg.storage.locks import WRITE_IMAGE, ImageLock, locks_supported
 from qimg.storage.replace import NewFile
@@ -183,7 +183,7 @@ def test_an_image_gets_no_rights_of_its_owner(tmp_path: Path) -> None:
 
 
 def test_without_locks_nothing_is_taken_for_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replace, "locks_supported", lambda: False)
+    monkeypatch.setattr(kept, "locks_supported", lambda: False)
     (tmp_path / "disk").write_bytes(b"old")
     (tmp_path / ".disk.qimg-01234567").write_bytes(b"somebody's")
     _make(tmp_path / "disk")

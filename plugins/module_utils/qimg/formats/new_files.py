@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..storage.base import Storage
     from ..storage.ownership import Ownership
     from ..storage.scratch import Rehearsal
+    from .opening import Opener
+    from .replaced_pair import ReplacedPair
 
     OpenStorage = Callable[[Node, bool, CacheMode], Storage]
 
@@ -33,6 +35,7 @@ class NewFiles:
 
     :param path: the image's own name
     :param driver: the protocol that its name is for
+    :param opener: opens the image that is going to be replaced
     :param open_storage: opens what is not a local file, for writing
     :param sync: whether the content must be on the medium before the names are taken
     :param rehearsal: only find out whether it would work; see :class:`~qimg.storage.replace.NewFile`
@@ -46,6 +49,7 @@ class NewFiles:
         self,
         path: str,
         driver: str,
+        opener: Opener,
         open_storage: OpenStorage,
         sync: bool = True,
         rehearsal: Rehearsal | None = None,
@@ -55,6 +59,7 @@ class NewFiles:
     ) -> None:
         self._ownership = ownership
         self._open_storage = open_storage
+        self._opener = opener
         self._sync = sync
         self._rehearsal = rehearsal
         self._cache = cache
@@ -119,7 +124,11 @@ class NewFiles:
         from ..storage.imagined import ImaginedDevice
 
         device = self._main.storage
-        return NewFiles(self._path, self._driver, lambda _node, _writable, _cache: ImaginedDevice(device))
+
+        def imagine(_node: Node, _writable: bool, _cache: CacheMode) -> Storage:
+            return ImaginedDevice(device)
+
+        return NewFiles(self._path, self._driver, self._opener, imagine)
 
     def _target(self, name: str, driver: str, hints: FileHints) -> NewFile | ExistingTarget:
         if driver == "file":
@@ -146,16 +155,34 @@ class NewFiles:
     def commit(self) -> None:
         """Have all files take their names.
 
-        Whoever is killed between two names leaves the image that was there with the new data file, because the data
-        file of an image has nothing but its name.  So all that takes long comes before.
+        Whoever is killed meanwhile leaves the old image with the old data, or the new image with the new data.
 
         :raises StorageError: the old files, if any, are still there
         """
         for file in (*self._others, self._main):
             file.settle()
-        for other in self._others:
-            other.commit()
-        self._main.commit()
+        pairs = self._replaced_pairs()
+        try:
+            for pair in pairs:
+                pair.part()
+            for file in (*self._others, self._main):
+                file.commit()
+        except BaseException:
+            for pair in pairs:
+                pair.rejoin()
+            raise
+        for pair in pairs:
+            pair.forget()
+
+    def _replaced_pairs(self) -> list[ReplacedPair]:
+        """What must not be seen half replaced."""
+        replaced = [other.replaced for other in self._others]
+        if self._main.replaced is None or not any(replaced):
+            return []
+        from .replaced_pair import ReplacedPair
+
+        image = self._main.replaced
+        return [ReplacedPair(self._path, image, data, self._opener) for data in replaced if data is not None]
 
     def __enter__(self) -> NewFiles:
         return self

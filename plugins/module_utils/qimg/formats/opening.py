@@ -151,7 +151,7 @@ class Opener:
         from .new_files import NewFiles
 
         rehearsal = self.rehearsal if self.rehearses else None
-        files = NewFiles(path, driver, self.open_storage, sync, rehearsal, self.cache, hints, self.ownership)
+        files = NewFiles(path, driver, self, self.open_storage, sync, rehearsal, self.cache, hints, self.ownership)
         if files.warning and not self.rehearses:
             self.watcher.warning(files.warning)
         return files

@@ -38,6 +38,8 @@ class ExistingTarget:
 
     #: Nobody gives it hints.
     warning = None
+    #: Nothing: see :attr:`~qimg.storage.replace.NewFile.replaced`.
+    replaced = None
 
     def __init__(self, name: str, protocol: str, open_storage: Callable[[], Storage]) -> None:
         try:

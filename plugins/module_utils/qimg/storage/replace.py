@@ -15,6 +15,7 @@ from ..errors import MismatchError, StorageError
 from .cache import WRITEBACK, CacheMode
 from .hints import NO_HINTS, FileHints
 from .in_place import empty
+from .kept import NO_LINKS, KeptFile, hidden_name, remove_unused
 from .local import (
     LocalFile,
     local_file,
@@ -24,7 +25,7 @@ from .local import (
     sync_directory,
     sync_to_medium,
 )
-from .locks import CREATE, REPLACE, ImageLock, locks_supported
+from .locks import CREATE, REPLACE, ImageLock
 from .ownership import Ownership, copy_ownership
 
 TYPE_CHECKING = False
@@ -36,11 +37,6 @@ if TYPE_CHECKING:
 
 _NEW_FILE_MODE = 0o644
 
-#: In a hidden name.
-_RANDOM_BYTES = 4
-_HEX_DIGITS = frozenset("0123456789abcdef")
-#: What a file system says that knows no second names of files (FAT, some of FUSE).
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 #: Nobody puts other files in one place so often by chance.
 _MAX_EXCHANGES = 100
 
@@ -122,6 +118,13 @@ class NewFile:
             empty(self.storage, least)
         return self.storage
 
+    @property
+    def replaced(self) -> KeptFile | None:
+        """What is going to be replaced; ``None``: nothing is."""
+        if self._replaced is None or self._rehearsal is not None:
+            return None
+        return KeptFile(self._replaced, self._target)
+
     def require_new(self) -> None:
         """Have :meth:`commit` replace nothing: what takes the name in the meantime is somebody else's."""
         self._must_be_new = True
@@ -191,7 +194,7 @@ class NewFile:
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
                     raise
-                self._remove_leftovers()
+                remove_unused(self._directory, self._hidden_prefix())
                 fd = self._open_hidden(flags)
         except OSError as error:
             raise self._cannot_create(error) from error
@@ -214,7 +217,7 @@ class NewFile:
     def _open_hidden(self, flags: int) -> int:
         """A new file with a hidden name, locked so that nobody takes it for one that was left behind."""
         for _attempt in range(_MAX_EXCHANGES):
-            name = self._hidden_name()
+            name = hidden_name(self._directory, self._hidden_prefix())
             fd = os.open(name, os.O_CREAT | os.O_EXCL | flags, _NEW_FILE_MODE)
             try:
                 ImageLock(fd, name).acquire(CREATE)
@@ -235,36 +238,6 @@ class NewFile:
 
     def _hidden_prefix(self) -> str:
         return ".%s.qimg-" % os.path.basename(self._target)[:200]
-
-    def _hidden_name(self) -> str:
-        return os.path.join(self._directory, self._hidden_prefix() + os.urandom(_RANDOM_BYTES).hex())
-
-    def _remove_leftovers(self) -> None:
-        """Remove what a process left behind that was killed while its file had a hidden name."""
-        if not locks_supported():
-            # Nobody can tell whether a file is still being written.
-            return
-        prefix = self._hidden_prefix()
-        for name in os.listdir(self._directory):
-            random = name[len(prefix) :]
-            if not name.startswith(prefix) or len(random) != 2 * _RANDOM_BYTES or not _HEX_DIGITS.issuperset(random):
-                continue
-            path = os.path.join(self._directory, name)
-            try:
-                fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            except OSError:
-                # Not ours to remove.
-                continue
-            try:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    continue
-                ImageLock(fd, path).acquire(CREATE)
-                os.unlink(path)
-            except (OSError, StorageError):
-                # It is in use, or we may not.
-                continue
-            finally:
-                os.close(fd)
 
     def backdate(self) -> int:
         """Set the modification time back by more than the clock's step, so that every later write shows in it.
@@ -334,7 +307,7 @@ class NewFile:
             except FileExistsError:
                 continue
             except OSError as error:
-                if self._temporary is None or error.errno not in _NO_LINKS:
+                if self._temporary is None or error.errno not in NO_LINKS:
                     raise
                 hidden = self._temporary
             os.replace(hidden, self._target)
@@ -348,8 +321,8 @@ class NewFile:
 
     def _link_hidden(self) -> str:
         """Give a file without a name a hidden one."""
-        self._remove_leftovers()
-        name = self._hidden_name()
+        remove_unused(self._directory, self._hidden_prefix())
+        name = hidden_name(self._directory, self._hidden_prefix())
         # So that nobody takes it for one that was left behind.
         ImageLock(self._fd, name).acquire(CREATE)
         self._link(name)
