@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from qimg.errors import OptionError
 from qimg.option_text import (
+    check_identifier,
     parse_boolean,
     parse_number,
     parse_size_option,
     split_option_list,
     split_with_forms,
+    take_boolean,
+    take_option,
 )
 
 NAMES = st.text("abcdefg.-_", min_size=1, max_size=8)
@@ -120,3 +123,19 @@ def test_numbers_of_thousands_of_digits_are_too_large(text: str) -> None:
     with pytest.raises(OptionError, match="is too large for parameter 'n'"):
         parse_number("n", text)
     assert parse_number("n", "0" * 5000 + "7") == 7
+
+
+def test_an_option_is_taken_as_text_or_number_and_nothing_is_no_value() -> None:
+    options = {"a": True, "b": False, "c": 5, "d": None, "e": [], "f": {}, "g": {"x": 1}, "h": "on"}
+
+    assert [take_option(options, name, "default") for name in "abcdefg"] == [
+        "on", "off", 5, "default", "default", "default", "default",
+    ]  # fmt: skip
+    assert take_boolean(options, "h") and not take_boolean(options, "missing")
+    assert options == {"g": {"x": 1}}
+
+
+@pytest.mark.parametrize("text", ["", "1", "-a", "a/b", "a b", "\xe9"])
+def test_an_identifier_begins_with_a_letter(text: str) -> None:
+    with pytest.raises(OptionError, match="Parameter 'id' expects an identifier"):
+        check_identifier(text)

@@ -16,12 +16,14 @@ from qimg.references import (
     leaves,
     local_path,
     nest,
+    no_such_node,
     parse_option_string,
     parse_protocol_name,
     parse_reference,
     plain_name,
     protocol_of,
     resolve_reference,
+    says_backing,
 )
 
 KEYS = st.text("abc-", min_size=1, max_size=4)
@@ -43,11 +45,31 @@ def test_dotted_keys_and_nested_nodes_say_the_same(node: dict[str, object]) -> N
 
 
 @pytest.mark.parametrize(
-    "flat", [{"file": "a", "file.driver": "file"}, {"file.driver": "file", "file": "a"}, {"a.b": 1, "a.b.c": 2}]
+    ("flat", "node"),
+    [
+        ({"file": "a", "file.driver": "file"}, {"file": "a", "file.driver": "file"}),
+        ({"file.driver": "file", "file": "a"}, {"file": "a", "file.driver": "file"}),
+        ({"a.b": 1, "a.b.c": 2, "a.b.d.e": 3}, {"a": {"b": 1, "b.c": 2, "b.d.e": 3}}),
+        ({"a.b": 1, "a": {"b": 2}}, {"a": {"b": 2}}),
+        ({"a": {"b": 2}, "a.b": 1}, {"a": {"b": 2}}),
+        ({"a": [1, [2]], "b": []}, {"a": {"0": 1, "1": {"0": 2}}, "b": []}),
+    ],
 )
-def test_a_key_cannot_be_a_value_and_a_node(flat: dict[str, object]) -> None:
-    with pytest.raises(OptionError, match="Cannot reference an existing block device with additional options"):
-        nest(flat)
+def test_what_is_both_a_value_and_a_node_keeps_dotted_names(flat: dict[str, object], node: dict[str, object]) -> None:
+    assert nest(flat) == node
+
+
+def test_a_named_node_is_missing_or_has_options_of_its_own_as_well() -> None:
+    assert str(no_such_node({"file": "a"}, "file")) == "Cannot find device='a' nor node-name='a'"
+    assert "additional options" in str(no_such_node({"file": "a", "file.driver": "file"}, "file"))
+
+
+@pytest.mark.parametrize("value", [5, 1.5, True, None, {}])
+def test_where_only_a_text_makes_sense_other_values_count_for_nothing(value: object) -> None:
+    assert nest({"driver": value, "filename": value, "file": value, "data-file": value}) == {}
+    assert nest({"backing": value, "backing.driver": "raw"})["backing"] == (
+        {"driver": "raw"} if value is not None else None
+    )
 
 
 def test_dotted_keys_are_joined_with_the_node_that_is_there() -> None:
@@ -126,6 +148,24 @@ def test_short_switches_are_warned_of() -> None:
     assert said == ["short-form boolean option 'read-only' deprecated\nPlease use read-only=on instead"]
 
 
+def test_questions_are_no_switches_and_an_id_is_checked() -> None:
+    said: list[str] = []
+
+    assert parse_option_string("driver=raw,help,?", said.append) == {"driver": "raw", "help": "on", "?": "on"}
+    assert said == []
+    assert parse_option_string("driver=raw,id=a-1") == {"driver": "raw", "id": "a-1"}
+    with pytest.raises(OptionError, match="Parameter 'id' expects an identifier"):
+        parse_option_string("driver=raw,id=1")
+
+
+def test_a_user_may_say_which_backing_file_an_image_has() -> None:
+    other = {"file": {"filename": "b"}}
+
+    assert says_backing({"driver": "qcow2", "backing": other}) and says_backing({"backing": None})
+    assert not says_backing({"driver": "qcow2", "backing": {"driver": "raw"}})
+    assert not says_backing("a") and says_backing("json:{'backing.file.filename': 'b'}")
+
+
 def test_what_a_plain_name_does_not_say_is_shown_as_json() -> None:
     file = {"driver": "file", "filename": "i"}
 
@@ -133,6 +173,9 @@ def test_what_a_plain_name_does_not_say_is_shown_as_json() -> None:
         'json:{"driver": "raw", "size": 512, "file": {"driver": "file", "filename": "i"}}'
     )
     assert display_name({"driver": "qcow2", "file": file, "backing": None}).startswith("json:{")
+    assert display_name({"driver": "qcow2", "file": file, "encrypt": {"key-secret": "s"}}) == (
+        'json:{"encrypt.key-secret": "s", "driver": "qcow2", "file": {"driver": "file", "filename": "i"}}'
+    )
     assert display_name({"driver": "raw", "file": {"driver": "qcow2", "file": file}}).startswith("json:{")
 
 

@@ -8,7 +8,7 @@ that reason, the standard library's does not.  It also takes longer to import th
 from __future__ import annotations
 
 from .errors import OptionError
-from .sizes import MAX_DIGITS
+from .sizes import MAX_UINT64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "/": "/", "\\
 _KEYWORDS = {"true": True, "false": False, "null": None}
 #: No name of an image needs more, and each level costs two of the interpreter's thousand nested calls.
 _MAX_DEPTH = 64
+#: What is no integer of 64 bits is a floating-point number.
+_MIN_INTEGER = -(1 << 63)
+_MAX_INTEGER_DIGITS = 20
 
 
 class JsonSyntaxError(OptionError):
@@ -196,7 +199,9 @@ class _Parser:
         if not valid:
             raise _error("stray '%s'" % text[start : self._position + 1])
         number = text[start : self._position]
-        return int(number) if whole and len(digits) <= MAX_DIGITS else float(number)
+        if whole and len(digits) <= _MAX_INTEGER_DIGITS and _MIN_INTEGER <= int(number) <= MAX_UINT64:
+            return int(number)
+        return float(number)
 
     def _keyword(self) -> Any:
         start = self._position

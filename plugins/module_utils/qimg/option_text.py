@@ -61,6 +61,43 @@ def take_value(text: str, position: int) -> tuple[str, int]:
         position = comma + 2
 
 
+def check_identifier(text: str) -> None:
+    """Refuse an ``id`` that is none.
+
+    :raises OptionError: in QEMU's words
+    """
+    if not text.isascii() or not text[:1].isalpha() or not all(sign.isalnum() or sign in "-._" for sign in text):
+        raise OptionError(
+            "Parameter 'id' expects an identifier",
+            hint="Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.",
+        )
+
+
+def take_option(options: dict[str, Any], name: str, default: Any = None) -> Any:
+    """Take the value of an option out of a node: a text, or a number.
+
+    As for QEMU, a switch is ``on`` or ``off``, and what has no text (``null``, an empty object or list) is as good as
+    not given.  Options beneath that name stay where they are: they are not its value.
+    """
+    value = options.get(name)
+    if isinstance(value, dict) and value:
+        return default
+    options.pop(name, None)
+    if value is None or isinstance(value, (dict, list)):
+        return default
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return value
+
+
+def take_boolean(options: dict[str, Any], name: str, default: bool = False) -> bool:
+    """The same for a switch.
+
+    :raises OptionError: it is neither on nor off
+    """
+    return parse_boolean(name, take_option(options, name, default))
+
+
 def parse_boolean(name: str, value: Any) -> bool:
     """A boolean option.
 

@@ -11,7 +11,7 @@ import os
 
 from . import json_writer, nbd_names
 from .errors import OptionError, UnsupportedOperationError
-from .option_text import split_with_forms
+from .option_text import check_identifier, split_with_forms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,10 +104,18 @@ def parse_option_string(text: str, warn: Callable[[str], None] | None = None) ->
     """The node that an option string (``--image-opts``) describes.
 
     :param warn: called with each deprecated spelling
-    :raises OptionError: an option is both a value and a node
+    :raises OptionError: in QEMU's words
     """
     flat: Node = {}
-    for (name, value), short in split_with_forms(text, "file"):
+    options = split_with_forms(text, "file")
+    for (name, value), short in options:
+        if name == "id" and short is None:
+            check_identifier(value)
+            break
+    for (name, value), short in options:
+        if short in ("help", "?"):
+            # A question, even where nobody answers it.
+            short = None
         if short is not None and warn is not None:
             warn("short-form boolean option '%s' deprecated\nPlease use %s=%s instead" % (short, name, value))
         flat[name] = value
@@ -122,36 +130,65 @@ def parse_option_string(text: str, warn: Callable[[str], None] | None = None) ->
 _MAX_DEPTH = 64
 
 
+#: Options that only a text can be a value of.
+_TEXTS = ("driver", "filename")
+#: Nodes that cannot be left out by naming none.
+_FILES = ("file", "data-file")
+
+
 def nest(flat: dict[str, Any], depth: int = 0) -> Node:
-    """Turn dotted keys (``file.filename``) into nested dictionaries.
+    """Turn dotted keys (``file.filename``) into nested dictionaries, and lists into dictionaries by position.
+
+    Where a key has a value, and there are options beneath it too, these keep their dotted names beside it.
 
     :param depth: how many levels of a larger node lie above
-    :raises OptionError: a key is both a value and a dictionary, or there are too many levels
+    :raises OptionError: there are too many levels
     """
     tree: Node = {}
-    for key, value in flat.items():
-        place = tree
+    # An object of its own counts more than dotted keys that say the same.
+    for key, value in sorted(flat.items(), key=lambda item: isinstance(item[1], (dict, list))):
         *path, last = key.split(".")
         if depth + len(path) > _MAX_DEPTH:
             raise OptionError("The options of an image are nested more than %d levels deep" % _MAX_DEPTH)
+        if isinstance(value, list) and value:
+            value = {str(position): item for position, item in enumerate(value)}
         if isinstance(value, dict):
             value = nest(value, depth + len(path) + 1)
-        for step in path:
-            place = place.setdefault(step, {})
-            if not isinstance(place, dict):
-                raise _ambiguous()
-        present = place.get(last)
-        if isinstance(present, dict) != isinstance(value, dict) and present is not None:
-            raise _ambiguous()
-        if isinstance(present, dict):
-            present.update(value)
-        else:
-            place[last] = value
+        if _counts(last, value):
+            _put(tree, path, last, value)
     return tree
 
 
-def _ambiguous() -> OptionError:
-    return OptionError("Cannot reference an existing block device with additional options or a new filename")
+def _counts(name: str, value: Any) -> bool:
+    """Whether an option has a value that QEMU looks at: it takes a number where only a text makes sense for nothing."""
+    if name in _TEXTS:
+        return not (value is None or isinstance(value, (bool, int, float, list, dict)))
+    return name not in _FILES or (isinstance(value, (str, dict)) and value != {})
+
+
+def _put(place: Node, path: list[str], last: str, value: Any) -> None:
+    for position, step in enumerate(path):
+        below = place.setdefault(step, {})
+        if step == "backing" and isinstance(below, (bool, int, float, list)):
+            below = place[step] = {}
+        if not isinstance(below, dict):
+            place[".".join((*path[position:], last))] = value
+            return
+        place = below
+    present = place.get(last)
+    if isinstance(present, dict) and isinstance(value, dict):
+        present.update(value)
+        return
+    if isinstance(present, dict) and last in place:
+        place.update(flatten(present, last + "."))
+    place[last] = value
+
+
+def no_such_node(node: Node, key: str) -> OptionError:
+    """The error for a child that is named rather than described: there are no nodes but those that are described."""
+    if any(other.startswith(key + ".") for other in node):
+        return OptionError("Cannot reference an existing block device with additional options or a new filename")
+    return OptionError("Cannot find device='%s' nor node-name='%s'" % (node[key], node[key]))
 
 
 def first_key(options: Node) -> str:
@@ -170,11 +207,23 @@ def flatten(node: Node, prefix: str = "") -> Node:
     return flat
 
 
+def says_backing(reference: str | Node) -> bool:
+    """Whether it is the user who says which backing file an image has, and not the image."""
+    node = _described(reference)
+    backing = node.get("backing")
+    return names_file(backing) if isinstance(backing, dict) else "backing" in node
+
+
+def _described(reference: str | Node) -> Node:
+    """The node that a user describes; an empty one for a plain name."""
+    if not isinstance(reference, str):
+        return nest(reference)
+    return parse_reference(reference) if protocol_of(reference) == "json" else {}
+
+
 def without_backing_options(reference: str | Node) -> str | Node:
     """The same image, for whoever does not open its backing file, whatever a node says of how that is to be done."""
-    if isinstance(reference, str) and protocol_of(reference) != "json":
-        return reference
-    node = parse_reference(reference) if isinstance(reference, str) else nest(reference)
+    node = _described(reference)
     if not isinstance(node.get("backing"), dict):
         return reference
     return OptionString(shown_reference(reference), {key: value for key, value in node.items() if key != "backing"})
@@ -219,18 +268,23 @@ def leaves(node: Node) -> Iterator[Node]:
 
 
 #: Options of a node that decide what the guest reads, and so belong to its name (drivers that are not here have none).
-_DECISIVE = {"raw": ("offset", "size")}
+_DECISIVE = {"raw": ("offset", "size"), "qcow2": ("encrypt.key-secret",)}
+
+
+def _decisive(node: Node) -> Node:
+    """These options, by their dotted names."""
+    names = _DECISIVE.get(str(node.get("driver")), ())
+    flat = flatten({key: value for key, value in node.items() if key in [name.partition(".")[0] for name in names]})
+    return {name: flat[name] for name in names if name in flat}
 
 
 def display_name(node: Node) -> str:
     """How QEMU calls a node: the plain file name if that says it all, its ``json:`` form otherwise.
 
-    :param node: with ``driver`` filled in where it is known
+    :param node: with ``driver`` filled in where it is known, and ``backing`` only if it is not as the image has it
     """
     child = node.get("file")
-    decisive = [name for name in _DECISIVE.get(str(node.get("driver")), ()) if name in node]
-    overridden = "data-file" in node or _has_other_backing(node)
-    if isinstance(child, dict) and not decisive and not overridden and "file" not in child:
+    if isinstance(child, dict) and not _decisive(node) and "backing" not in node and "file" not in child:
         name = child.get("filename")
         if name is not None and child.get("driver", "file") in PATH_PROTOCOLS:
             return str(name)
@@ -247,10 +301,10 @@ def display_name(node: Node) -> str:
     return "json:" + json_writer.compact(_essential(node))
 
 
-def _has_other_backing(node: Node) -> bool:
-    """Whether a node has another backing file than its image says, or none."""
+def names_backing(node: Node) -> bool:
+    """Whether a node says of which node, or of what other file, its backing file is made."""
     backing = node.get("backing")
-    return names_file(backing) if isinstance(backing, dict) else "backing" in node
+    return isinstance(backing, (str, dict)) and bool(backing)
 
 
 def names_file(node: Node) -> bool:
@@ -269,14 +323,10 @@ def _essential(node: Node) -> Node:
     if child is None:
         essential.update(driver=node.get("driver", "file"), filename=node.get("filename", ""))
         return essential
-    for name in _DECISIVE.get(str(node.get("driver")), ()):
-        if name in node:
-            essential[name] = node[name]
+    essential.update(_decisive(node))
     if "driver" in node:
         essential["driver"] = node["driver"]
     for name in ("backing", "data-file", "file"):
-        if name == "backing" and not _has_other_backing(node):
-            continue
         if isinstance(node.get(name), dict):
             essential[name] = _essential(node[name])
         elif name in node:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..errors import MissingPackageError, OptionError, StorageError
-from ..option_text import take_value
+from ..option_text import check_identifier, take_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from ..storage.nbd.tls import TlsCredentials
 
 _BASE64_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\n"
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TLS_KINDS = ("tls-creds-anon", "tls-creds-psk", "tls-creds-x509")
 _KEY_BYTES = 32
 _IV_BYTES = 16
@@ -75,11 +74,7 @@ class ObjectStore:
         if "id" not in rest:
             raise OptionError("Parameter 'id' is missing")
         name = str(rest.pop("id"))
-        if not _is_identifier(name):
-            raise OptionError(
-                "Parameter 'id' expects an identifier",
-                hint="Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.",
-            )
+        check_identifier(name)
         if kind == "secret":
             made: bytes | TlsCredentials = self._make_secret(rest)
         else:
@@ -203,7 +198,3 @@ def decode_base64(text: bytes) -> bytes:
     if len(digits) % 4 == 1:
         digits = digits[:-1]
     return base64.b64decode(digits + b"=" * (-len(digits) % 4))
-
-
-def _is_identifier(name: str) -> bool:
-    return name[:1] in _LETTERS and name != "" and all(letter in _LETTERS + "0123456789-._" for letter in name)

@@ -98,6 +98,8 @@ class Image(ABC):
     filename: str
     #: All that it was opened by, options included; opening this opens the same again.
     node: Node
+    #: Nodes of further files that it names itself and that were opened, by the options that would name others.
+    found_nodes: Node = {}
     #: Where its bytes lie.
     storage: Storage
     #: Guest bytes.
@@ -181,7 +183,12 @@ class Image(ABC):
     @property
     def allocated_size(self) -> int | None:
         """Bytes that the image occupies on its medium, all its files together."""
-        return self.storage.allocated_size
+        sizes = [storage.allocated_size for storage in (self.storage, *self.other_storages().values())]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def other_storages(self) -> dict[str, Storage]:
+        """Further files (a data file, extents) that were opened, the backing file aside, by QEMU's names for them."""
+        return {}
 
     @property
     def has_other_files(self) -> bool:

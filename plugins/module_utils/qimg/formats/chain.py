@@ -3,11 +3,32 @@
 """A guest disk as its whole backing chain has it."""
 from __future__ import annotations
 
+from ..errors import ImageError, LimitError
 from .base import ABSENT, ABSENT_ALLOCATED, Extent, Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ..limits import Limits
+
+
+def infinite_loop(filename: str) -> ImageError:
+    """The error for an image that is met again below itself."""
+    return ImageError(
+        "Backing file '%s' creates an infinite loop." % filename,
+        path=filename,
+        remedy="rebase one of the images to another backing file",
+    )
+
+
+def chain_too_long(filename: str, limits: Limits) -> LimitError:
+    """The error for a backing chain of more images than we open."""
+    return LimitError(
+        "The backing chain has more than %d images" % limits.max_chain,
+        path=filename,
+        remedy="commit or rebase some of its images, or raise the limit max_chain",
+    )
 
 
 def chain_extents(image: Image, offset: int, length: int, layers: int | None = None) -> Iterator[Extent]:

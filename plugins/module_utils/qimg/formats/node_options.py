@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from ..errors import OptionError
-from ..option_text import parse_boolean
+from ..option_text import parse_boolean, take_boolean, take_option
+from ..references import names_backing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from ..references import Node
@@ -25,28 +27,27 @@ def take_common_options(
     :param cache: what is in force where the node does not say it; ``force_share``, ``discard``: likewise
     :raises OptionError: one of them is wrong, or the node cannot be opened so
     """
-    _check_node_name(node.pop("node-name", None))
-    read_only = parse_boolean("read-only", node.pop("read-only", False))
-    parse_boolean("auto-read-only", node.pop("auto-read-only", False))
-    modes = node.pop("cache", {})
-    if isinstance(modes, dict):
+    _check_node_name(take_option(node, "node-name"))
+    read_only = take_boolean(node, "read-only")
+    take_boolean(node, "auto-read-only")
+    modes = node.get("cache")
+    if isinstance(modes, dict) and modes:
         modes = dict(modes)
-        direct = parse_boolean("cache.direct", modes.pop("direct", cache.direct))
-        no_flush = parse_boolean("cache.no-flush", modes.pop("no-flush", cache.no_flush))
+        direct = parse_boolean("cache.direct", take_option(modes, "direct", cache.direct))
+        no_flush = parse_boolean("cache.no-flush", take_option(modes, "no-flush", cache.no_flush))
         cache = cache._replace(direct=direct, no_flush=no_flush)
+        del node["cache"]
         if modes:
             node["cache"] = modes
-    else:
-        node["cache"] = modes
-    force_share = parse_boolean("force-share", node.pop("force-share", False)) or force_share
+    force_share = take_boolean(node, "force-share") or force_share
     if writable and read_only:
         raise OptionError("Block node is read-only")
     if writable and force_share:
         raise OptionError("force-share=on can only be used with read-only images")
-    discard = node.pop("discard", discard)
+    discard = take_option(node, "discard", discard)
     if discard not in ("ignore", "off", "unmap", "on"):
         raise OptionError("Invalid discard option")
-    detect_zeroes = node.pop("detect-zeroes", "off")
+    detect_zeroes = take_option(node, "detect-zeroes", "off")
     if detect_zeroes not in ("off", "on", "unmap"):
         raise OptionError("invalid parameter value: %s" % detect_zeroes)
     if detect_zeroes == "unmap" and discard in ("ignore", "off"):
@@ -69,3 +70,24 @@ def _check_node_name(name: Any) -> None:
         raise OptionError("Invalid node-name: '%s'" % text)
     if len(text) > _MAX_NODE_NAME:
         raise OptionError("Node name too long")
+
+
+def settle_backing(node: Node, warn: Callable[[str], None]) -> None:
+    """Have ``backing`` say in one way only that there is no backing file.
+
+    :param warn: called if it was said in the other way
+    """
+    if node.get("backing") == "":
+        warn('Use of "backing": "" is deprecated; use "backing": null instead')
+        node["backing"] = None
+
+
+def take_refused_backing(node: Node, wanted: bool) -> bool:
+    """Take ``backing`` out of the node of a protocol; returns whether it asks for what a protocol cannot have.
+
+    :param wanted: whether backing files are wanted; without, it is an option like others that nobody knows
+    """
+    refused = wanted and names_backing(node)
+    if refused or node.get("backing", "") is None:
+        del node["backing"]
+    return refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ..errors import ImageError, LimitError, OptionError
 from ..limits import DEFAULT_LIMITS, Limits
-from ..option_text import parse_boolean
+from ..option_text import take_boolean
 from ..policy import DEFAULT_POLICY, ReferencePolicy
 from ..references import (
     display_name,
@@ -13,7 +13,9 @@ from ..references import (
     innermost_path,
     leaves,
     local_path,
+    names_backing,
     names_file,
+    no_such_node,
     parse_reference,
     plain_name,
     resolve_data_file,
@@ -27,13 +29,15 @@ from ..storage.local import LocalFile
 from ..storage.protocols import (
     PROTOCOLS,
     Connections,
-    driver_of_path,
     node_of,
     node_with,
     open_storage,
+    with_driver,
 )
 from . import get_format, is_driver
-from .node_options import take_common_options
+from .chain import chain_too_long, infinite_loop
+from .nested import ImageStorage, whole_node
+from .node_options import settle_backing, take_common_options, take_refused_backing
 from .probing import PROBE_BYTES, probe
 
 TYPE_CHECKING = False
@@ -244,13 +248,11 @@ class Opener:
         protocol = node["driver"] if node.get("driver") in PROTOCOLS else None
         driver = node.get("driver") if protocol is None else "raw"
         row = get_format(driver) if driver is not None else None
-        if node.get("backing") == "":
-            self.watcher.warning('Use of "backing": "" is deprecated; use "backing": null instead')
-            node["backing"] = None
+        settle_backing(node, self.watcher.warning)
         if isinstance(node.get("file"), str):
-            # There are no nodes but those that are described, so it is found out before anything else.
-            raise OptionError("Cannot find device='%s' nor node-name='%s'" % (node["file"], node["file"]))
-        if writable and parse_boolean("read-only", node.get("read-only", False)):
+            # It is found out before anything else.
+            raise no_such_node(node, "file")
+        if writable and take_boolean(dict(node), "read-only"):
             # Whatever else is wrong with it comes first.
             self._open_node(node, name, READ, backing, False, cache).abandon()
             raise OptionError("Block node is read-only")
@@ -261,9 +263,11 @@ class Opener:
         child = self._child_node(node, driver)
         node["file"] = child
         entered = len(self._chain)
-        storage = self._open_child(child, purpose, writable, cache)
+        storage = self._open_child(child, purpose, writable, cache, backing or protocol is None)
+        # What lies below is not known before it is open.
+        own = {key: value for key, value in node.items() if key not in ("backing", "data-file")}
         try:
-            filename = name if name is not None else display_name(node if protocol is None else child)
+            filename = name if name is not None else display_name(own if protocol is None else child)
             identity = storage.identity
             if identity is not None:
                 if identity in self.reuse:
@@ -277,7 +281,7 @@ class Opener:
                 if driver == "raw" and writable:
                     self.watcher.notice(_PROBED_RAW % filename)
             if name is None:
-                filename = display_name(dict(node, driver=driver) if protocol is None else child)
+                filename = display_name(dict(own, driver=driver) if protocol is None else child)
             self._lock(storage, row, purpose, writable, force_share)
             rest = {key: value for key, value in node.items() if key not in ("driver", "file")}
             if not backing and rest.get("backing", "") is None:
@@ -286,6 +290,10 @@ class Opener:
             children = Children(self, rest, filename, purpose, backing, probed, cache, node)
             image: Image = row.open(storage, filename, rest, children)
             image.node = dict(node, driver=driver)
+            image.found_nodes = children.found
+            if name is None and protocol is None:
+                # Now it is known what there is below it.
+                image.filename = display_name(whole_node(image))
             if protocol is not None:
                 image.format = protocol
             elif image.cluster_size is None:
@@ -293,7 +301,7 @@ class Opener:
             if rest.get("backing", "") is None:
                 # No backing file, for a format that has none.
                 del rest["backing"]
-            if "backing" in rest and backing:
+            if backing and names_backing(rest):
                 image.abandon()
                 raise OptionError("Driver doesn't support backing files", path=filename)
             if rest:
@@ -311,25 +319,32 @@ class Opener:
     def _child_node(self, node: Node, driver: str | None) -> Node:
         child = node.get("file")
         if isinstance(child, dict) and child:
-            if "driver" not in child:
-                if "filename" not in child:
-                    raise OptionError("Must specify either driver or file")
-                child = dict(child, driver=driver_of_path(str(child["filename"])))
-            return child
+            return with_driver(child)
         if driver is None:
             raise OptionError("Must specify either driver or file")
         raise OptionError("A block device must be specified for \"file\"")
 
-    def _open_child(self, node: Node, purpose: str, writable: bool, cache: CacheMode) -> Storage:
-        """Open what lies beneath a format: a protocol, or another format."""
+    def _open_child(
+        self, node: Node, purpose: str, writable: bool, cache: CacheMode, backing: bool = True
+    ) -> Storage:
+        """Open what lies beneath a format: a protocol, or another format.
+
+        :param backing: whether a protocol that is to have a backing file is told that it cannot
+        """
         node = dict(node)
         if node.get("driver", "file") not in PROTOCOLS:
-            from .nested import ImageStorage
-
             self._enter(None, display_name(node))
-            return ImageStorage(self._open_node(node, None, purpose, True, writable, cache))
+            # For whoever looks at what lies on top only, this is data.
+            below = READ if purpose == INFO else purpose
+            return ImageStorage(self._open_node(node, None, below, True, writable, cache))
         cache, _force_share = take_common_options(node, writable, cache, self.force_share, "unmap")
-        return self.open_storage(node, writable, cache)
+        settle_backing(node, self.watcher.warning)
+        refused = take_refused_backing(node, backing)
+        storage = self.open_storage(node, writable, cache)
+        if refused:
+            storage.close()
+            raise OptionError("Driver doesn't support backing files")
+        return storage
 
     def _enter(self, identity: tuple[int, int] | None, filename: str) -> None:
         if identity is not None and identity in self._chain:
@@ -361,24 +376,6 @@ def _check_driver(reference: Reference, driver: str | None) -> None:
     """
     if driver is not None and not is_driver(driver) and not str(reference).startswith("json:"):
         get_format(driver)
-
-
-def infinite_loop(filename: str) -> ImageError:
-    """The error for an image that is met again below itself."""
-    return ImageError(
-        "Backing file '%s' creates an infinite loop." % filename,
-        path=filename,
-        remedy="rebase one of the images to another backing file",
-    )
-
-
-def chain_too_long(filename: str, limits: Limits) -> LimitError:
-    """The error for a backing chain of more images than we open."""
-    return LimitError(
-        "The backing chain has more than %d images" % limits.max_chain,
-        path=filename,
-        remedy="commit or rebase some of its images, or raise the limit max_chain",
-    )
 
 
 def open_image(
@@ -423,6 +420,8 @@ class Children:
         self.limits = opener.limits
         self.watcher = opener.watcher
         self.secrets = opener.secrets
+        #: Nodes of the files that the image itself names, by the options that would name others.
+        self.found: Node = {}
 
     def open_file(self, key: str, stored_name: str | None, role: str) -> Storage:
         """Open a further file of the image itself.
@@ -433,15 +432,15 @@ class Children:
         """
         override = self._node.pop(key, None)
         if isinstance(override, dict):
-            node = override
+            node = with_driver(override)
         elif isinstance(override, str):
-            raise OptionError("Cannot find device='%s' nor node-name='%s'" % (override, override))
+            raise no_such_node({**self._node, key: override}, key)
         elif stored_name:
             target = resolve_data_file(self._location, stored_name)
             child = parse_reference(target).get("file")
             if not isinstance(child, dict):
                 raise OptionError("Its %s '%s' is not the name of a file" % (role, target), path=self._filename)
-            node = child
+            node = self.found[key] = child
             self._opener._check(node, self._location, target, role)
         else:
             raise OptionError("'%s' is required for this image" % key, path=self._filename)
@@ -462,7 +461,12 @@ class Children:
         """Open the backing file, unless the caller does not want it or there is none."""
         if not self._open_backing:
             return None
-        override = self._node.pop("backing", stored_name)
+        override = stored_name
+        if self._node.get("backing", "") is None or names_backing(self._node):
+            override = self._node.pop("backing")
+        else:
+            # A number, say, is neither a name nor a description.
+            self._node.pop("backing", None)
         if not override:
             return None
         target = None
@@ -472,7 +476,7 @@ class Children:
             if isinstance(override, dict):
                 return self._open_backing_node(target, stored_format, override)
             if override is not stored_name:
-                raise OptionError("Cannot find device='%s' nor node-name='%s'" % (override, override))
+                raise no_such_node({**self._node, "backing": override}, "backing")
             return self._open_backing_node(target, stored_format, {})
         except LimitError:
             # Said once, not by each image of a chain that is too long.

@@ -7,8 +7,9 @@ from collections import namedtuple
 
 from ..errors import ImageError, OptionError
 from ..formats.capabilities import HasSnapshots
-from ..formats.nested import ImageStorage
-from ..formats.opening import INFO, Opener, chain_too_long, infinite_loop
+from ..formats.chain import chain_too_long, infinite_loop
+from ..formats.nested import ImageStorage, whole_node
+from ..formats.opening import INFO, Opener
 from ..references import display_name, local_path
 from ..sizes import round_up
 from ..storage.local import LocalFile
@@ -173,7 +174,7 @@ def info_chain(
 def _info_alone(image: Image) -> ImageInfo:
     """What an image says that was opened without the other files of its node: these do not belong to its name then."""
     found = image_info(image)
-    alone = {key: value for key, value in image.node.items() if key not in _OTHER_FILES}
+    alone = {key: value for key, value in whole_node(image).items() if key not in _OTHER_FILES}
     return found if len(alone) == len(image.node) else found._replace(filename=display_name(alone))
 
 
@@ -182,6 +183,7 @@ def image_info(image: Image) -> ImageInfo:
     if image.format in PROTOCOLS:
         return file_info(image.storage)
     backing = [] if image.backing is None else [("backing", image_info(image.backing))]
+    others = [(name, storage_info(storage)) for name, storage in image.other_storages().items()]
     return ImageInfo(
         image.filename,
         image.format,
@@ -195,7 +197,7 @@ def image_info(image: Image) -> ImageInfo:
         image.backing_format,
         image.snapshots if isinstance(image, HasSnapshots) else [],
         image.format_specific(),
-        [*backing, ("file", storage_info(image.storage))],
+        [*backing, *others, ("file", storage_info(image.storage))],
     )
 
 

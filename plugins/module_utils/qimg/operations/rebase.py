@@ -12,7 +12,7 @@ from ..formats.capabilities import Compressing, Rebasable
 from ..formats.chain import chain_extents
 from ..formats.opening import INFO, READ, WRITE, Opener
 from ..limits import MIB, SECTOR
-from ..references import resolve_reference, without_backing_options
+from ..references import resolve_reference, says_backing, without_backing_options
 from ..storage.cache import WRITEBACK, CacheMode
 from .copying import Copier, copy_options
 from .pieces import ABSENT as SKIP
@@ -64,13 +64,15 @@ def plan_rebase(
         path = image.filename
         before = {"backing_file": image.backing_file, "backing_format": image.backing_format}
         _check_format(image, backing_format, compress)
-        if not unsafe and image.backing_file != wanted_file:
+        # Where the user says which backing file the image has had, this is not the one that it names.
+        as_named = unsafe or not says_backing(reference)
+        if not unsafe and (image.backing_file != wanted_file or not as_named):
             new = _open_new(image, wanted_file, wanted_format, opener)
             if new is not None:
                 new.abandon()
         _check_change(image, wanted_file, wanted_format)
     after = {"backing_file": wanted_file, "backing_format": wanted_format}
-    if before == after:
+    if before == after and as_named:
         return Plan(path, [], before, after, nothing, opener)
 
     def run(opener: Opener, progress: Progress) -> None:

@@ -7,7 +7,7 @@ import os
 import stat
 
 from ..errors import OptionError, StorageError
-from ..option_text import parse_boolean, parse_number
+from ..option_text import parse_number, take_boolean, take_option
 from ..references import first_key, nest, parse_protocol_name, parse_reference
 from .cache import CacheMode
 from .local import LocalFile
@@ -49,6 +49,18 @@ def driver_of_path(path: str) -> str:
     except (OSError, ValueError):
         return "file"
     return "host_device" if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else "file"
+
+
+def with_driver(node: dict[str, Any]) -> dict[str, Any]:
+    """A node whose driver is known; where nothing says it, the file itself does.
+
+    :raises OptionError: there is no file either
+    """
+    if "driver" in node:
+        return node
+    if "filename" not in node:
+        raise OptionError("Must specify either driver or file")
+    return dict(node, driver=driver_of_path(str(node["filename"])))
 
 
 def node_of(reference: str | dict[str, Any], format: str | None) -> dict[str, Any]:
@@ -114,24 +126,27 @@ def open_storage(
     driver = options.pop("driver", "file")
     if driver == "nbd":
         return connections.open_nbd(options, writable, cache, find_credentials)
-    options.setdefault("aio", aio)
-    return _open_file(driver, options, writable, cache)
+    return _open_file(driver, options, writable, cache, aio)
 
 
-def _open_file(driver: str, options: dict[str, Any], writable: bool, cache: CacheMode) -> LocalFile:
-    path = options.pop("filename", None)
+def _open_file(driver: str, options: dict[str, Any], writable: bool, cache: CacheMode, aio: str) -> LocalFile:
+    path = take_option(options, "filename")
     if not path:
         raise OptionError("The '%s' block driver requires a file name" % driver)
-    locking = options.pop("locking", "auto")
+    locking = take_option(options, "locking", "auto")
     if locking not in ("on", "off", "auto"):
         raise OptionError("invalid parameter value: %s" % locking)
     # Threads do the work whatever is asked for, but what contradicts itself is an error.
-    aio = options.pop("aio")
+    aio = take_option(options, "aio", aio)
     if aio not in ("threads", "native", "io_uring"):
         raise OptionError("invalid parameter value: %s" % aio)
-    parse_number("aio-max-batch", options.pop("aio-max-batch", 0))
+    parse_number("aio-max-batch", take_option(options, "aio-max-batch", 0))
     for name in ("drop-cache", "x-check-cache-dropped"):
-        parse_boolean(name, options.pop(name, False))
+        take_boolean(options, name)
+    manager = take_option(options, "pr-manager")
+    if manager is not None:
+        # They are programs that send SCSI commands for QEMU; none of the objects here is one.
+        raise OptionError("No persistent reservation manager with id '%s'" % manager)
     storage = LocalFile.open(str(path), writable, cache, locking != "off")
     error: ImageError | None = None
     if aio == "native" and not cache.direct:

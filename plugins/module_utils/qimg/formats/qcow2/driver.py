@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ...errors import CorruptImageError, FormatError, OptionError, StorageError
+from ...references import no_such_node
 from ..base import Format, Measurement
 from .image import Qcow2Image
 from .layout import CORRUPT, CRYPT_NONE, DIRTY, MAX_SNAPSHOTS
@@ -55,7 +56,7 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
     if node:
         from . import runtime_options
 
-        runtime_options.take(node, metadata.geometry, header.version)
+        runtime_options.take(node, metadata.geometry, header)
     if metadata.has_ignored_bitmaps:
         children.watcher.warning((_BITMAPS_OF_V2 if header.version == 2 else _IGNORED_BITMAPS) + _LEAKS)
     backing_file = metadata.backing_file.decode("utf-8", "surrogateescape") or None
@@ -68,6 +69,8 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
         raise OptionError("Parameter 'encrypt.key-secret' is required for cipher", path=filename, format="qcow2")
     if metadata.has_data_file:
         metadata.data_file = children.open_file("data-file", metadata.data_file_name, "data file")
+    elif isinstance(node.get("data-file"), str):
+        raise no_such_node(node, "data-file")
     elif "data-file" in node:
         raise OptionError("'data-file' can only be set for images with an external data file", path=filename)
     try:

@@ -121,6 +121,9 @@ class Qcow2Image(
     def format_specific(self) -> dict[str, Any]:
         return description.format_specific(self.metadata, self.bitmaps)
 
+    def other_storages(self) -> dict[str, Storage]:
+        return {} if self.metadata.data_file is None else {"data-file": self.metadata.data_file}
+
     @property
     def has_other_files(self) -> bool:
         return self.metadata.has_data_file

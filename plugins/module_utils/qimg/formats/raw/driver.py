@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ...errors import ImageError, OptionError, StorageError
 from ...limits import MAX_IMAGE_BYTES
-from ...option_text import parse_size_option
+from ...option_text import parse_size_option, take_option
 from ...sizes import round_up
 from ..base import Format, Measurement
 from ..options import EXISTING_OPTIONS, FILE_OPTIONS, SIZE, CreateOption
@@ -25,8 +25,8 @@ OPTIONS = (CreateOption("size", SIZE, "Virtual disk size"),)
 
 def open_image(storage: Storage, filename: str, node: dict[str, Any], children: Children) -> Image:
     """Open a raw image; ``offset`` and ``size`` of the node choose a part of the storage."""
-    offset = parse_size_option("offset", node.pop("offset", 0))
-    size = node.pop("size", None)
+    offset = parse_size_option("offset", take_option(node, "offset", 0))
+    size = take_option(node, "size")
     return RawImage(
         storage, filename, offset, None if size is None else parse_size_option("size", size), children.probed
     )
