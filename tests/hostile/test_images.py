@@ -101,7 +101,8 @@ def test_an_image_with_options_is_still_where_its_file_is(tmp_path: Path) -> Non
     inside.mkdir()
     data = {"driver": "file", "filename": str(inside / "data.raw")}
     qimg.create(str(inside / "middle.qcow2"), "qcow2", 65536, options={"data_file": "data.raw"})
-    node = {"driver": "qcow2", "file": {"driver": "file", "filename": str(inside / "middle.qcow2")}, "backing": None}
+    file = {"driver": "file", "filename": str(inside / "middle.qcow2")}
+    node = {"driver": "qcow2", "file": {"driver": "raw", "file": file}, "backing": None}
     qimg.create(str(inside / "disk.qcow2"), "qcow2", 65536)
     with qimg.open_image({**node, "driver": "qcow2"}) as image:
         assert image.filename.startswith("json:")

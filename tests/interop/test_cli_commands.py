@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cli_cases import CASES
 from cli_differences import is_known_in_files, known_difference
+from cli_nodes import NODES
 from cli_support import split
 from cli_unusual import UNUSUAL
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.oracle
 
 
 def cases() -> list[tuple[str, str]]:
-    tables = [*CASES.items(), *UNUSUAL.items()]
+    tables = [*CASES.items(), *UNUSUAL.items(), *NODES.items()]
     return [(command, line) for command, lines in tables for line in lines.strip("\n").split("\n")]
 
 

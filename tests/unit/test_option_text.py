@@ -126,7 +126,7 @@ def test_numbers_of_thousands_of_digits_are_too_large(text: str) -> None:
 
 
 def test_an_option_is_taken_as_text_or_number_and_nothing_is_no_value() -> None:
-    options = {"a": True, "b": False, "c": 5, "d": None, "e": [], "f": {}, "g": {"x": 1}, "h": "on"}
+    options: dict[str, object] = {"a": True, "b": False, "c": 5, "d": None, "e": [], "f": {}, "g": {"x": 1}, "h": "on"}
 
     assert [take_option(options, name, "default") for name in "abcdefg"] == [
         "on", "off", 5, "default", "default", "default", "default",

@@ -210,8 +210,8 @@ def flatten(node: Node, prefix: str = "") -> Node:
 def says_backing(reference: str | Node) -> bool:
     """Whether it is the user who says which backing file an image has, and not the image."""
     node = _described(reference)
-    backing = node.get("backing")
-    return names_file(backing) if isinstance(backing, dict) else "backing" in node
+    backing = node.get("backing", True)
+    return names_file(backing) if isinstance(backing, dict) else backing is None or backing == ""
 
 
 def _described(reference: str | Node) -> Node:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..errors import UnsupportedOperationError
-from ..references import names_file, plain_name
+from ..references import plain_name, says_backing
 from ..storage.base import DATA, HOLE, Storage
 from ..storage.protocols import PROTOCOLS
 from . import base as image_base
@@ -46,7 +46,7 @@ def _has_other_backing(image: Image) -> bool:
     """
     if image.backing is None:
         return image.backing_file is not None
-    if names_file(image.node["backing"]):
+    if says_backing(image.node):
         return image.backing.filename != image.backing_file
     named = plain_name(image.full_backing_file or "json:")
     return named is not None and image.backing.filename != named

@@ -7,7 +7,6 @@ from __future__ import annotations
 from ...errors import ImageError, StorageError
 from ...operations.compare import CONTENT, SIZE, compare
 from .. import arguments as common
-from ..console import message_of
 from ..options import Command, Option, UsageError
 from ..progress import ProgressMeter
 
@@ -51,8 +50,11 @@ def run(console: Console, arguments: Arguments) -> int:
         cache = common.cache_argument(arguments.source_cache, "Invalid source cache option: %s")
         opener = common.opener_for(console, arguments, cache)
         first, second = _images(console, arguments, opener)
-    except (ImageError, UsageError) as error:
-        console.error(message_of(error) if isinstance(error, ImageError) else error.message)
+    except ImageError as error:
+        console.image_error(error)
+        return _CANNOT_OPEN
+    except UsageError as error:
+        console.error(error.message)
         return _CANNOT_OPEN
     quiet = arguments.quiet
     try:
@@ -80,10 +82,13 @@ def _images(console: Console, arguments: Arguments, opener: Opener) -> tuple[Ref
     """
     first, second = arguments.operands
     reference = common.source_of(console, arguments, first)
-    if arguments.image_opts and arguments.second_format is not None:
-        opener.open(reference).abandon()
-        raise UsageError("--image-opts and --format are mutually exclusive")
-    return reference, common.reference_for(console, second, arguments.image_opts)
+    try:
+        if arguments.image_opts and arguments.second_format is not None:
+            raise UsageError("--image-opts and --format are mutually exclusive")
+        return reference, common.reference_for(console, second, arguments.image_opts)
+    except (ImageError, UsageError):
+        opener.open(reference, arguments.format).abandon()
+        raise
 
 
 def _lines(result: CompareResult) -> list[str]:

@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Command lines about the options of nodes, as cli_cases.py has them: values of every type, options of every driver."""
+from __future__ import annotations
+
+#: ``json:`` names of values that are no texts, …
+_TYPES = r"""
+"json:{'driver':5}"
+"json:{'driver':[],'file':{'filename':'data.qcow2'}}"
+"json:{'driver':true,'file':{'driver':null,'filename':'data.qcow2'}}"
+"json:{'driver':123456789012345678901234567890}"
+"json:{'file':{'filename':5}}"
+"json:{'driver':'file','filename':true}"
+"json:{'file':[]}"
+"json:{'driver':'qcow2','file':['x']}"
+"json:{'driver':'qcow2','file.0.filename':'data.qcow2'}"
+"json:{'driver':'qcow2','file.filename':'empty.qcow2','file':{'filename':'data.qcow2'}}"
+"json:{'driver':'qcow2','file':{'filename':'data.qcow2'},'file.filename':'empty.qcow2'}"
+"json:{'driver':'qcow2','file.filename':'data.qcow2','file':5}"
+"json:{'driver':'qcow2','file.filename':'data.qcow2','file':'x'}"
+"json:{'driver':'nonsense','file.filename':'data.qcow2','file':'x'}"
+"json:{'driver':'qcow2','file.filename':'data.qcow2','file.filename.x':'a'}"
+"json:{'driver':'qcow2','file.filename':'data.qcow2','x':[[1]]}"
+"json:{'driver':'qcow2','file.filename':'data.qcow2','x':{'y':{}}}"
+"json:{'driver':'qcow2','file.filename':'over.qcow2','backing':{}}"
+"json:{'driver':'qcow2','file.filename':'over.qcow2','backing':5}"
+"json:{'driver':'qcow2','file.filename':'over.qcow2','backing':5,'backing.driver':'raw'}"
+"json:{'driver':'qcow2','file.filename':'over.qcow2','backing':null,'backing.driver':'raw'}"
+"json:{'driver':'qcow2','file.filename':'over.qcow2','backing':'x','backing.driver':'raw'}"
+"json:{'driver':'qcow2','file.filename':'over.qcow2','backing':['x']}"
+"json:{'driver':'qcow2','file.filename':'over.qcow2','backing':{'driver':{}}}"
+"json:{'driver':'qcow2','file.filename':'over.qcow2','data-file':null}"
+"json:{'driver':'qcow2','file.filename':'over.qcow2','data-file':''}"
+"json:{'driver':'qcow2','file.filename':'external.qcow2','data-file':{}}"
+"json:{'driver':'qcow2','file.filename':'external.qcow2','data-file':5}"
+"json:{'driver':'qcow2','file.filename':'external.qcow2','data-file':{'locking':'off'}}"
+"json:{'driver':'raw','file.filename':'sparse.raw','cache':{}}"
+"json:{'driver':'raw','file.filename':'sparse.raw','cache.direct':null,'read-only':[],'discard':true,'detect-zeroes':true}"
+"json:{'driver':'raw','file.filename':'sparse.raw','size':{},'offset':null}"
+"json:{'driver':'raw','file.filename':'sparse.raw','size':1e3}"
+"json:{'driver':'raw','file.filename':'sparse.raw','offset':18446744073709551616}"
+"json:{'driver':'raw','file.filename':'sparse.raw','backing':5}"
+"json:{'driver':'raw','file.filename':'sparse.raw','file.backing':null}"
+"json:{'driver':'raw','file.filename':'sparse.raw','file.backing':'x'}"
+"json:{'driver':'raw','file.filename':'sparse.raw','file.locking':true,'file.aio':null}"
+"json:{'driver':'qcow2','file.filename':'data.qcow2','cache-size':123456789012345678901234567890}"
+"json:{'driver':'qcow2','file.filename':'data.qcow2','overlap-check':true}"
+"json:{'driver':'qcow2','file.filename':'data.qcow2','overlap-check':{},'lazy-refcounts':null}"
+"""
+
+#: … and option strings.
+_OPTIONS = r"""
+driver=qcow2,file.filename=data.qcow2,lazy-refcounts.x=1
+driver=qcow2,file.filename=data.qcow2,cache-size=1E
+driver=qcow2,file.filename=data.qcow2,refcount-cache-size=200T
+driver=qcow2,file.filename=data.qcow2,overlap-check=none,overlap-check.template=none
+driver=qcow2,file.filename=data.qcow2,overlap-check=none,overlap-check.template=all
+driver=qcow2,file.filename=data.qcow2,overlap-check=all,overlap-check.main-header=x
+driver=qcow2,file.filename=data.qcow2,overlap-check=all,overlap-check.active-l2=off
+driver=qcow2,file.filename=data.qcow2,overlap-check=all,overlap-check.x=on
+driver=qcow2,file.filename=data.qcow2,encrypt.format=luks
+driver=qcow2,file.filename=data.qcow2,encrypt.key-secret=s
+driver=qcow2,file.filename=data.qcow2,encrypt=s
+driver=qcow2,file.filename=data.qcow2,data-file=x
+driver=file,filename=sparse.raw,backing=
+driver=file,filename=sparse.raw,backing=x
+driver=raw,file.filename=sparse.raw,file.pr-manager=pr0
+driver=raw,file.filename=sparse.raw,id=1
+driver=raw,file.filename=sparse.raw,id=x
+driver=raw,file.filename=sparse.raw,help
+driver=raw,file.filename=sparse.raw,nohelp,?
+file.filename.=data.qcow2
+driver=raw,file.driver=qcow2,file.file.filename=external.qcow2
+driver=raw,file.driver=qcow2,file.file.filename=over.qcow2,file.backing=
+driver=raw,file.driver=qcow2,file.file.filename=over.qcow2,file.backing.driver=raw
+driver=raw,file.driver=qcow2,file.file.filename=over.qcow2,file.backing.file.filename=other.qcow2
+driver=raw,file.driver=qcow2,file.file.filename=over.qcow2,file.backing.file.filename=./other.qcow2
+driver=raw,file.driver=qcow2,file.file.filename=external.qcow2,file.data-file.filename=external.raw
+"""
+
+_OPTION_STRINGS = "\n".join("--image-opts " + line for line in _OPTIONS.strip("\n").split("\n"))
+
+NODES = {
+    "info": _OPTION_STRINGS,
+    "map": _TYPES.rstrip("\n") + "\n" + _OPTION_STRINGS,
+    "compare": r"""
+--image-opts id=1 id=1
+--image-opts file.filename=missing id=1
+""",
+    "dd": r"""
+--image-opts if=id=1 of=new
+""",
+    "rebase": r"""
+-b v2.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=over.qcow2,backing.file.filename=data.qcow2
+-b v2.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=over.qcow2,backing.file.filename=external.qcow2
+-b v2.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=external.qcow2,data-file.filename=external.raw
+-b v2.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=external.qcow2,backing=
+-b other.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=over.qcow2,backing.file.filename=./data.qcow2
+-b other.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=over.qcow2,backing=
+-b other.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=raw
+""",
+}
