@@ -66,6 +66,7 @@ snapshots.qcow2 -l
 -l short.qcow2
 """,
     "rebase": r"""
+-b unaligned.qcow2 -F qcow2 over.qcow2
 -u -b odd.raw -F file over.qcow2
 -u -b odd.raw -F host_device over.qcow2
 -b sparse.raw -F file over.qcow2

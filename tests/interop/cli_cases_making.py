@@ -79,6 +79,10 @@ new 1M -q
 -f qcow2 new 16E
 """,
     "convert": r"""
+unaligned.qcow2 new
+--salvage unaligned.qcow2 new
+-q --salvage -O qcow2 -c unaligned.qcow2 new
+-C unaligned.qcow2 new
 -O file sparse.raw new.raw
 -O file -c sparse.raw new.raw
 -O file -o preallocation=falloc odd.raw new.raw
@@ -261,6 +265,8 @@ data.qcow2
 -O raw -B '' over.qcow2 new
 """,
     "dd": r"""
+if=unaligned.qcow2 of=new bs=64k
+if=unaligned.qcow2 of=new bs=64k count=3
 if=data.qcow2 of=new bs=1M count=2 skip=1
 if=data.qcow2 of=new bs=1M skip=9
 if=data.qcow2 of=new bs=1M skip=10

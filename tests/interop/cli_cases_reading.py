@@ -198,6 +198,8 @@ data.qcow2 -f qcow2
 --quiet=on data.qcow2
 """,
     "map": r"""
+unaligned.qcow2
+--output=json unaligned.qcow2
 --output=json -f file odd.raw
 'json:{"driver":"qcow2","file":{"driver":"raw","offset":0,"file.filename":"over.qcow2"}}'
 'json:{"driver":"qcow2","backing.driver":"raw","file":{"driver":"raw","offset":0,"file.filename":"over.qcow2"}}'
@@ -259,6 +261,7 @@ file:c:olon.qcow2
 "$(printf 'new\nline.qcow2')"
 """,
     "check": r"""
+unaligned.qcow2
 data.qcow2
 --output=json data.qcow2
 empty.qcow2
@@ -313,6 +316,9 @@ data.qcow2 empty.qcow2
 --output=x data.qcow2
 """,
     "compare": r"""
+unaligned.qcow2 data.qcow2
+data.qcow2 unaligned.qcow2
+-s unaligned.qcow2 data.qcow2
 odd.raw data.qcow2
 data.qcow2 data.qcow2
 -s data.qcow2 empty.qcow2
@@ -367,6 +373,7 @@ a
 --image-opts data.qcow2 driver=raw,file.filename=odd.raw
 """,
     "measure": r"""
+-O qcow2 unaligned.qcow2
 -O qcow2 data.qcow2
 -O qcow2 --output=json bitmaps.qcow2
 -O qcow2 -l s1 snapshots.qcow2

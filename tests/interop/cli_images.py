@@ -85,7 +85,7 @@ def build(directory: Path) -> None:
 
 
 def _damage(directory: Path) -> None:
-    """An image with a leaked cluster, and one with a cluster that nobody counts."""
+    """Images with a leaked cluster, with one that nobody counts, with one that begins inside of a cluster, …"""
     content = bytearray((directory / "data.qcow2").read_bytes())
     refcount_table = struct.unpack_from(">Q", content, 48)[0]
     block = struct.unpack_from(">Q", content, refcount_table)[0]
@@ -101,6 +101,9 @@ def _damage(directory: Path) -> None:
     (l2,) = struct.unpack_from(">Q", overlap, l1)
     struct.pack_into(">Q", overlap, l2 & (1 << 56) - 1, 1 << 63 | l1)
     (directory / "overlap.qcow2").write_bytes(overlap)
+    unaligned = bytearray(content)
+    unaligned[(l2 & (1 << 56) - 1) + 3 * 8 + 6] |= 2
+    (directory / "unaligned.qcow2").write_bytes(unaligned)
     marked = bytearray(content)
     marked[79] |= 2
     (directory / "marked.qcow2").write_bytes(marked)

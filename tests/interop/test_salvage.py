@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,53 @@ def test_without_salvage_nothing_is_left(tmp_path: Path, bad_sectors: None) -> N
     with pytest.raises(StorageError, match="error while reading at byte 0: Input/output error"):
         qimg.convert(str(tmp_path / "disk"), str(tmp_path / "new"), "qcow2", "raw")
     assert os.listdir(tmp_path) == ["disk"]
+
+
+def test_data_of_which_nobody_says_where_they_are_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = os.urandom(SIZE)
+    (tmp_path / "disk").write_bytes(content)
+    original = LocalFile.extents
+
+    def extents(file: LocalFile, offset: int, length: int) -> Any:
+        if file.name.endswith("disk") and offset <= BAD[1] < offset + length:
+            raise StorageError.from_os_error(OSError(errno.EIO, ""), file.name, "Could not find data")
+        return original(file, offset, length)
+
+    monkeypatch.setattr(LocalFile, "extents", extents)
+    said: list[str] = []
+
+    def salvage(_offset: int, error: StorageError) -> None:
+        said.append(error.reason)
+
+    qimg.convert(str(tmp_path / "disk"), str(tmp_path / "new"), "raw", "raw", salvage=salvage)
+    assert said == ["error while reading block status at offset %d: Input/output error" % BAD[1]]
+    assert (tmp_path / "new").read_bytes() == content
+    with pytest.raises(StorageError, match=said[0]):
+        qimg.convert(str(tmp_path / "disk"), str(tmp_path / "new"), "raw", "raw")
+    qimg.dd(str(tmp_path / "disk"), str(tmp_path / "copy"), source_format="raw")
+    assert (tmp_path / "copy").read_bytes() == content
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("options", [(), ("-O", "qcow2", "-c")], ids=["raw", "compressed"])
+def test_a_compressed_cluster_that_is_damaged_becomes_zeroes(options: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(b"x" * 4 * SIZE)
+    oracle.qemu_img("convert", "-c", "-O", "qcow2", "disk", "packed.qcow2", cwd=tmp_path)
+    packed = bytearray((tmp_path / "packed.qcow2").read_bytes())
+    (l1,) = struct.unpack_from(">Q", packed, 40)
+    (l2,) = struct.unpack_from(">Q", packed, l1)
+    (entry,) = struct.unpack_from(">Q", packed, (l2 & (1 << 56) - 1) + 2 * 8)
+    host = entry & (1 << 54) - 1
+    packed[host : host + 20] = b"\xff" * 20
+    (tmp_path / "packed.qcow2").write_bytes(packed)
+    warned = []
+    for new in ("theirs", "ours"):
+        words = ("convert", "--salvage", *options, "packed.qcow2", new)
+        answer = run_ours(*words, cwd=tmp_path) if new == "ours" else oracle.run("qemu-img", *words, cwd=tmp_path)
+        assert answer.code == 0, answer
+        warned.append(sorted(re.findall(r"(?m)^qemu-img: warning: error while reading offset \d+: ", answer.stderr)))
+    assert warned[0] == warned[1]
+    assert len(warned[0]) == SIZE // 512
+    assert oracle.run("qemu-img", "compare", "theirs", "ours", cwd=tmp_path).code == 0

@@ -23,7 +23,8 @@
 
 Every error knows ``reason`` (one clause, in qemu-img's own words where qemu-img has words for it) and, where they
 exist, ``path``, ``format``, ``offset``, ``errno``, ``hint`` (further lines, as qemu-img prints them) and ``remedy``
-(what the user can do).  ``while_opening`` names the image that could not be opened, if that is what went wrong.
+(what the user can do).  ``while_opening`` names the image that could not be opened, if that is what went wrong, and
+``while_mapping`` the one of which nobody could say where it has data.
 ``str(error)`` is the whole sentence; :meth:`ImageError.details` is the same as a dictionary.
 """
 from __future__ import annotations
@@ -59,6 +60,8 @@ class ImageError(Exception):
         self.remedy = remedy
         #: How the user named the image that was being opened, if the error says why it cannot be.
         self.while_opening: str | None = None
+        #: How the user named the image whose map was being read, if the error says why it cannot be.
+        self.while_mapping: str | None = None
         #: The format of the new image that was being made at ``path``, if the error says why it cannot be.
         self.while_creating: str | None = None
 
@@ -69,6 +72,11 @@ class ImageError(Exception):
         if self.remedy:
             text = "%s; %s" % (text.rstrip("."), self.remedy)
         return text
+
+    @property
+    def words(self) -> str:
+        """The system's words for it, if it has them; otherwise the reason."""
+        return os.strerror(self.errno) if self.errno else self.reason
 
     def details(self) -> dict[str, Any]:
         """The error as plain data, for ``fail_json(msg=str(error), **error.details())``."""
@@ -133,6 +141,10 @@ class MismatchError(OptionError):
 
 class ShrinkRefusedError(OptionError):
     """The new size is smaller, and nobody has allowed data to be lost."""
+
+
+#: What may be wrong with a stretch of an image while the rest of it is good.
+UNUSABLE = (StorageError, FormatError)
 
 
 class UnsupportedOperationError(ImageError):

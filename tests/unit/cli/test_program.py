@@ -56,6 +56,17 @@ def test_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     assert b"Could not write to standard output: No space left on device" in done.stderr
 
 
+def test_a_comparison_of_which_nobody_hears_does_not_say_that_images_differ(tmp_path: Path) -> None:
+    path = str(tmp_path / "disk.qcow2")
+    qimg.create(path, "qcow2", size=1 << 20)
+
+    with open("/dev/full", "wb") as full:
+        done = run_program("compare", path, path, stdout=full, stderr=subprocess.PIPE)
+
+    assert done.returncode == 2
+    assert b"Could not write to standard output: No space left on device" in done.stderr
+
+
 _SIGNAL_AT_START = """\
 import os, sys
 sys.path.insert(0, %r)

@@ -19,6 +19,7 @@ from qimg.storage.scratch import Rehearsal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -154,3 +155,28 @@ def test_where_no_file_can_be_an_error_says_why(tmp_path: Path, name: str, numbe
 
     assert caught.value.errno == number and str(tmp_path / name) in str(caught.value)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def _closed_to_writing(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _mode, **_options: path != str(directory))
+
+
+def _of_others_who_keep_their_names(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory.chmod(0o1777)
+    monkeypatch.setattr(os, "geteuid", lambda: directory.stat().st_uid + 1)
+
+
+@pytest.mark.parametrize("rehearsal", [None, Rehearsal()], ids=["done", "rehearsed"])
+@pytest.mark.parametrize("forbid", [_closed_to_writing, _of_others_who_keep_their_names])
+def test_what_only_the_directory_forbids_is_refused_before_anything_is_written(
+    forbid: Callable[[Path, pytest.MonkeyPatch], None],
+    rehearsal: Rehearsal | None,
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target.write_bytes(b"old")
+    forbid(target.parent, monkeypatch)
+    with pytest.raises(StorageError, match="its directory does not allow") as caught:
+        NewFile(str(target), rehearsal=rehearsal)
+    assert caught.value.errno in (errno.EACCES, errno.EPERM)
+    assert os.listdir(target.parent) == ["new"] and target.read_bytes() == b"old"

@@ -214,9 +214,6 @@ class _Run:
 
 
 def _failed(error: ImageError) -> ImageError:
-    import os
-
-    words = os.strerror(error.errno) if error.errno else error.reason
-    failure = type(error)("Failed request: %s" % words, path=error.path, errno=error.errno, remedy=error.remedy)
+    failure = type(error)("Failed request: %s" % error.words, path=error.path, errno=error.errno, remedy=error.remedy)
     failure.offset = error.offset
     return failure

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ..errors import NO_SPACE_REMEDY, OptionError, StorageError, UnsupportedOperationError
+from ..errors import NO_SPACE_REMEDY, UNUSABLE, OptionError, StorageError, UnsupportedOperationError
 from ..formats.capabilities import Emptyable, HasSnapshots, Resizable
 from ..formats.chain import chain_extents
 from ..formats.opening import MERGE, READ, RESIZE, WRITE, Opener
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from ..errors import ImageError
     from ..formats.base import Image
     from ..formats.opening import Reference
     from .plan import Progress
@@ -89,14 +90,7 @@ def plan_commit(
                 )
             top = opener.variant(reuse={identity: written}).open(reference, format, WRITE)
             try:
-                _check_room(top, written, depth)
-                if grows:
-                    _grow(written, size)
-                if opener.rehearses:
-                    written.storage.lacks_data = True
-                else:
-                    _merge(top, written, depth, rate, progress)
-                written.flush()
+                _fill(written, top, depth, rate, opener.rehearses, progress)
                 if empties and isinstance(top, Emptyable):
                     top.make_empty()
             finally:
@@ -121,6 +115,22 @@ def commit(
 ) -> None:
     """Write what an overlay has into an image below it; arguments and errors as for :func:`plan_commit`."""
     plan_commit(reference, format, base, keep, rate, opener=opener).apply(progress)
+
+
+def _fill(base: Image, top: Image, depth: int, rate: int, rehearses: bool, progress: Progress) -> None:
+    """Have the base hold, on its medium, what the layers above it have."""
+    try:
+        _check_room(top, base, depth)
+        if base.size < top.size:
+            _grow(base, top.size)
+        if rehearses:
+            base.storage.lacks_data = True
+        else:
+            _merge(top, base, depth, rate, progress)
+        base.flush()
+    except UNUSABLE as error:
+        error.reason = "Block job failed: %s" % error.reason
+        raise
 
 
 def _grow(base: Image, size: int) -> None:
@@ -202,9 +212,15 @@ def _merge(top: Image, base: Image, depth: int, rate: int, progress: Progress) -
     """Copy what the layers above ``base`` have."""
     total = max(1, top.size)
     options = copy_options(rate=rate)
-    copier = Copier(base, False, options, lambda done: progress(done / total))
+    copier = Copier(base, False, options, lambda done: progress(done / total), _in_few_words)
     runs = source_runs(top, chain_extents(top, 0, top.size, layers=depth))
     copier.run(_with_ends(runs, min(layer.size for layer in top.layers()[:depth])))
+
+
+def _in_few_words(error: ImageError, _what: str, offset: int) -> ImageError:
+    error.reason = error.words
+    error.offset = offset
+    return error
 
 
 def _with_ends(runs: Iterator[SourceRun], end: int) -> Iterator[SourceRun]:

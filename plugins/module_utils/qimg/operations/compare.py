@@ -7,11 +7,12 @@ import os
 import threading
 from collections import namedtuple
 
-from ..errors import StorageError, UnknownContentError
+from ..errors import UNUSABLE, UnknownContentError
 from ..formats.base import ABSENT, Extent
 from ..formats.chain import chain_extents, merged
 from ..formats.opening import READ, Opener
 from ..limits import DEFAULT_LIMITS, SECTOR
+from ..references import shown_reference
 from ..sizes import round_up
 from ..storage.buffers import ComparableBuffer, aligned_buffer
 from ..storage.zeros import is_zero
@@ -78,7 +79,8 @@ def compare(
     opener = opener or Opener()
     with opener.open(first, first_format, READ) as one:
         with opener.open(second, second_format, READ) as other:
-            return compare_images(one, other, strict, progress)
+            names = (shown_reference(first), shown_reference(second))
+            return _compare(_Disk([one], names[0]), _Disk([other], names[1]), strict, progress)
 
 
 def compare_images(
@@ -114,10 +116,14 @@ def _compare(one: _Disk, other: _Disk, strict: bool, progress: Callable[[float],
 
 
 class _Disk:
-    """Images put one after another."""
+    """Images put one after another.
 
-    def __init__(self, parts: list[Image]) -> None:
+    :param name: how messages call it; ``None``: by the name of the image that they are about
+    """
+
+    def __init__(self, parts: list[Image], name: str | None = None) -> None:
         self.parts = parts
+        self.name = name
         # A single disk has its own size; where another follows, a disk ends with a whole sector.
         self.size = sum(round_up(part.size, SECTOR) for part in parts[:-1]) + parts[-1].size
 
@@ -129,15 +135,27 @@ class _Disk:
         shift = 0
         for part in self.parts:
             layers = part.layers()
-            extents = merged(chain_extents(part, 0, part.size))
+            name = self.name or part.filename
+            extents = merged(_extents(part, name))
             for extent in _windows(extents, layers) if strict else extents:
-                yield _Cursor(extent, layers, shift)
+                yield _Cursor(extent, layers, shift, name)
             shift += part.size
             if shift % SECTOR and part is not self.parts[-1]:
                 yield _zeroes(shift, round_up(shift, SECTOR))
                 shift = round_up(shift, SECTOR)
         if shift < total:
             yield _zeroes(shift, total)
+
+
+def _extents(image: Image, name: str) -> Iterator[Extent]:
+    try:
+        yield from chain_extents(image, 0, image.size)
+    except UNUSABLE as error:
+        # Of the system's words, qemu-img says none.
+        what = "Sector allocation test failed for %s" % name
+        error.reason = what if error.errno else "%s: %s" % (what, error.reason)
+        error.while_mapping = name
+        raise
 
 
 def _windows(extents: Iterator[Extent], layers: list[Image]) -> Iterator[Extent]:
@@ -156,7 +174,7 @@ def _windows(extents: Iterator[Extent], layers: list[Image]) -> Iterator[Extent]
 
 
 def _zeroes(start: int, end: int) -> _Cursor:
-    return _Cursor(Extent(start, end - start, ABSENT, None, None), [], 0)
+    return _Cursor(Extent(start, end - start, ABSENT, None, None), [], 0, "")
 
 
 def _mismatches(
@@ -223,15 +241,14 @@ class _Side:
     def fill(self, view: memoryview, start: int) -> None:
         """Read it, unless it is known to be zero.
 
-        :raises StorageError: naming the image and the offset
+        :raises ImageError: naming the image and the offset
         """
         if self._read is None:
             return
         try:
             self._read(view)
-        except StorageError as error:
-            words = os.strerror(error.errno) if error.errno else error.reason
-            error.reason = "Error while reading offset %d of %s: %s" % (start, self._name, words)
+        except UNUSABLE as error:
+            error.reason = "Error while reading offset %d of %s: %s" % (start, self._name, error.words)
             raise
 
 
@@ -240,14 +257,16 @@ class _Cursor:
 
     :param extent: as its image has it
     :param shift: where the image begins in the disk, bytes
+    :param name: how messages call the image
     """
 
-    __slots__ = ("end", "extent", "layers", "shift", "zero")
+    __slots__ = ("end", "extent", "layers", "name", "shift", "zero")
 
-    def __init__(self, extent: Extent, layers: list[Image], shift: int) -> None:
+    def __init__(self, extent: Extent, layers: list[Image], shift: int, name: str) -> None:
         self.extent = extent
         self.layers = layers
         self.shift = shift
+        self.name = name
         self.end = extent.start + extent.length + shift
         self.zero = extent.zero
 
@@ -270,11 +289,10 @@ class _Cursor:
         start -= self.shift
         if extent.zero:
             return _Side(True, None, "")
-        name = self.layers[0].filename
         if extent.storage is None or extent.offset is None:
-            return _Side(False, self.layers[extent.depth].encoded_reader(start, length), name)
+            return _Side(False, self.layers[extent.depth].encoded_reader(start, length), self.name)
         storage, offset = extent.storage, extent.offset + start - extent.start
-        return _Side(False, lambda view: storage.read_into(offset, view), name)
+        return _Side(False, lambda view: storage.read_into(offset, view), self.name)
 
 
 def _status(cursor: _Cursor) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..errors import StorageError
+    from ..errors import ImageError
     from ..formats.opening import Reference
     from ..storage.cache import CacheMode
 
@@ -82,7 +82,8 @@ class ConvertRequest(
     :param into_existing: write into the image at ``target`` instead of making one
     :param target_is_zero: the existing image reads as zeroes
     :param rate: at most this many bytes per second; 0: no limit
-    :param salvage: called with offset and error of what cannot be read, which becomes zeroes; ``None``: it is an error
+    :param salvage: called with offset and error of what cannot be read, which becomes zeroes, and of that whose place
+        cannot be found, which is read all the same; ``None``: either is an error
     :param sync: have the new image on the medium before it takes its name
     :param cache: how what is written to the target reaches its medium
     :param threads: how many copy at most; ``None``: as many as the machine has use for
@@ -107,7 +108,7 @@ class ConvertRequest(
     into_existing: bool
     target_is_zero: bool
     rate: int
-    salvage: Callable[[int, StorageError], None] | None
+    salvage: Callable[[int, ImageError], None] | None
     sync: bool
     cache: CacheMode
     threads: int | None

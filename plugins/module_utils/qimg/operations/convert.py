@@ -3,7 +3,15 @@
 """Copying guest disks into new images, or into existing ones."""
 from __future__ import annotations
 
-from ..errors import ImageError, MismatchError, OptionError, StorageError, UnknownContentError
+from ..errors import (
+    UNUSABLE,
+    ImageError,
+    MismatchError,
+    OptionError,
+    StorageError,
+    StorageLostError,
+    UnknownContentError,
+)
 from ..formats.capabilities import Compressing
 from ..formats.chain import chain_extents
 from ..formats.new_files import target_exists
@@ -19,17 +27,17 @@ from .conversion_request import ConvertRequest
 from .convert_checks import backing_file_shows, check_request, no_compression, without_effects
 from .copying import LOOKING, WRITING, Copier, CopyOptions, at_offset, copy_options
 from .create import creatable, empty_image, keep_data_file, new_files, resolve_options
-from .pieces import ABSENT, ZERO, SourceRun, runs_on_top, source_runs
+from .pieces import ABSENT, DATA, ZERO, SourceRun, WholeDisk, runs_on_top, source_runs
 from .plan import Plan, nothing
 from .room import surely_fits
 from .snapshot import show_snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
-    from ..formats.base import Extent, Image
+    from ..formats.base import Image
     from ..formats.new_files import NewFiles
     from .conversion_record import Side
     from .plan import Progress
@@ -392,7 +400,7 @@ def _copy_data(
         # One request for all instead of one for each run of zeroes.
         try:
             target_is_zero = target.zero_quickly(0, sum(round_up(source.size, SECTOR) for source in sources))
-        except StorageError as error:
+        except UNUSABLE as error:
             raise at_offset(error, WRITING, 0) from error
     copier = Copier(target, target_is_zero, options, lambda done: progress(min(1.0, done / total)))
     copier.run(_all_runs(request, sources, target))
@@ -403,7 +411,7 @@ def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> I
     # Above the backing file that was asked for, what the source's own top image does not have is there already.
     on_top = bool(request.backing_file or (request.options or {}).get("backing_file"))
     for source in sources:
-        runs = source_runs(source, _extents(source, 1 if on_top else None), shift)
+        runs = _runs(source, 1 if on_top else None, shift, request.salvage)
         if on_top:
             yield from runs_on_top(runs, source, target)
         else:
@@ -412,15 +420,31 @@ def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> I
         shift += round_up(source.size, SECTOR)
 
 
-def _extents(source: Image, depth: int | None) -> Iterator[Extent]:
-    """What is where in a source; as :func:`~qimg.formats.chain.chain_extents`."""
+def _runs(
+    source: Image, depth: int | None, shift: int, salvage: Callable[[int, ImageError], None] | None
+) -> Iterator[SourceRun]:
+    """What a source has, as far as can be found out; where nobody knows, ``salvage`` has it read."""
     position = 0
-    try:
-        for extent in chain_extents(source, 0, source.size, depth):
-            position = extent.start + extent.length
-            yield extent
-    except StorageError as error:
-        raise at_offset(error, LOOKING, position) from error
+    window = source.size
+    while position < source.size:
+        length = min(window, source.size - position)
+        try:
+            for run in source_runs(source, chain_extents(source, position, length, depth), shift):
+                position = run.start + run.length - shift
+                yield run
+            window = 2 * length
+        except UNUSABLE as error:
+            is_lost = isinstance(error, StorageLostError)
+            if length > SECTOR and not is_lost:
+                # What fails may lie behind much that does not.
+                window = round_up(length // 2, SECTOR)
+                continue
+            failure = at_offset(error, LOOKING, position)
+            if salvage is None or is_lost:
+                raise
+            salvage(position, failure)
+            yield SourceRun(position + shift, length, DATA, None, None, WholeDisk(source), position)
+            position += length
 
 
 def convert(

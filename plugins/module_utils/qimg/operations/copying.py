@@ -14,7 +14,7 @@ import threading
 import time
 from collections import namedtuple
 
-from ..errors import StorageError, StorageLostError
+from ..errors import UNUSABLE, StorageLostError
 from ..formats.capabilities import Compressing
 from ..limits import DEFAULT_LIMITS, SECTOR, Limits
 from ..storage.buffers import aligned_buffer
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeVar
 
+    from ..errors import ImageError
     from ..formats.base import Image
     from ..storage.base import Storage
 
-    Explain = Callable[[StorageError, str, int], StorageError]
+    Explain = Callable[[ImageError, str, int], ImageError]
     #: Storage, offset in it, offset in the piece, length.
     Places = list[tuple[Storage, int, int, int]]
     Result = TypeVar("Result")
@@ -53,8 +54,8 @@ class CopyOptions(
     :param compress: store whole clusters compressed
     :param offload: have the kernel copy without looking at the data (implies no search for zeroes in data)
     :param rate: bytes per second at the most; 0: no limit
-    :param salvage: called with each unreadable offset and the error, which is then replaced by zeroes; ``None``: an
-        error ends the copy
+    :param salvage: called with each unreadable offset and the error, which says so; zeroes take the place of what
+        cannot be read; ``None``: an error ends the copy
     """
 
     __slots__ = ()
@@ -65,7 +66,7 @@ def copy_options(
     compress: bool = False,
     offload: bool = False,
     rate: int = 0,
-    salvage: Callable[[int, StorageError], None] | None = None,
+    salvage: Callable[[int, ImageError], None] | None = None,
     threads: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> CopyOptions:
@@ -85,7 +86,7 @@ class _Stopped(Exception):
 class _ReadFailed(Exception):
     """The source could not be read."""
 
-    def __init__(self, error: StorageError) -> None:
+    def __init__(self, error: ImageError) -> None:
         super().__init__()
         self.error = error
 
@@ -184,7 +185,7 @@ class Copier:
             self._load_and_store(piece, buffer)
         except _ReadFailed as failure:
             raise failure.error from None
-        except StorageError as error:
+        except UNUSABLE as error:
             raise self._explain(error, WRITING, piece.start) from error
 
     def _load_and_store(self, piece: Piece, buffer: memoryview) -> None:
@@ -224,7 +225,7 @@ class Copier:
             position += run.length
             try:
                 reader(part)
-            except StorageError as error:
+            except UNUSABLE as error:
                 if self._options.salvage is None or isinstance(error, StorageLostError):
                     raise _ReadFailed(self._explain(error, READING, run.start)) from error
                 self._salvage(run, part)
@@ -237,13 +238,16 @@ class Copier:
                 if run.storage is not None:
                     run.storage.read_into(run.offset + position, piece)
                 else:
-                    run.layer.read_into(run.layer_start + position, piece)
+                    with self._turn:
+                        run.layer.read_into(run.layer_start + position, piece)
             except StorageLostError as error:
                 raise _ReadFailed(self._explain(error, READING, run.start + position)) from error
-            except StorageError as failure:
+            except UNUSABLE as failure:
                 piece[:] = bytes(len(piece))
+                failure.offset = run.start + position
+                failure.reason = "error while reading offset %d: %s" % (failure.offset, failure.words)
                 if self._options.salvage is not None:
-                    self._options.salvage(run.start + position, failure)
+                    self._options.salvage(failure.offset, failure)
 
     def _data_units(self, view: memoryview) -> Iterator[tuple[int, int]]:
         """The parts of a piece that are not zero, rounded to the target's unit of allocation."""
@@ -287,7 +291,7 @@ class Copier:
         """Read plain bytes of a run, from ``position`` in it."""
         try:
             run.storage.read_into(run.offset + position, view)
-        except StorageError as error:
+        except UNUSABLE as error:
             raise _ReadFailed(self._explain(error, READING, run.start + position)) from error
 
     def _move_compressed(self, piece: Piece, view: memoryview) -> None:
@@ -317,7 +321,7 @@ class Copier:
     def _zero_run(self, start: int, length: int) -> None:
         try:
             self._zero(start, length)
-        except StorageError as error:
+        except UNUSABLE as error:
             raise self._explain(error, WRITING, start) from error
         self._advance(length)
 
@@ -335,26 +339,31 @@ class Copier:
             self._moved += length
 
 
-def at_offset(error: StorageError, what: str, offset: int) -> StorageError:
+def at_offset(error: ImageError, what: str, offset: int) -> ImageError:
     """The same error, saying at which guest offset it happened.
 
     :param what: ``READING``, ``WRITING`` or ``LOOKING``
     """
     where = "offset" if what == LOOKING else "byte"
-    error.reason = "error while %s at %s %d: %s" % (what, where, offset, words_of(error))
+    error.reason = "error while %s at %s %d: %s" % (what, where, offset, error.words)
     error.offset = offset
     return error
 
 
-def words_of(error: StorageError) -> str:
-    """The system's words for an error, if it has them."""
-    return os.strerror(error.errno) if error.errno else error.reason
-
-
 def _reader(run: SourceRun) -> Callable[[memoryview], None]:
-    """What fills a buffer with a part of a piece."""
-    if run.kind == ABSENT:
-        # Needed to complete a unit that is stored as a whole.
-        content = run.layer.read(run.layer_start, run.length)
-        return lambda part: part.__setitem__(slice(None), content)
-    return run.reader()
+    """What fills a buffer with a part of a piece; if it cannot even be found, this says so."""
+    try:
+        if run.kind == ABSENT:
+            # Needed to complete a unit that is stored as a whole.
+            content = run.layer.read(run.layer_start, run.length)
+            return lambda part: part.__setitem__(slice(None), content)
+        return run.reader()
+    except UNUSABLE as error:
+        return _failing(error)
+
+
+def _failing(error: ImageError) -> Callable[[memoryview], None]:
+    def fail(_part: memoryview) -> None:
+        raise error
+
+    return fail

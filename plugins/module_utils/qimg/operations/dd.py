@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..errors import OptionError
+from ..errors import UNUSABLE, OptionError
 from ..formats.chain import chain_extents
 from ..formats.opening import READ, Opener
 from ..limits import SECTOR
 from ..references import shown_reference
 from ..sizes import round_up
-from .copying import READING, Copier, copy_options, words_of
+from .copying import READING, Copier, copy_options
 from .create import creatable, empty_image, new_files, resolve_options
-from .pieces import ABSENT, ZERO, SourceRun, source_runs
+from .pieces import ABSENT, DATA, ZERO, SourceRun, WholeDisk, source_runs
 from .plan import Plan
 from .room import surely_fits
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ..errors import StorageError
+    from ..errors import ImageError
     from ..formats.base import Image
     from ..formats.new_files import NewFiles
     from ..formats.opening import Reference
@@ -118,8 +118,14 @@ def _copy_data(source: Image, start: int, end: int, target: Image, progress: Pro
     """Write every byte, zeroes too."""
 
     def runs() -> Iterator[SourceRun]:
-        for run in source_runs(source, chain_extents(source, start, end - start), -start):
-            yield run._replace(kind=ZERO) if run.kind == ABSENT else run
+        position = 0
+        try:
+            for run in source_runs(source, chain_extents(source, start, end - start), -start):
+                position = run.start + run.length
+                yield run._replace(kind=ZERO) if run.kind == ABSENT else run
+        except UNUSABLE:
+            # All is read anyway, and then there is an error if there has to be one.
+            yield SourceRun(position, end - start - position, DATA, None, None, WholeDisk(source), start + position)
         # Images end with a sector; what follows the copied bytes in the last one reads as zeroes.
         rest = -(end - start) % SECTOR
         if rest:
@@ -129,10 +135,10 @@ def _copy_data(source: Image, start: int, end: int, target: Image, progress: Pro
     Copier(target, False, copy_options(sparse_grain=0), lambda done: progress(done / total), _explain).run(runs())
 
 
-def _explain(error: StorageError, what: str, offset: int) -> StorageError:
+def _explain(error: ImageError, what: str, offset: int) -> ImageError:
     """The same error in the words of ``dd``."""
     which = "from input" if what == READING else "to output"
-    error.reason = "error while %s %s image file: %s" % (what, which, words_of(error))
+    error.reason = "error while %s %s image file: %s" % (what, which, error.words)
     error.offset = offset
     return error
 

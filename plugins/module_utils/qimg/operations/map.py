@@ -3,9 +3,7 @@
 """Where the bytes of a guest disk lie."""
 from __future__ import annotations
 
-import os
-
-from ..errors import StorageError
+from ..errors import UNUSABLE
 from ..formats.base import UNALLOCATED, Extent
 from ..formats.chain import chain_extents, merged
 from ..formats.opening import READ, Opener
@@ -60,9 +58,8 @@ def extents_of(image: Image, start: int = 0, length: int | None = None) -> Itera
         alone = image.backing is None
         runs = image.located_runs(start, end - start) if alone else chain_extents(image, start, end - start)
         yield from merged(runs)
-    except StorageError as error:
-        words = os.strerror(error.errno) if error.errno else error.reason
-        error.reason = "Could not read file metadata: %s" % words
+    except UNUSABLE as error:
+        error.reason = "Could not read file metadata: %s" % error.words
         raise
 
 

@@ -47,6 +47,19 @@ class SourceRun(namedtuple("SourceRun", ["start", "length", "kind", "storage", "
         return lambda part: part.__setitem__(slice(None), bytes(len(part)))
 
 
+class WholeDisk:
+    """The layer of a run of which nobody could say what has it: the disk as a whole."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+        self.read_into = image.read_into
+
+    def encoded_reader(self, offset: int, length: int) -> Callable[[memoryview], None]:
+        """What fills a buffer; as :meth:`~qimg.formats.base.Image.encoded_reader`."""
+        content = self._image.read(offset, length)
+        return lambda part: part.__setitem__(slice(None), content)
+
+
 def source_runs(image: Image, extents: Iterator[Extent], shift: int = 0) -> Iterator[SourceRun]:
     """The runs of a source image.
 

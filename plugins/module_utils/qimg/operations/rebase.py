@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from ..errors import ImageError, OptionError, StorageError, UnsupportedOperationError
+from ..errors import UNUSABLE, ImageError, OptionError, UnsupportedOperationError
 from ..formats import format_names, is_driver
 from ..formats.base import ABSENT, ABSENT_ALLOCATED
 from ..formats.capabilities import Compressing, Rebasable
@@ -14,7 +14,7 @@ from ..formats.opening import INFO, READ, WRITE, Opener
 from ..limits import MIB, SECTOR
 from ..references import resolve_reference, says_backing, without_backing_options
 from ..storage.cache import WRITEBACK, CacheMode
-from .copying import Copier, copy_options
+from .copying import READING, Copier, copy_options
 from .pieces import ABSENT as SKIP
 from .pieces import DATA, ZERO, SourceRun
 from .plan import Plan, nothing
@@ -195,7 +195,7 @@ def _copy_differences(image: Image, new: Image | None, compress: bool, progress:
         if begun:
             # Zeroes are not compressed, and may be all that an image without compressed clusters needs.
             options = copy_options(compress=compressed and begun[-1].kind == DATA)
-            copier = Copier(image, False, options, _later(progress, before, total))
+            copier = Copier(image, False, options, _later(progress, before, total), _explain)
             copier.run(_with_gaps(chain(begun, runs), image.size))
         progress((before + image.size) / total)
 
@@ -372,11 +372,14 @@ def _as_runs(old: Image | None, old_size: int, pending: list[int]) -> Iterator[S
 
 def _both_zero(old: Image | None, new: Image | None, start: int, end: int) -> bool:
     """Whether the maps alone say that both are zero."""
-    for image in (old, new):
+    for image, which in ((old, "old"), (new, "new")):
         if image is None or start >= image.size:
             continue
-        if any(not extent.zero for extent in chain_extents(image, start, min(end, image.size) - start)):
-            return False
+        try:
+            if any(not extent.zero for extent in chain_extents(image, start, min(end, image.size) - start)):
+                return False
+        except UNUSABLE as error:
+            raise _unread(error, which, start) from error
     return True
 
 
@@ -387,8 +390,23 @@ def _read(image: Image | None, start: int, length: int, which: str) -> bytes:
         return bytes(length)
     try:
         data = image.read(start, inside)
-    except StorageError as error:
-        error.reason = "error while reading from %s backing file" % which
-        error.offset = start
-        raise
+    except UNUSABLE as error:
+        raise _unread(error, which, start) from error
     return data + bytes(length - inside)
+
+
+def _unread(error: ImageError, which: str, offset: int) -> ImageError:
+    """The same error, saying which backing file cannot be read; of the system's words, qemu-img says none."""
+    what = "error while reading from %s backing file" % which
+    error.reason = what if error.errno else "%s: %s" % (what, error.reason)
+    error.offset = offset
+    return error
+
+
+def _explain(error: ImageError, what: str, offset: int) -> ImageError:
+    """The same error in the words of ``rebase``."""
+    if what == READING:
+        return _unread(error, "old", offset)
+    error.reason = "Error while writing to COW image: %s" % error.words
+    error.offset = offset
+    return error

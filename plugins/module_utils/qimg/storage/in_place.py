@@ -3,8 +3,6 @@
 """New images where there is something already that cannot be replaced: a device, an export of a server."""
 from __future__ import annotations
 
-import os
-
 from ..errors import ImageError, StorageError
 from ..limits import SECTOR
 from .locks import CREATE
@@ -90,6 +88,5 @@ def empty(storage: Storage, least: int) -> None:
     try:
         storage.write_zeroes(0, min(SECTOR, storage.size))
     except StorageError as error:
-        words = os.strerror(error.errno) if error.errno else error.reason
-        error.reason = "Failed to clear the new image's first sector: %s" % words
+        error.reason = "Failed to clear the new image's first sector: %s" % error.words
         raise

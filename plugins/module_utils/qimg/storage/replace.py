@@ -100,6 +100,7 @@ class NewFile:
                 self.storage = _unplaced_file(path)
                 return
             try:
+                self._check_exchange()
                 nameless = self._open_nameless()
             except BaseException:
                 if existing is not None:
@@ -185,6 +186,26 @@ class NewFile:
             existing.close()
             raise
         return existing
+
+    def _check_exchange(self) -> None:
+        """Refuse early what only the directory forbids: somebody who may write a file need not be able to replace it.
+
+        :raises StorageError: no file can be put beside the one that is there, or take its name
+        """
+        if self._replaced is None:
+            return
+        status = os.stat(self._directory)
+        owners = (0, status.st_uid, os.fstat(self._replaced.fd).st_uid)
+        number = None
+        if not os.access(self._directory, os.W_OK | os.X_OK, effective_ids=True):
+            number = errno.EACCES
+        elif status.st_mode & stat.S_ISVTX and os.geteuid() not in owners:
+            number = errno.EPERM
+        if number is not None:
+            failure = self._cannot_create(OSError(number, os.strerror(number)))
+            failure.reason += " (a new file is to take its place, which its directory does not allow)"
+            failure.remedy = "change who may write to the directory, or convert into the image that is there"
+            raise failure
 
     def _open_nameless(self) -> LocalFile:
         flags = open_flags(self._cache) | os.O_RDWR

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ...errors import ImageError, StorageError
+from ...errors import ImageError
 from ...operations.compare import CONTENT, SIZE, compare
 from .. import arguments as common
 from ..options import Command, Option, UsageError
@@ -71,7 +71,11 @@ def run(console: Console, arguments: Arguments) -> int:
         console.image_error(error)
         if error.while_opening is not None:
             return _CANNOT_OPEN
-        return _CANNOT_READ if isinstance(error, StorageError) else _CANNOT_MAP
+        return _CANNOT_READ if error.while_mapping is None else _CANNOT_MAP
+    console.flush()
+    if console.failure is not None:
+        # Nobody has heard whether they differ.
+        return _CANNOT_OPEN
     return 0 if result.identical else _DIFFERENT
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ...errors import StorageError
     from ...formats.opening import Opener
     from ..console import Console
     from ..options import Arguments
@@ -215,16 +214,13 @@ def _options(options: str | None) -> dict[str, Any]:
     return values
 
 
-def _salvage(console: Console, arguments: Arguments) -> Callable[[int, StorageError], None] | None:
+def _salvage(console: Console, arguments: Arguments) -> Callable[[int, ImageError], None] | None:
     if not arguments.salvage:
         return None
 
-    def warn(offset: int, error: StorageError) -> None:
-        import os
-
+    def warn(_offset: int, error: ImageError) -> None:
         if not arguments.quiet:
-            words = os.strerror(error.errno) if error.errno else error.reason
-            console.warning("error while reading offset %d: %s" % (offset, words))
+            console.warning(error.reason)
 
     return warn
 

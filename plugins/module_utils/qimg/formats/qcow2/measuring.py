@@ -3,7 +3,7 @@
 """How large a new qcow2 file would become."""
 from __future__ import annotations
 
-from ...errors import ImageError, OptionError
+from ...errors import UNUSABLE, ImageError, OptionError
 from ...limits import MAX_IMAGE_BYTES
 from ...sizes import MAX_UINT64, ceil_div, round_up
 from ..base import Measurement
@@ -19,9 +19,10 @@ from .refcount_blocks import metadata_clusters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
-    from ..base import Image
+    from ..base import Extent, Image
 
 
 def measure(options: dict[str, Any], size: int, source: Image | None) -> Measurement:
@@ -96,7 +97,7 @@ def file_bytes(geometry: Geometry, refcount_order: int, data: int) -> int:
 def _data_bytes(source: Image, cluster_size: int) -> int:
     """Bytes of the target's clusters that hold data of the source, zeroes that it knows of left out."""
     total = counted = 0
-    for extent in chain_extents(source, 0, source.size):
+    for extent in _extents(source):
         if extent.zero:
             continue
         start = max(counted, extent.start // cluster_size * cluster_size)
@@ -105,6 +106,14 @@ def _data_bytes(source: Image, cluster_size: int) -> int:
             total += end - start
             counted = end
     return total
+
+
+def _extents(source: Image) -> Iterator[Extent]:
+    try:
+        yield from chain_extents(source, 0, source.size)
+    except UNUSABLE as error:
+        error.reason = "Unable to get block status: %s" % error.words
+        raise
 
 
 def _bitmap_bytes(source: HasBitmaps, size: int, geometry: Geometry) -> int:

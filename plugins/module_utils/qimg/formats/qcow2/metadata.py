@@ -8,7 +8,7 @@ image before the transaction or the image after it, and both are free of errors 
 """
 from __future__ import annotations
 
-from ...errors import FormatError, UnsupportedFeatureError
+from ...errors import FormatError, StorageError, UnsupportedFeatureError
 from ...limits import DEFAULT_LIMITS, MAX_IMAGE_BYTES, Limits
 from .layout import (
     BITMAPS_VALID,
@@ -93,8 +93,12 @@ class Metadata:
         :raises FormatError: the header is not valid
         """
         path = storage.name
-        header = parse_header(storage.read(0, 512), path)
-        cluster = storage.read(0, 1 << header.cluster_bits)
+        try:
+            header = parse_header(storage.read(0, 512), path)
+            cluster = storage.read(0, 1 << header.cluster_bits)
+        except StorageError as error:
+            error.reason = "Could not read qcow2 header: %s" % error.words
+            raise
         if header.version >= 3:
             header = parse_header(cluster, path)
         extensions = parse_extensions(cluster, header, path)
