@@ -223,6 +223,19 @@ def test_devices_are_used_as_by_qemu_img(line: str, program: str, disk: Path, de
     assert content[1] == content[0]
 
 
+@pytest.mark.parametrize("mode", ["off", "metadata", "falloc", "full"])
+def test_an_image_on_a_device_grows_in_the_modes_of_qemu_img(
+    mode: str, program: str, devices: tuple[str, str], tmp_path: Path
+) -> None:
+    answers = []
+    for name, device in zip(("qemu-img", program), devices):
+        oracle.qemu_img("create", "-q", "-f", "qcow2", device, "1M")
+        answer = oracle.run(name, "resize", "--preallocation=" + mode, device, "2M", cwd=tmp_path)
+        answers.append((answer, oracle.info(device)["virtual-size"]))
+        assert oracle.check(device)[0] == 0
+    assert answers[1] == answers[0]
+
+
 def test_a_signal_that_asks_for_progress_ends_no_command(program: str, tmp_path: Path) -> None:
     """bench says when it has begun; a command that does not know how far it is goes on."""
     (tmp_path / "disk.raw").write_bytes(bytes(MIB))

@@ -258,7 +258,7 @@ def plan_create(
     if actions and existing in (FAIL, IGNORE):
         keep_data_file(path, resolved.get("data_file"), opener)
 
-    def run(opener: Opener, _progress: Progress) -> None:
+    def make(opener: Opener) -> None:
         with new_files(path, format, resolved, opener, sync) as files:
             if not surely_fits(creatable(format, path), resolved, files, ()):
                 with empty_image(path, format, files.trial(), resolved):
@@ -270,6 +270,16 @@ def plan_create(
             if existing in (FAIL, IGNORE):
                 files.require_new_others()
             files.commit()
+
+    def run(opener: Opener, _progress: Progress) -> None:
+        try:
+            make(opener)
+        except StorageError as error:
+            if error.errno == errno.EFBIG:
+                error.reason = "The image size is too large for file format '%s'" % format
+                if any(option.name == "cluster_size" for option in get_format(format).options):
+                    error.reason += " (try using a larger cluster size)"
+            raise
 
     after = before
     if actions:

@@ -166,8 +166,12 @@ class LocalFile(Storage):
             raise StorageError.from_os_error(error, self.name, "Could not resize file") from error
         if begins:
             # As QEMU: who wants to know which blocks the medium takes under O_DIRECT finds out by reading the first
-            # one, and some file systems read a hole of any alignment.
-            self.write(0, memoryview(ZEROS)[: min(size, _FIRST_BLOCK)])
+            # one, and some file systems read a hole of any alignment.  Without space, a hole has to do.
+            try:
+                self.write(0, memoryview(ZEROS)[: min(size, _FIRST_BLOCK)])
+            except StorageError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
 
     def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
         if length <= 0:
@@ -196,18 +200,23 @@ class LocalFile(Storage):
     def preallocate(self, offset: int, length: int, mode: str) -> None:
         if mode == OFF or length <= 0:
             return
-        try:
-            if mode == FALLOC:
+        if mode == FALLOC:
+            try:
                 os.posix_fallocate(self._fd, offset, length)
-                return
-            end = offset + length
+            except OSError as error:
+                raise self._not_reserved(error.errno, "Could not preallocate new data") from error
+            return
+        end = offset + length
+        if end > self.size:
+            self.truncate(end)
+        try:
             while offset < end:
                 piece = min(_FILL_PIECE, end - offset)
                 self.write(offset, memoryview(ZEROS)[:piece])
                 offset += piece
             self.flush()
-        except OSError as error:
-            raise self._failed(error, "Could not preallocate") from error
+        except StorageError as error:
+            raise self._not_reserved(error.errno, "Could not write zeros for preallocation") from error
 
     def extents(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
         end = offset + length
@@ -273,6 +282,12 @@ class LocalFile(Storage):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _not_reserved(self, number: int | None, what: str) -> StorageError:
+        failure = StorageError.from_os_error(OSError(number, ""), self.name, what)
+        if number == errno.ENOSPC:
+            failure.remedy = NO_SPACE_REMEDY
+        return failure
 
     def _failed(self, error: OSError, what: str, offset: int | None = None) -> StorageError:
         failure = StorageError.from_os_error(error, self.name, "%s '%s'" % (what, self.name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ...errors import ImageError, OptionError
+from ...errors import ImageError, OptionError, StorageError
 from ...limits import DEFAULT_LIMITS, Limits
 from ...sizes import round_up
 from .. import is_driver
@@ -225,12 +225,16 @@ def create(
     mapping.place_l1()
     image = Qcow2Image(metadata, filename, backing, limits)
     preallocation = "metadata" if choice.data_file_raw and choice.preallocation == "off" else choice.preallocation
-    if data_file is not None:
-        _size_data_file(data_file, choice)
-    if preallocation in ("falloc", "full") and data_file is None:
-        resizing.preallocate_contiguous(metadata, choice.size, preallocation)
-    elif preallocation != "off" and choice.size:
-        resizing.preallocate(metadata, 0, choice.size, preallocation)
+    try:
+        if data_file is not None:
+            data_file.truncate(choice.size)
+        if preallocation in ("falloc", "full") and data_file is None:
+            resizing.preallocate_contiguous(metadata, choice.size, preallocation)
+        elif preallocation != "off" and choice.size:
+            resizing.preallocate(metadata, 0, choice.size, preallocation)
+    except StorageError as error:
+        error.reason = "Could not resize image: %s" % error.reason
+        raise
     return image
 
 
@@ -247,7 +251,3 @@ def _extensions(choice: _Choice) -> list[tuple[int, bytes]]:
 
 def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
-
-
-def _size_data_file(data_file: Storage, choice: _Choice) -> None:
-    data_file.truncate(choice.size)

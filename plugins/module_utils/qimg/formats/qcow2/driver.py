@@ -129,10 +129,11 @@ def _reserved(files: NewFiles, preallocation: str, options: dict[str, Any]) -> S
     :raises StorageError: it is too short, or its space cannot be reserved; it is untouched
     """
     if preallocation != "metadata" and not files.can_preallocate:
-        raise StorageError(
-            "Could not resize image: Failed to resize underlying file: "
-            "Preallocation mode '%s' unsupported for this non-regular file" % preallocation
-        )
+        from .resizing import cannot_preallocate
+
+        error = cannot_preallocate(preallocation)
+        error.reason = "Could not resize image: %s" % error.reason
+        raise error
     try:
         return files.main_of(measure(options, options["size"], None).fully_allocated)
     except StorageError as error:

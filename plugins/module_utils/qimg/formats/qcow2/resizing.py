@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from array import array
 
-from ...errors import ImageError, OptionError, UnsupportedOperationError
+from ...errors import ImageError, OptionError, StorageError, UnsupportedOperationError
 from ...limits import MAX_IMAGE_BYTES
 from ...sizes import round_up
 from ..base import ABSENT
@@ -50,6 +50,14 @@ def check_size(metadata: Metadata, size: int) -> None:
         )
 
 
+def cannot_preallocate(mode: str) -> StorageError:
+    """The error for a device, whose space nobody can reserve."""
+    return StorageError(
+        "Failed to resize underlying file: Preallocation mode '%s' unsupported for this non-regular file" % mode,
+        remedy="use the mode metadata, or off",
+    )
+
+
 def resize(image: Qcow2Image, size: int, preallocation: str) -> None:
     """Make the guest disk ``size`` bytes long.
 
@@ -66,6 +74,8 @@ def resize(image: Qcow2Image, size: int, preallocation: str) -> None:
             format="qcow2",
             remedy="amend the image to compat=1.1 first",
         )
+    if preallocation in ("falloc", "full") and not (metadata.data_file or metadata.storage).can_preallocate:
+        raise cannot_preallocate(preallocation)
     metadata.bitmaps.resize(size)
     old_size = header.size
     entries = metadata.geometry.l1_entries(size)
@@ -195,9 +205,18 @@ def preallocate(metadata: Metadata, start: int, end: int, mode: str) -> None:
             elif metadata.has_data_file:
                 storage.preallocate(host, round_up(needed, geometry.subcluster_size), mode)
             else:
-                storage.preallocate(host, length, mode)
+                _reserve(storage, host, length, mode)
         position = stop
         refcounts.relieve()
+
+
+def _reserve(storage: Storage, host: int, length: int, mode: str) -> None:
+    """Have space for clusters in the file; see :meth:`Storage.preallocate`."""
+    try:
+        storage.preallocate(host, length, mode)
+    except StorageError as error:
+        error.reason = "Failed to resize underlying file: %s" % error.reason
+        raise
 
 
 def _extend_sparsely(metadata: Metadata, storage: Storage, host: int, length: int) -> None:
@@ -230,7 +249,7 @@ def preallocate_contiguous(metadata: Metadata, size: int, mode: str) -> None:
     tables = geometry.l1_entries(size)
     data = refcounts.take_area(refcounts.used_end(), clusters + tables)
     refcounts.add(data, clusters, 1)
-    metadata.storage.preallocate(data << bits, clusters << bits, mode)
+    _reserve(metadata.storage, data << bits, clusters << bits, mode)
     for l1_index in range(tables):
         first = l1_index * geometry.l2_entries
         count = min(geometry.l2_entries, clusters - first)

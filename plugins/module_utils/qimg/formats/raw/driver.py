@@ -46,12 +46,7 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
         raise OptionError("Unsupported preallocation mode: metadata", format="raw")
     storage = files.main_of(size)
     storage.preallocate(0, size, mode)
-    try:
-        storage.truncate(size)
-    except StorageError as error:
-        if error.errno != 27:
-            raise
-        raise ImageError("The image size is too large for file format 'raw'", format="raw") from error
+    storage.truncate(size)
     return RawImage(storage, filename)
 
 
