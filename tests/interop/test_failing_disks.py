@@ -42,7 +42,7 @@ _EXPORT = "nbd+unix:///?socket=s"
 
 @pytest.fixture(scope="module")
 def disks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("disks")
+    directory: Path = tmp_path_factory.mktemp("disks")
     (directory / "disk").write_bytes(b"x" * _SIZE)
     oracle.qemu_img("create", "-q", "-f", "qcow2", "empty.qcow2", "64k", cwd=directory)
     for name in ("over.qcow2", "over-export.qcow2"):

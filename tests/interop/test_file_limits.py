@@ -50,7 +50,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("small")
+    directory: Path = tmp_path_factory.mktemp("small")
     oracle.qemu_img("create", "-q", "-f", "qcow2", "empty.qcow2", "10M", cwd=directory)
     oracle.qemu_img("create", "-q", "-f", "qcow2", "small.qcow2", "1M", cwd=directory)
     oracle.qemu_img("create", "-q", "-f", "raw", "small.raw", "1M", cwd=directory)
