@@ -3,7 +3,7 @@
 """Opening images: storage, format, backing chain."""
 from __future__ import annotations
 
-from ..errors import ImageError, LimitError, OptionError, StorageError
+from ..errors import ImageError, LimitError, OptionError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..option_text import take_boolean
 from ..policy import DEFAULT_POLICY, ReferencePolicy
@@ -38,7 +38,7 @@ from . import get_format, is_driver
 from .chain import chain_too_long, infinite_loop
 from .nested import ImageStorage, whole_node
 from .node_options import settle_backing, take_common_options, take_refused_backing
-from .probing import PROBE_BYTES, probe
+from .probing import probe_storage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ class Opener:
                 self._enter(identity, filename)
             probed = row is None
             if row is None:
-                driver = probe(_head(storage), filename)
+                driver = probe_storage(storage, filename)
                 row = get_format(driver)
                 if driver == "raw" and writable:
                     self.watcher.notice(_PROBED_RAW % filename)
@@ -498,12 +498,3 @@ class Children:
             # Whatever other file it is, the image says what is in it.
             node = {"driver": stored_format, **override}
         return self._opener._open_node(node, name, purpose, True, False, self._cache)
-
-
-def _head(storage: Storage) -> bytes:
-    """What the format is recognised by."""
-    try:
-        return storage.read(0, min(PROBE_BYTES, storage.size))
-    except StorageError as error:
-        error.reason = "Could not read image for determining its format: %s" % error.words
-        raise

@@ -3,9 +3,13 @@
 """Telling the format of an image by its first 512 bytes and its name, as QEMU does."""
 from __future__ import annotations
 
+from ..errors import StorageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ..storage.base import Storage
 
 PROBE_BYTES = 512
 
@@ -33,3 +37,16 @@ def probe(head: bytes, name: str) -> str:
             if score > best_score:
                 best, best_score = format_name, score
     return best
+
+
+def probe_storage(storage: Storage, name: str) -> str:
+    """The name of the format of what a storage holds.
+
+    :raises StorageError: it cannot be read
+    """
+    try:
+        head = storage.read(0, min(PROBE_BYTES, storage.size))
+    except StorageError as error:
+        error.reason = "Could not read image for determining its format: %s" % error.words
+        raise
+    return probe(head, name)
