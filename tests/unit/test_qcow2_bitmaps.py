@@ -7,7 +7,14 @@ import resource
 
 import pytest
 
-from qimg.errors import CorruptImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
+from qimg.errors import (
+    CorruptImageError,
+    ImageError,
+    MismatchError,
+    OptionError,
+    StorageError,
+    UnsupportedOperationError,
+)
 from qimg.formats.capabilities import BitmapInfo
 from qimg.formats.opening import CHECK, RESIZE, WRITE, Opener
 from qimg.formats.qcow2 import bitmaps as qcow2_bitmaps
@@ -49,6 +56,32 @@ def test_all_actions_on_a_bitmap_happen_or_none(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="Operation merge on bitmap new failed: Dirty bitmap 'missing' not found"):
         plan.apply()
     assert (tmp_path / "i.qcow2").read_bytes() == before
+
+
+@pytest.mark.parametrize("cluster_size", [512, 1024])
+def test_a_bitmap_that_the_header_has_no_room_for_is_refused_before_guest_data_depend_on_it(
+    tmp_path: Path, cluster_size: int
+) -> None:
+    refused = 0
+    for length in range(cluster_size // 2 - 200, min(cluster_size - 128, 1000), 8):
+        name = "b" * 8 + "/." * ((length - 8) // 2)
+        path = str(tmp_path / "i.qcow2")
+        create.plan_create(
+            path, "qcow2", MIB, {"cluster_size": cluster_size}, name, "raw", False, existing=create.RECREATE
+        ).apply()
+        with Opener().open(path, purpose=WRITE, backing=False) as image:
+            try:
+                image.add_bitmap("new", 512)  # type: ignore[attr-defined]
+            except ImageError as error:
+                assert "No space left in the file header" in str(error)
+                refused += 1
+            else:
+                assert not refused
+            image.write(0, b"x" * MIB)
+        with Opener().open(path, backing=False) as image:
+            assert image.read(0, MIB) == b"x" * MIB
+            assert len(image.bitmaps) == (0 if refused else 1)  # type: ignore[attr-defined]
+    assert refused
 
 
 def test_a_write_after_an_added_bitmap_is_recorded_though_neither_is_on_disk_yet(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .refcounts import Refcounts
 
 _EXTENSION = struct.Struct(">IIQQ")
+EXTENSION_BYTES = _EXTENSION.size
 _ENTRY = struct.Struct(">QIIBBHI")
 IN_USE = 1 << 0
 AUTO = 1 << 1

@@ -80,7 +80,8 @@ def write(
         _switch(storage, new)
         return new
     overlap = min(len(live), len(new))
-    if live[ATOMIC_SECTOR:overlap] == new[ATOMIC_SECTOR:overlap]:
+    far = _second_place(live, header, new, storage.name)
+    if far is None:
         if len(new) > overlap and len(new) > ATOMIC_SECTOR:
             storage.write(max(overlap, ATOMIC_SECTOR), new[max(overlap, ATOMIC_SECTOR) :])
             storage.flush()
@@ -89,11 +90,7 @@ def write(
 
     name_in_new = header.backing_file_offset
     padding_start = header.header_length + _EXTENSION_HEADER.size
-    far = padding_start + -(-(max(len(live), len(new), ATOMIC_SECTOR) - padding_start) // 8) * 8
-    copy = new[header.header_length :]
-    if padding_start > ATOMIC_SECTOR or far + len(copy) > 1 << header.cluster_bits:
-        raise _does_not_fit(storage.name)
-    storage.write(far, copy)
+    storage.write(far, new[header.header_length :])
     storage.flush()
     detour = header._replace(backing_file_offset=name_in_new and far + name_in_new - header.header_length)
     _switch(storage, detour.pack() + _EXTENSION_HEADER.pack(EXT_PADDING, far - padding_start))
@@ -101,6 +98,33 @@ def write(
     storage.flush()
     _switch(storage, new)
     return new
+
+
+def check_room(
+    live: bytes, header: Header, extensions: list[tuple[int, bytes]], backing_file: bytes, path: str
+) -> None:
+    """Whether :func:`write` will find room, with other content of the same lengths.
+
+    :raises HeaderFullError: it will not
+    """
+    header, new = compose(header, extensions, backing_file, path)
+    if live:
+        _second_place(live, header, new, path)
+
+
+def _second_place(live: bytes, header: Header, new: bytes, path: str) -> int | None:
+    """Where extensions and name go meanwhile; ``None``: one write is enough.
+
+    :raises HeaderFullError: there is no room
+    """
+    overlap = min(len(live), len(new))
+    if live[ATOMIC_SECTOR:overlap] == new[ATOMIC_SECTOR:overlap]:
+        return None
+    padding_start = header.header_length + _EXTENSION_HEADER.size
+    far: int = padding_start + -(-(max(len(live), len(new), ATOMIC_SECTOR) - padding_start) // 8) * 8
+    if padding_start > ATOMIC_SECTOR or far + len(new) - header.header_length > 1 << header.cluster_bits:
+        raise _does_not_fit(path)
+    return far
 
 
 def _switch(storage: Storage, data: bytes) -> None:

@@ -288,6 +288,18 @@ class Metadata:
                 return
         self.extensions.append((kind, content))
 
+    def check_bitmaps_room(self) -> None:
+        """Whether the first cluster can say that there are bitmaps.
+
+        :raises ImageError: it has no room for that
+        """
+        from . import header_area
+        from .bitmaps import EXTENSION_BYTES
+
+        extensions = [extension for extension in self.extensions if extension[0] != EXT_BITMAPS]
+        extensions.append((EXT_BITMAPS, bytes(EXTENSION_BYTES)))
+        header_area.check_room(self._live, self.header, extensions, self.backing_file, self.storage.name)
+
     @property
     def backing_format(self) -> str | None:
         """The stored format of the backing file."""
