@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from support import oracle
+from support.crafted import Crafted
 from support.damage import Damage, damaged, damages
 from support.in_process import qimg
 
@@ -191,3 +192,14 @@ def test_a_repair_keeps_snapshots_beside_bitmaps(tmp_path: Path) -> None:
     assert qimg("check", "-r", "all", path, cwd=tmp_path).code == 0
     assert [snapshot["name"] for snapshot in oracle.info(path)["snapshots"]] == ["kept"]
     assert oracle.is_clean(path)
+
+
+def test_each_reference_that_is_too_many_is_said(tmp_path: Path) -> None:
+    entries = 65540
+    image = Crafted(tmp_path / "i.qcow2", 9, entries << 15, l1=(entries, 1 << 20))
+    image.words(1 << 20, *[3 << 16] * entries)
+    image.words(3 << 16, 4 << 16, 0, 5 << 16)
+    image.grow(2 << 20)
+    answer = oracle.ask_qemu_img("check", "i.qcow2", cwd=tmp_path)
+    assert answer.stderr.count("ERROR: overflow cluster") == 3 * 5
+    assert qimg("check", "i.qcow2", cwd=tmp_path) == answer

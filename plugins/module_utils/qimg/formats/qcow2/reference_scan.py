@@ -92,6 +92,8 @@ class ReferenceScan:
         self._broken: set[int] = set()
         #: How often the tables of :attr:`_sound` were referred to after they had been counted.
         self._repeated: Counter[int] = Counter()
+        #: Those of them that have been counted as often as a refcount can say.
+        self._full: set[int] = set()
         self._bytes_read_again = 0
         #: Zero clusters with an invalid place, to be made plain ones: host offset of the L2 table, index of the entry.
         self.misplaced_zeroes: list[tuple[int, int]] = []
@@ -173,7 +175,9 @@ class ReferenceScan:
                 continue
             if not (entry in self._sound or entry in self._broken):
                 self._count_table(entry, active)
-            elif entry in self._sound and (self._counts_together or self._bytes_read_again > _MAX_BYTES_READ_AGAIN):
+            elif entry in self._sound and (
+                self._has_room_for(entry) or self._bytes_read_again > _MAX_BYTES_READ_AGAIN
+            ):
                 self._repeated[entry] += 1
                 if active:
                     self._add_to_result(self._sound[entry])
@@ -188,6 +192,18 @@ class ReferenceScan:
         They would have to be reported one after another, in the order of the tables, if they were too many.
         """
         return self._metadata.refcounts.order >= 4
+
+    def _has_room_for(self, entry: int) -> bool:
+        """Whether one more reference to a table can be counted at the end."""
+        if not self._counts_together:
+            return False
+        if self._repeated[entry] < self._metadata.refcounts.max - 1:
+            return True
+        if entry not in self._full:
+            # From now on each reference is one too many, which is said each time.
+            self._full.add(entry)
+            self._count_times(entry, self._repeated[entry])
+        return False
 
     def _count_table(self, entry: int, active: bool) -> None:
         """What an entry of an L1 table refers to, for the first time."""
@@ -221,11 +237,16 @@ class ReferenceScan:
     def _count_repeated(self) -> None:
         """All further references to L2 tables without errors, each table once."""
         for entry, times in self._repeated.items():
-            if entry:
-                self._times = times
-                self._count_l1_entry(entry, active=False)
-        self._times = 1
+            already = self._metadata.refcounts.max - 1 if entry in self._full else 0
+            if entry and times > already:
+                self._count_times(entry, times - already)
         self._repeated.clear()
+        self._full.clear()
+
+    def _count_times(self, entry: int, times: int) -> None:
+        self._times = times
+        self._count_l1_entry(entry, active=False)
+        self._times = 1
 
     def _add_to_result(self, counts: tuple[int, int, int]) -> None:
         allocated, fragmented, compressed = counts
