@@ -18,6 +18,7 @@ import qimg
 from qimg.formats.qcow2 import compression
 from qimg.limits import DEFAULT_LIMITS
 from qimg.policy import FOLLOW, ReferencePolicy
+from qimg.storage.local import LocalFile
 from support.crafted import BITMAPS, COPIED, Crafted, bitmap_entry, snapshot_entry
 
 TYPE_CHECKING = False
@@ -167,6 +168,54 @@ def test_a_snapshot_that_would_make_the_image_unreadable_is_not_applied(tmp_path
     with pytest.raises(qimg.CorruptImageError, match="The snapshot's disk size"):
         qimg.apply_snapshot(str(path), "1")
     assert path.read_bytes() == before
+
+
+# An L2 table that many L1 entries refer to, with the right refcounts
+
+
+def one_l2_table_with_right_refcounts(path: Path, entries: int, flag: int, snapshots: int) -> None:
+    bits = 16
+    tables = -(-entries * 8 >> bits)
+    l1_offset, table = 32 << bits, 4 << bits
+    counts = [1] * 3 + [0] + [entries * (1 + snapshots)] * 5 + [0] * 23 + [1] * tables * (1 + snapshots)
+    image = Crafted(path, bits, entries << 29, l1=(entries, l1_offset), snapshots=(snapshots, 16 << bits))
+    image.words(l1_offset, *[flag | table] * entries)
+    image.words(table, *(flag | 5 + number << bits for number in range(4)))
+    if snapshots:
+        counts[16] = 1
+        image.words(l1_offset + (tables << bits), *[table] * entries)
+        image.put(16 << bits, snapshot_entry(l1_offset + (tables << bits), entries, entries << 29))
+    image.put(2 << bits, struct.pack(">%dH" % len(counts), *counts))
+    # As long as if each entry had a table of its own.
+    image.grow(entries + 100 << bits)
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [(name, 0) for name in ("check", "repair", "snapshot", "apply", "delete", "amend")]
+    # Flags that contradict the refcounts have to be cleared, which takes a new table.
+    + [(name, COPIED) for name in ("snapshot", "apply", "delete", "amend")],
+)
+def test_a_table_is_looked_at_once_however_many_refer_to_it(
+    name: str, flag: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disk.qcow2"
+    one_l2_table_with_right_refcounts(path, 5000, flag, int(name in ("apply", "delete")))
+    work = {"read": 0, "written": 0}
+    for function, kind in ((LocalFile.read_into, "read"), (LocalFile.write, "written")):
+
+        def count(file: LocalFile, offset: int, data: Any, real: Any = function, kind: str = kind) -> None:
+            work[kind] += len(data)
+            real(file, offset, data)
+
+        monkeypatch.setattr(LocalFile, function.__name__, count)
+    if name == "amend":
+        qimg.amend(str(path), {"refcount_bits": 64})
+    else:
+        OPERATIONS[name](str(path))
+    assert max(work.values()) < 2 << 20
+    monkeypatch.undo()
+    assert flag or qimg.check(str(path)).clean
 
 
 # Chains

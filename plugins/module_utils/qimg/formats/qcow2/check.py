@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from .metadata import Metadata
 
+#: So many L2 tables that L1 entries share are not looked at twice.
+_MAX_REMEMBERED = 1 << 16
+
 
 class CheckFailedError(FormatError):
     """The check could not be finished."""
@@ -260,6 +263,8 @@ class _Checker:
             self._fix_leaks and not (result.check_errors or result.corruptions or result.leaks)
         )
         word = "Repairing" if repair else "ERROR"
+        #: L2 tables that other entries may refer to as well.
+        right: set[int] = set()
         for l1_index in range(len(mapping.l1)):
             entry = mapping.l1[l1_index]
             offset = entry & OFFSET_MASK
@@ -279,15 +284,18 @@ class _Checker:
                 if repair:
                     mapping.l1[l1_index] = offset | COPIED if refcount == 1 else offset
                     mapping.l1_dirty = True
-            if not offset % geometry.cluster_size:
-                self._check_copied_entries(l1_index, repair, word)
+            if offset % geometry.cluster_size or offset in right:
+                continue
+            if self._check_copied_entries(l1_index, repair, word) and refcount > 1 and len(right) < _MAX_REMEMBERED:
+                right.add(offset)
 
-    def _check_copied_entries(self, l1_index: int, repair: bool, word: str) -> None:
+    def _check_copied_entries(self, l1_index: int, repair: bool, word: str) -> bool:
+        """The same for the entries of an L2 table; whether all were right."""
         metadata = self._metadata
         geometry = metadata.geometry
         table = metadata.mapping.table(l1_index)
         if table is None:
-            return
+            return True
         words = first_words(table.entries, geometry)
         if metadata.has_data_file:
             # Nobody else can use a cluster of the data file.
@@ -297,7 +305,7 @@ class _Checker:
             try:
                 changes = copied_changes(words, geometry, metadata.refcounts)
             except CorruptImageError:
-                return
+                return False
         for index, end, _flag in changes:
             for position in range(index, end):
                 cluster = (words[position] & OFFSET_MASK) >> geometry.cluster_bits
@@ -309,6 +317,7 @@ class _Checker:
         if changes and repair:
             table = metadata.mapping.own_table(l1_index)
             apply_copied_changes(table.entries, geometry, changes)
+        return not changes
 
     def _flag_error(self, line: str, repaired: bool) -> None:
         self._report(line)

@@ -116,6 +116,15 @@ class Mapping:
         self._refcounts.relieve()
         return table
 
+    def set_entry(self, l1_index: int, entry: int) -> None:
+        """Change an L1 entry; of which tables there are, the caller keeps count."""
+        if self.l1[l1_index] != entry:
+            cached = self._tables.get(l1_index)
+            if cached is not None and cached.offset != entry & OFFSET_MASK:
+                del self._tables[l1_index]
+            self.l1[l1_index] = entry
+            self.l1_dirty = True
+
     def drop_table(self, l1_index: int) -> None:
         """Forget an L2 table whose clusters are all free, and free its own."""
         offset = self.l1[l1_index] & OFFSET_MASK

@@ -45,8 +45,10 @@ def move_table(metadata: Metadata, offset: int, entries: array[int]) -> int:
     has everybody look there.
 
     :returns: the new offset
+    :raises CorruptImageError: its refcount says that nobody uses it, and so would that of the new place
     """
     refcounts, bits = metadata.refcounts, metadata.geometry.cluster_bits
+    refcounts.check_used([offset >> bits])
     references = refcounts.get(offset >> bits)
     cluster = refcounts.allocate_table()
     refcounts.add(cluster, 1, references - 1)

@@ -15,7 +15,7 @@ from .copied_flags import (
     has_copied,
     host_clusters,
 )
-from .layout import COPIED, MAX_L1_BYTES, OFFSET_MASK, corrupt, words_from_bytes, words_to_bytes
+from .layout import COPIED, MAX_L1_BYTES, MIN_CLUSTER_BITS, OFFSET_MASK, corrupt, words_from_bytes, words_to_bytes
 from .snapshots import Snapshot, next_id
 
 TYPE_CHECKING = False
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .metadata import Metadata
 
 _MAX_NAME_BYTES = 65535
+_L1_ENTRIES_AT_ONCE = 1 << 18
 
 
 def create(metadata: Metadata, name: bytes, seconds: int, nanoseconds: int) -> Snapshot:
@@ -44,21 +45,19 @@ def create(metadata: Metadata, name: bytes, seconds: int, nanoseconds: int) -> S
         raise OptionError("The snapshot name is too long", path=metadata.storage.name)
     bits = metadata.geometry.cluster_bits
     mapping, refcounts = metadata.mapping, metadata.refcounts
-    for l1_index in range(len(mapping.l1)):
-        entry = mapping.l1[l1_index]
+    for l1_index, times in _each_table(metadata):
         table = mapping.table(l1_index)
         if table is None:
             continue
         words = first_words(table.entries, metadata.geometry)
-        if entry & COPIED or has_copied(words):
+        if mapping.l1[l1_index] & COPIED or has_copied(words):
             # From now on both tables share everything, so no entry may say that it is alone.
             table = mapping.own_table(l1_index)
             clear_copied(table.entries, metadata.geometry)
             mapping.l1[l1_index] = table.offset
         for first, count in host_clusters(words, metadata.geometry):
-            refcounts.add(first, count, 1)
-        refcounts.add(table.offset >> bits, 1, 1)
-        refcounts.relieve()
+            refcounts.add(first, count, times)
+        refcounts.add(table.offset >> bits, 1, times)
     l1 = mapping.l1[:]
     clusters = -(-len(l1) * 8 >> bits)
     l1_offset = refcounts.allocate_table(clusters) << bits if clusters else 0
@@ -80,6 +79,50 @@ def create(metadata: Metadata, name: bytes, seconds: int, nanoseconds: int) -> S
     )
     metadata.set_snapshots([*metadata.snapshots, snapshot])
     return snapshot
+
+
+def _each_table(metadata: Metadata) -> Iterator[tuple[int, int]]:
+    """The L2 tables of the guest disk, each once: an L1 entry that refers to it, and how many do.
+
+    Whoever changes the entry changes all of them.
+    """
+    mapping, refcounts, bits = metadata.mapping, metadata.refcounts, metadata.geometry.cluster_bits
+    shared = _shared_tables(mapping.l1)
+    done: dict[int, int] = {}
+    for l1_index in range(len(mapping.l1)):
+        offset = mapping.l1[l1_index] & OFFSET_MASK
+        if not offset:
+            continue
+        if offset in done:
+            mapping.set_entry(l1_index, done[offset])
+            continue
+        times = shared.get(offset, 1)
+        yield l1_index, times
+        if times > 1:
+            moved = done[offset] = mapping.l1[l1_index] & OFFSET_MASK
+            mapping.set_entry(l1_index, moved)
+            if moved != offset:
+                refcounts.add(offset >> bits, 1, 1 - times)
+                refcounts.add(moved >> bits, 1, times - 1)
+        refcounts.relieve()
+
+
+def _shared_tables(l1: array[int]) -> dict[int, int]:
+    """The offsets of L2 tables that more than one entry of an L1 table refers to, and how many do.
+
+    Only a broken image has any.  A part of the tables at a time is looked at, since there can be millions.
+    """
+    shared: dict[int, int] = {}
+    parts = len(l1) // _L1_ENTRIES_AT_ONCE + 1
+    for part in range(parts):
+        times: dict[int, int] = {}
+        for entry in l1:
+            offset = entry & OFFSET_MASK
+            if offset and (offset >> MIN_CLUSTER_BITS) % parts == part:
+                times[offset] = times.get(offset, 0) + 1
+        if len(times) < sum(times.values()):
+            shared.update((offset, count) for offset, count in times.items() if count > 1)
+    return shared
 
 
 def snapshot_l1(metadata: Metadata, snapshot: Snapshot) -> array[int]:
@@ -163,7 +206,7 @@ def apply(metadata: Metadata, snapshot: Snapshot) -> None:
     new_l1 = array("Q", [entry & ~COPIED for entry in l1])
     new_l1.frombytes(bytes((entries - len(new_l1)) * 8))
     active.replace_l1(new_l1)
-    for l1_index in range(len(l1)):
+    for l1_index, _times in _each_table(metadata):
         table = active.table(l1_index)
         if table is not None and has_copied(first_words(table.entries, metadata.geometry)):
             # Another program left flags in a table that only the snapshot used: the guest disk gets its own copy.
@@ -185,21 +228,19 @@ def delete(metadata: Metadata, snapshot: Snapshot) -> None:
 def restore_copied(metadata: Metadata) -> None:
     """Have the COPIED flags of the active tables say what the refcounts say."""
     mapping, refcounts, geometry = metadata.mapping, metadata.refcounts, metadata.geometry
-    for l1_index in range(len(mapping.l1)):
+    for l1_index, _times in _each_table(metadata):
         entry = mapping.l1[l1_index]
         offset = entry & OFFSET_MASK
-        if not offset:
+        alone = refcounts.get(offset >> geometry.cluster_bits) == 1
+        if not alone and not entry & COPIED:
+            # A table that others share: so is everything in it, and no flag changes.
             continue
         table = mapping.table(l1_index)
-        alone = refcounts.get(offset >> geometry.cluster_bits) == 1
-        if table is None or (not alone and not entry & COPIED):
-            # A table that others share: so is everything in it, and no flag changes.
+        if table is None:
             continue
         changes = copied_changes(first_words(table.entries, geometry), geometry, refcounts)
         if changes:
             table = mapping.own_table(l1_index)
             apply_copied_changes(table.entries, geometry, changes)
         elif alone != bool(entry & COPIED):
-            mapping.l1[l1_index] = offset | COPIED if alone else offset
-            mapping.l1_dirty = True
-        refcounts.relieve()
+            mapping.set_entry(l1_index, offset | COPIED if alone else offset)
