@@ -169,3 +169,19 @@ def test_qemu_img_does_not_write_there_either(tmp_path: Path) -> None:
     answer = oracle.ask_qemu_img("convert", "-n", "-O", "qcow2", source, path)
     assert answer.code == 1
     assert "Preventing invalid write on metadata (overlaps with active L1 table)" in answer.stderr
+
+
+def test_a_table_that_its_refcount_says_is_free_is_not_moved_to_where_others_are_free_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "disk.qcow2"
+    image = Crafted(path, l1=(1, 3 << 16), snapshots=(1, 4 << 16))
+    image.put(2 << 16, b"\0\1" * 5 + b"\0\0" + b"\0\1")
+    image.put(4 << 16, snapshot_entry(6 << 16, 1, 1 << 28))
+    for l1_offset in (3 << 16, 6 << 16):
+        image.words(l1_offset, 5 << 16)
+    # A zero cluster, which version 2 does not know: the table has to be changed.
+    image.words(5 << 16, 1)
+    image.grow(7 << 16)
+    before = path.read_bytes()
+    with pytest.raises(qimg.CorruptImageError, match="in use but its refcount is 0"):
+        qimg.amend(str(path), {"compat": "0.10"})
+    assert path.read_bytes() == before
