@@ -415,10 +415,8 @@ class Qcow2Image(
                 remedy="amend the image to compat=1.1 first",
             )
         size = self.default_granularity if granularity is None else granularity
-        bitmaps = self._changeable_bitmaps()
-        # Guest data that is written before the next flush must not be lost for want of room.
         self.metadata.check_bitmaps_room()
-        bitmaps.add(name, size, enabled)
+        self._changeable_bitmaps().add(name, size, enabled)
 
     def remove_bitmap(self, name: str) -> None:
         bitmaps = self._changeable_bitmaps()

@@ -289,7 +289,8 @@ class Metadata:
         self.extensions.append((kind, content))
 
     def check_bitmaps_room(self) -> None:
-        """Whether the first cluster can say that there are bitmaps.
+        """Whether the first cluster can say that there are bitmaps; guest data that is written before the next commit
+        must not be lost because it cannot.
 
         :raises ImageError: it has no room for that
         """
