@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import namedtuple
 
-from ..errors import UnsupportedOperationError
+from ..errors import OptionError, StorageError, UnsupportedOperationError
 from ..limits import SECTOR
 
 TYPE_CHECKING = False
@@ -84,6 +84,21 @@ class Extent(namedtuple("Extent", ["start", "length", "kind", "storage", "offset
         """Whether it is compressed."""
         return _STATES[self.kind][3]
 
+    def document(self) -> dict[str, Any]:
+        """One object of what ``map --output=json`` prints."""
+        document = {
+            "start": self.start,
+            "length": self.length,
+            "depth": self.depth,
+            "present": self.present,
+            "zero": self.zero,
+            "data": self.data,
+            "compressed": self.compressed,
+        }
+        if self.offset is not None:
+            document["offset"] = self.offset
+        return document
+
 
 class Image(ABC):
     """A guest disk: bytes at offsets from 0 to ``size``, whatever lies beneath.
@@ -137,10 +152,16 @@ class Image(ABC):
     def read_into(self, offset: int, buffer: Buffer) -> None:
         """Fill ``buffer`` with guest bytes from ``offset``, backing chain included.
 
+        :raises OptionError: the range is not inside the disk
         :raises StorageError: the bytes cannot be read
         :raises CorruptImageError: the metadata of the range is broken
         """
         view = memoryview(buffer)
+        self._check_range(offset, len(view))
+        self._read_into(offset, view)
+
+    def _read_into(self, offset: int, view: memoryview) -> None:
+        """As :meth:`read_into`, for a range that is inside the disk."""
         for start, length, kind, storage, host, _depth in self.runs(offset, len(view)):
             piece = view[start - offset : start - offset + length]
             if kind == DATA:
@@ -153,10 +174,20 @@ class Image(ABC):
                 piece[:] = bytes(length)
 
     def read(self, offset: int, length: int) -> bytes:
-        """``length`` guest bytes from ``offset``."""
+        """``length`` guest bytes from ``offset``; errors as for :meth:`read_into`."""
+        self._check_range(offset, length)
         buffer = bytearray(length)
-        self.read_into(offset, buffer)
+        self._read_into(offset, memoryview(buffer))
         return bytes(buffer)
+
+    def _check_range(self, offset: int, length: int) -> None:
+        """See that the guest disk has all bytes of a range, and that the image is still open."""
+        self._check_open()
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise OptionError(
+                "%d bytes at offset %d are not inside the disk, which has %d bytes" % (length, offset, self.size),
+                path=self.filename,
+            )
 
     def read_backing_into(self, offset: int, buffer: Buffer) -> None:
         """Fill ``buffer`` with what lies below this image: the backing file's bytes, zeroes beyond its end."""
@@ -208,7 +239,11 @@ class Image(ABC):
         """Guest bytes that are allocated together: writing less than that costs as much as writing all of it."""
         return self.cluster_size or SECTOR
 
-    # Writing.  A format that cannot write leaves these as they are.
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError("The image has been closed", path=self.filename)
+
+    # Writing: what everybody calls, and what formats that can write have beneath it.
 
     def place(self, offset: int, length: int) -> list[tuple[Storage, int, int]]:
         """Find room for new plain bytes of a guest range: ``(storage, host offset, length)`` pieces in order.
@@ -216,11 +251,15 @@ class Image(ABC):
         The caller must then write every byte of every piece before the next :meth:`flush`.  The range should be
         whole clusters; at its ends, partial clusters are completed with what they held before.
         """
-        raise self.unsupported("writing")
+        self.check_writable()
+        self._check_range(offset, length)
+        return self._place(offset, length)
 
     def write(self, offset: int, data: Buffer) -> None:
         """Write guest bytes; they are durable after the next :meth:`flush`.
 
+        :raises OptionError: the range is not inside the disk
+        :raises UnsupportedOperationError: the image is open for reading only
         :raises StorageError: for instance disk full; then the image is as it was at the last flush, but for
             overwritten data
         """
@@ -231,11 +270,13 @@ class Image(ABC):
             done += length
 
     def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
-        """Make a guest range read as zeroes.
+        """Make a guest range read as zeroes; errors as for :meth:`write`.
 
         :param deallocate: whether the space behind it may be given back
         """
-        raise self.unsupported("writing")
+        self.check_writable()
+        self._check_range(offset, length)
+        self._write_zeroes(offset, length, deallocate)
 
     def zero_quickly(self, offset: int, length: int) -> bool:
         """Make a guest range read as zeroes if that takes less time than writing it would.
@@ -245,10 +286,39 @@ class Image(ABC):
         return False
 
     def discard(self, offset: int, length: int) -> None:
-        """Say that the content of a guest range no longer matters; doing nothing is right."""
+        """Say that the content of a guest range no longer matters; errors as for :meth:`write`."""
+        self.check_writable()
+        self._check_range(offset, length)
+        self._discard(offset, length)
+
+    def check_writable(self) -> None:
+        """See that the image may be changed.
+
+        :raises UnsupportedOperationError: it is open for reading only
+        """
+        if not self.writable:
+            raise UnsupportedOperationError("The image is open for reading only", path=self.filename)
+
+    def _place(self, offset: int, length: int) -> list[tuple[Storage, int, int]]:
+        raise self.unsupported("writing")
+
+    def _write_zeroes(self, offset: int, length: int, deallocate: bool) -> None:
+        raise self.unsupported("writing")
+
+    def _discard(self, offset: int, length: int) -> None:
+        """Doing nothing is right."""
 
     def flush(self) -> None:
-        """Make everything written so far durable, in one step."""
+        """Make everything written so far durable, in one step.
+
+        :raises StorageError: for instance disk full, as for :meth:`write`
+        """
+        self._check_open()
+        if self.writable:
+            self._flush()
+
+    def _flush(self) -> None:
+        """As :meth:`flush`, for an image that may be written to."""
 
     @property
     def reads_zero_when_new(self) -> bool:
@@ -275,8 +345,7 @@ class Image(ABC):
         if self._closed:
             return
         try:
-            if self.writable:
-                self.flush()
+            self.flush()
         finally:
             self.abandon()
 
@@ -336,3 +405,10 @@ class Measurement(namedtuple("Measurement", ["required", "fully_allocated", "bit
     required: int
     fully_allocated: int
     bitmaps: int | None
+
+    def document(self) -> dict[str, int]:
+        """The object that ``measure --output=json`` prints."""
+        document = {"required": self.required, "fully-allocated": self.fully_allocated}
+        if self.bitmaps is not None:
+            document["bitmaps"] = self.bitmaps
+        return document

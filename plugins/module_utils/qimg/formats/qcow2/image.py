@@ -223,21 +223,20 @@ class Qcow2Image(
     def writer(self) -> Writer:
         """What lays out guest data."""
         if self._writer is None:
-            if not self.writable:
-                raise UnsupportedOperationError("The image is open for reading only", path=self.filename)
+            self.check_writable()
             from .writing import Writer
 
             self.metadata.begin_writing()
             self._writer = Writer(self.metadata, self)
         return self._writer
 
-    def place(self, offset: int, length: int) -> list[tuple[Storage, int, int]]:
+    def _place(self, offset: int, length: int) -> list[tuple[Storage, int, int]]:
         return self.writer.place(offset, length)
 
-    def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
+    def _write_zeroes(self, offset: int, length: int, deallocate: bool) -> None:
         self.writer.write_zeroes(offset, length, deallocate)
 
-    def discard(self, offset: int, length: int) -> None:
+    def _discard(self, offset: int, length: int) -> None:
         self.writer.discard(offset, length)
 
     def compressor(self) -> Callable[[Buffer], bytes | None]:
@@ -262,9 +261,7 @@ class Qcow2Image(
     def write_compressed(self, offset: int, data: bytes | None, plain: memoryview) -> None:
         self.writer.write_compressed(offset, data, plain)
 
-    def flush(self) -> None:
-        if not self.writable:
-            return
+    def _flush(self) -> None:
         if self._writer is not None:
             self._writer.finish()
         self._commit()
@@ -279,8 +276,7 @@ class Qcow2Image(
 
     def _change(self, work: Callable[[], Any]) -> Any:
         """Make a change that is either complete on disk or did not happen; an error leaves the image as it was."""
-        if not self.writable:
-            raise UnsupportedOperationError("The image is open for reading only", path=self.filename)
+        self.check_writable()
         self.flush()
         data_file = self.metadata.data_file
         old_end = data_file.size if data_file is not None else None
@@ -401,8 +397,7 @@ class Qcow2Image(
         return default_granularity(self.metadata.geometry.cluster_size)
 
     def _changeable_bitmaps(self) -> BitmapDirectory:
-        if not self.writable:
-            raise UnsupportedOperationError("The image is open for reading only", path=self.filename)
+        self.check_writable()
         return self.metadata.bitmaps
 
     def add_bitmap(self, name: str, granularity: int | None = None, enabled: bool = True) -> None:

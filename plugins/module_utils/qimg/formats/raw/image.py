@@ -95,27 +95,26 @@ class RawImage(Image, Resizable):
         for run in self.storage.located_runs(offset + self._offset, length):
             yield run._replace(start=run.start - self._offset)
 
-    def read_into(self, offset: int, buffer: Buffer) -> None:
-        self.storage.read_into(offset + self._offset, buffer)
+    def _read_into(self, offset: int, view: memoryview) -> None:
+        self.storage.read_into(offset + self._offset, view)
 
     def encoded_reader(self, offset: int, length: int) -> Callable[[Buffer], None]:
         return lambda buffer: self.read_into(offset, buffer)
 
-    def place(self, offset: int, length: int) -> list[tuple[Storage, int, int]]:
+    def _place(self, offset: int, length: int) -> list[tuple[Storage, int, int]]:
         return [(self.storage, offset + self._offset, length)]
 
-    def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
+    def _write_zeroes(self, offset: int, length: int, deallocate: bool) -> None:
         self.storage.write_zeroes(offset + self._offset, length, deallocate)
 
     def zero_quickly(self, offset: int, length: int) -> bool:
         return self.storage.zero_quickly(offset + self._offset, length)
 
-    def discard(self, offset: int, length: int) -> None:
+    def _discard(self, offset: int, length: int) -> None:
         self.storage.discard(offset + self._offset, length)
 
-    def flush(self) -> None:
-        if self.writable:
-            self.storage.flush()
+    def _flush(self) -> None:
+        self.storage.flush()
 
     @property
     def reads_zero_when_new(self) -> bool:
