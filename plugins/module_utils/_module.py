@@ -13,7 +13,7 @@ from .qimg.errors import ImageError, ImageInUseError, OptionError, UnknownConten
 from .qimg.formats.opening import Opener
 from .qimg.operations.check import check
 from .qimg.operations.info import info
-from .qimg.operations.map import extent_document, map_image
+from .qimg.operations.map import map_image
 from .qimg.policy import MODES, SAME_DIRECTORY, ReferencePolicy
 from .qimg.references import protocol_of, resolve_reference
 from .qimg.sizes import parse_size
@@ -280,7 +280,7 @@ class ImageModule(ReadingModule):
             extents = map_image(path, format, limit=limit + 1 if limit else None, opener=opener)
             return {
                 "map_truncated": 0 < limit < len(extents),
-                "map": [extent_document(extent) for extent in extents[: limit or None]],
+                "map": [extent.document() for extent in extents[: limit or None]],
             }
         try:
             return {"check": check(path, format, opener=opener).document()}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from qimg.formats.opening import Purpose
+
 KIB = 1024
 
 
@@ -68,7 +70,7 @@ LAYOUTS = [
 WITH_SNAPSHOTS = [layout for layout in LAYOUTS if "1bit" not in str(layout.id)]
 
 
-def change(path: Path, work: Any, purpose: str = WRITE) -> Any:
+def change(path: Path, work: Any, purpose: Purpose = WRITE) -> Any:
     def operate() -> None:
         with opener().open(str(path), purpose=purpose) as image:
             work(image)
@@ -76,7 +78,7 @@ def change(path: Path, work: Any, purpose: str = WRITE) -> Any:
     return operate
 
 
-def crash(path: Path, work: Any, purpose: str = WRITE, seed: int = 0) -> None:
+def crash(path: Path, work: Any, purpose: Purpose = WRITE, seed: int = 0) -> None:
     CrashTest([path], [path], change(path, work, purpose), lambda: view(path), one_step=True).run(seed)
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from qimg.errors import ImageError
 from qimg.formats.opening import WRITE
-from qimg.operations.conversion_request import ConvertRequest
-from qimg.operations.convert import ALWAYS, plan_convert
+from qimg.operations.conversion_request import ALWAYS, ConvertRequest
+from qimg.operations.convert import plan_convert
 from qimg.operations.create import create
 from qimg.storage.local import LocalFile
 from support import oracle

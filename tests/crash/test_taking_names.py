@@ -11,8 +11,8 @@ import pytest
 
 from qimg.errors import MismatchError, StorageError
 from qimg.formats.opening import WRITE, open_image
-from qimg.operations.conversion_request import ConvertRequest
-from qimg.operations.convert import NEVER, plan_convert
+from qimg.operations.conversion_request import NEVER, ConvertRequest
+from qimg.operations.convert import plan_convert
 from qimg.operations.create import FAIL, RECREATE, create, plan_create
 from qimg.storage import kept, local, replace
 from qimg.storage.local import LocalFile

@@ -233,7 +233,7 @@ def test_options_that_are_nested_without_end_are_refused(tmp_path: Path) -> None
         name = {"file." * ((1000 - len(str(below))) // 5) + "filename": str(below)}
         _backed(tmp_path / ("%d.qcow2" % number), "json:" + json.dumps(name))
     with pytest.raises(qimg.OptionError, match="nested more than 64 levels deep"):
-        qimg.open_image(str(tmp_path / "3.qcow2"), policy=ReferencePolicy(FOLLOW))
+        qimg.open_image(str(tmp_path / "3.qcow2"), opener=qimg.Opener(ReferencePolicy(FOLLOW)))
 
 
 def test_images_inside_images_count_as_images_of_the_chain(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_images_inside_images_count_as_images_of_the_chain(tmp_path: Path) -> No
             node = {"driver": "raw", "file": node}
         _backed(tmp_path / ("%d.qcow2" % number), "json:" + json.dumps(node, separators=(",", ":")))
     with pytest.raises(qimg.LimitError, match="The backing chain has more than 200 images"):
-        qimg.open_image(str(tmp_path / "7.qcow2"), policy=ReferencePolicy(FOLLOW))
+        qimg.open_image(str(tmp_path / "7.qcow2"), opener=qimg.Opener(ReferencePolicy(FOLLOW)))
 
 
 def test_a_long_chain_is_an_error_of_one_sentence_even_if_the_limit_is_raised(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_long_chain_is_an_error_of_one_sentence_even_if_the_limit_is_raised(tm
         qimg.open_image(path)
     assert str(caught.value).count("Could not open backing file") == 0
     with pytest.raises(qimg.LimitError, match="more images than this program can open"):
-        qimg.open_image(path, limits=DEFAULT_LIMITS._replace(max_chain=10000))
+        qimg.open_image(path, opener=qimg.Opener(limits=DEFAULT_LIMITS._replace(max_chain=10000)))
 
 
 # Compressed data
@@ -312,7 +312,7 @@ def test_work_is_done_by_as_many_threads_as_there_can_be(tmp_path: Path, monkeyp
     source.write_bytes(b"data" * (1 << 20))
     monkeypatch.setattr(threading.Thread, "start", start)
     qimg.convert(str(source), str(target), "qcow2", "raw")
-    qimg.bench(qimg.BenchRequest(str(target), "qcow2", count=100))
+    qimg.bench(target, "qcow2", count=100)
     with qimg.open_image(str(target)) as image:
         assert image.read(0, image.size) == b"data" * (1 << 20)
 

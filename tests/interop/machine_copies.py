@@ -43,7 +43,7 @@ def look(image: Path, scratch: Path, dirty: bool) -> Seen:
         assert info.info(path).document() == theirs
         answer = oracle.ask_qemu_img("map", "--output=json", path)
         extents = json.loads(answer.stdout)
-        assert [map.extent_document(extent) for extent in map.map_image(path)] == extents
+        assert [extent.document() for extent in map.map_image(path)] == extents
         _code, found, lines = oracle.check(path)
         lines = [line for line in lines if line and not line.startswith("qemu-img: warning: ")]
         said: list[str] = []

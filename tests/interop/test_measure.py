@@ -9,7 +9,7 @@ import random
 import pytest
 
 from qimg.errors import ImageError
-from qimg.operations.measure import measure_image, measure_size, measurement_document
+from qimg.operations.measure import measure_image, measure_size
 from qimg.option_text import split_option_list
 from support import oracle
 
@@ -75,7 +75,7 @@ def compare(text: str, words: list[Any], ours: Any) -> None:
         reason = caught.value.reason
         assert answer.stderr.split("\n")[0] == "qemu-img: %s" % reason
     else:
-        assert measurement_document(ours()) == json.loads(answer.stdout)
+        assert ours().document() == json.loads(answer.stdout)
 
 
 @pytest.mark.parametrize("text", OPTIONS)

@@ -19,7 +19,7 @@ from qimg.formats.opening import INFO, WRITE, Opener, open_image
 from qimg.operations.check import check
 from qimg.operations.convert import convert
 from qimg.operations.create import create
-from qimg.operations.map import extent_document, map_image
+from qimg.operations.map import map_image
 from qimg.policy import FOLLOW, ReferencePolicy
 from support import oracle
 from support.in_process import qimg
@@ -126,7 +126,7 @@ def test_extents_are_what_qemu_img_finds(tmp_path: Path) -> None:
     layout = "echo 0 1M hole; echo 1M 1M zero; echo 2M 1M hole,zero; echo 3M 1M"
     words = nbdkit("eval", "get_size=echo 4M", "pread=head -c $3 /dev/zero", "can_extents=exit 0", "extents=" + layout)
     with unix_listener(tmp_path, "s") as listener, serving(words, listener, tmp_path):
-        found = [extent_document(extent) for extent in map_image(name, "raw")]
+        found = [extent.document() for extent in map_image(name, "raw")]
         assert found == oracle.map_(name, "-f", "raw")
 
 
@@ -329,7 +329,7 @@ def test_an_image_may_not_connect_us_to_a_server_unless_the_user_allows_it(tmp_p
         listener.setblocking(True)
         with serving(nbdkit("file", "f"), listener, tmp_path):
             for policy in (ReferencePolicy(FOLLOW), ReferencePolicy(trusted_files=(backing,))):
-                with open_image(path, policy=policy) as image:
+                with open_image(path, opener=Opener(policy)) as image:
                     assert image.read(0, MIB) == content
 
 
@@ -338,7 +338,7 @@ def test_an_image_that_names_a_lost_server_is_still_described(tmp_path: Path) ->
     with Opener().open(path, purpose=INFO, backing=False) as image:
         assert image.backing_file == backing
     with pytest.raises(StorageError, match="Could not open backing file: Failed to connect to"):
-        open_image(path, policy=ReferencePolicy(FOLLOW))
+        open_image(path, opener=Opener(ReferencePolicy(FOLLOW)))
 
 
 def sdk() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import qimg
-from qimg.errors import StorageError
+from qimg.errors import ImageError, StorageError
 from qimg.storage.local import LocalFile
 from support import oracle
 from support.in_process import qimg as run_ours
@@ -105,7 +105,7 @@ def test_data_of_which_nobody_says_where_they_are_is_read_all_the_same(
     monkeypatch.setattr(LocalFile, "extents", extents)
     said: list[str] = []
 
-    def salvage(_offset: int, error: StorageError) -> None:
+    def salvage(_offset: int, error: ImageError) -> None:
         said.append(error.reason)
 
     qimg.convert(str(tmp_path / "disk"), str(tmp_path / "new"), "raw", "raw", salvage=salvage)

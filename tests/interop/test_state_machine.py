@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from qimg.operations.check import Repair
+    from qimg.operations.resize import Preallocation
+
 pytestmark = pytest.mark.oracle
 
 EXAMPLES = int(os.environ.get("QIMG_MACHINE_EXAMPLES", "16"))
@@ -351,7 +354,7 @@ class Machine(RuleBasedStateMachine):
     # Size, backing file, options
 
     @rule(share=st.integers(1, 1000), preallocation=st.sampled_from(["off", "off", "metadata", "falloc", "full"]))
-    def resize(self, share: int, preallocation: str) -> None:
+    def resize(self, share: int, preallocation: Preallocation) -> None:
         largest = LARGEST[self.choice.cluster_size.bit_length() - 1]
         size = max(1, share * (largest // SECTOR) // 1000) * SECTOR
         if size == len(self.content):
@@ -480,7 +483,7 @@ class Machine(RuleBasedStateMachine):
                 self.choice.options["lazy_refcounts"] = "off"
 
     @rule(repair=st.sampled_from(["leaks", "all"]))
-    def repair(self, repair: str) -> None:
+    def repair(self, repair: Repair) -> None:
         self._step(lambda path: check.check(path, "qcow2", repair), "check", "-q", "-r", repair, "i.qcow2")
         if self.bitmaps and self.snapshots:
             # qemu-img forgets the snapshots.

@@ -11,7 +11,7 @@ from qimg.errors import OptionError, StorageError
 from qimg.formats.opening import CHECK, Opener
 from qimg.formats.raw.image import RawImage
 from qimg.operations import create
-from qimg.operations.bench import BenchRequest, bench
+from qimg.operations.bench import bench
 from qimg.storage.local import LocalFile
 
 TYPE_CHECKING = False
@@ -32,7 +32,9 @@ def content(path: str) -> bytes:
 def test_writes_put_the_pattern_where_every_request_says(tmp_path: Path, format: str, depth: int) -> None:
     path = str(tmp_path / "i")
     create.create(path, format, MIB)
-    bench(BenchRequest(path, format, 10, depth, 5000, 100 * KIB, 70000, True, 0x41))
+    bench(
+        path, format, count=10, depth=depth, size=5000, offset=100 * KIB, step=70000, write=True, pattern=0x41
+    )
     expected = bytearray(MIB)
     for number in range(10):
         start = 100 * KIB + number * 70000
@@ -46,7 +48,7 @@ def test_writes_put_the_pattern_where_every_request_says(tmp_path: Path, format:
 def test_requests_start_over_behind_the_end_of_the_disk(tmp_path: Path) -> None:
     path = str(tmp_path / "i")
     create.create(path, "qcow2", 10 * KIB)
-    bench(BenchRequest(path, "qcow2", 3, 1, 512, 9 * KIB, 5 * KIB, True, 7))
+    bench(path, "qcow2", count=3, depth=1, size=512, offset=9 * KIB, step=5 * KIB, write=True, pattern=7)
     marked = {offset for offset in range(0, 10 * KIB, 512) if content(path)[offset] == 7}
     assert marked == {9 * KIB, 4 * KIB, 9 * KIB}
 
@@ -54,7 +56,7 @@ def test_requests_start_over_behind_the_end_of_the_disk(tmp_path: Path) -> None:
 def test_a_step_of_nothing_is_a_step_of_one_request(tmp_path: Path) -> None:
     path = str(tmp_path / "i")
     create.create(path, "raw", 10 * KIB)
-    bench(BenchRequest(path, "raw", 5, 2, 512, 1024, 0, True, 9))
+    bench(path, "raw", count=5, depth=2, size=512, offset=1024, step=0, write=True, pattern=9)
     assert content(path) == bytes(1024) + b"\x09" * 512 * 5 + bytes(10 * KIB - 1024 - 5 * 512)
 
 
@@ -77,7 +79,7 @@ def test_reads_are_really_made_and_no_more_at_once_than_allowed(
     with Opener().open(path, "raw") as image:
         assert isinstance(image, RawImage)
     monkeypatch.setattr(LocalFile, "read_into", read_into)
-    bench(BenchRequest(path, "raw", 12, depth, 1000, 500, 3000))
+    bench(path, "raw", count=12, depth=depth, size=1000, offset=500, step=3000)
     assert sorted(reads) == [(500 + 3000 * number, 1000) for number in range(12)]
 
 
@@ -95,7 +97,7 @@ def test_flushes_come_at_their_interval(tmp_path: Path, monkeypatch: pytest.Monk
             return result
 
         monkeypatch.setattr(LocalFile, name, record)
-    bench(BenchRequest(path, "raw", 10, 2, 512, 0, None, True, 1, 4, drain))
+    bench(path, "raw", count=10, depth=2, size=512, write=True, pattern=1, flush_interval=4, drain=drain)
     # One more flush comes at the end, when the image is closed.
     assert events.count("write") == 10 and events.count("flush") == 3
     if drain:
@@ -114,7 +116,7 @@ def test_reading_shows_what_lies_in_chains_and_compressed_clusters(tmp_path: Pat
     create.create(
         str(tmp_path / "i"), "qcow2", MIB, backing_file=str(tmp_path / "base.qcow2"), backing_format="qcow2"
     )
-    assert bench(BenchRequest(str(tmp_path / "i"), "qcow2", 40, 8, 32 * KIB)) > 0
+    assert bench(tmp_path / "i", "qcow2", count=40, depth=8, size=32 * KIB) > 0
 
 
 def test_a_request_over_the_end_fails_and_nothing_stays_written(tmp_path: Path) -> None:
@@ -122,10 +124,10 @@ def test_a_request_over_the_end_fails_and_nothing_stays_written(tmp_path: Path) 
     create.create(path, "qcow2", MIB)
     before = (tmp_path / "i").read_bytes()
     with pytest.raises(StorageError, match="Failed request: Input/output error"):
-        bench(BenchRequest(path, "qcow2", 2, 1, 600 * KIB, 0, None, True, 5))
+        bench(path, "qcow2", count=2, depth=1, size=600 * KIB, write=True, pattern=5)
     assert (tmp_path / "i").read_bytes() == before
     with pytest.raises(StorageError, match="Failed request: Input/output error"):
-        bench(BenchRequest(path, "qcow2", 1, 1, 512, 2 * MIB))
+        bench(path, "qcow2", count=1, depth=1, size=512, offset=2 * MIB)
 
 
 @pytest.mark.parametrize(
@@ -144,5 +146,5 @@ def test_a_request_over_the_end_fails_and_nothing_stays_written(tmp_path: Path) 
 )
 def test_requests_that_make_no_sense_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError) as caught:
-        bench(BenchRequest(str(tmp_path / "none"))._replace(**changes))
+        bench(tmp_path / "none", **changes)
     assert caught.value.reason == message

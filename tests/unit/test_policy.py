@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from qimg.errors import ReferenceDeniedError
+from qimg.errors import OptionError, ReferenceDeniedError
 from qimg.policy import ReferencePolicy
 
 TYPE_CHECKING = False
@@ -83,5 +83,10 @@ def test_the_error_names_the_caller_s_own_option(image: Path) -> None:
 
 
 def test_there_are_no_other_modes() -> None:
-    with pytest.raises(ValueError, match="must be one of follow, same_directory, deny"):
-        ReferencePolicy("never")
+    with pytest.raises(OptionError, match="use one of: follow, same_directory, deny"):
+        ReferencePolicy("never")  # type: ignore[arg-type]
+
+
+def test_one_directory_is_not_taken_for_many() -> None:
+    with pytest.raises(OptionError, match="'/srv/golden' is one name where several are expected"):
+        ReferencePolicy(trusted_dirs="/srv/golden")  # type: ignore[arg-type]

@@ -14,8 +14,8 @@ from qimg.formats.opening import Opener
 from qimg.operations.check import check
 from qimg.operations.commit import plan_commit
 from qimg.operations.compare import compare
-from qimg.operations.conversion_request import ConvertRequest
-from qimg.operations.convert import IF_DIFFERENT, NEVER, plan_convert
+from qimg.operations.conversion_request import IF_DIFFERENT, NEVER, ConvertRequest
+from qimg.operations.convert import plan_convert
 from qimg.operations.create import plan_create, plan_remove
 from qimg.operations.info import info
 from qimg.operations.resize import plan_resize

@@ -15,9 +15,10 @@
 There is a function for each command of qemu-img; those that change something have a ``plan_…`` function beside them,
 which only finds out what would be done and why.  ``dir(qimg)`` lists all public names, docs/sdk.md explains them.
 
-What they have in common: ``reference`` is a file name, in any of QEMU's spellings, or a node; ``format`` is its format,
-``None`` to detect it; sizes and offsets are bytes; ``opener`` says which files may be opened, and how; ``progress`` is
-called with the fraction that is done, 0.0 to 1.0, and may raise to stop.  A change is made completely or not at all.
+What they have in common: ``reference`` is a file name, in any of QEMU's spellings, a path, or a node; ``format`` is its
+format, ``None`` to detect it; sizes and offsets are bytes; ``opener`` says which files may be opened, and how;
+``progress`` is called with the fraction that is done, 0.0 to 1.0, and may raise to stop.  A change is made completely
+or not at all.
 
 Every error is an :class:`ImageError` (see :mod:`qimg.errors`).  A part of the package is imported when it is first
 used, so that importing the package itself costs nothing.
@@ -56,13 +57,12 @@ if TYPE_CHECKING:
     from .formats.capabilities import CheckResult as CheckResult
     from .formats.capabilities import SnapshotInfo as SnapshotInfo
     from .formats.opening import Opener as Opener
-    from .formats.opening import Watcher as Watcher
     from .formats.opening import open_image as open_image
+    from .formats.watcher import Watcher as Watcher
     from .limits import DEFAULT_LIMITS as DEFAULT_LIMITS
     from .limits import Limits as Limits
     from .operations.amend import amend as amend
     from .operations.amend import plan_amend as plan_amend
-    from .operations.bench import BenchRequest as BenchRequest
     from .operations.bench import bench as bench
     from .operations.bitmap import BitmapAction as BitmapAction
     from .operations.bitmap import add_bitmap as add_bitmap
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from .operations.bitmap import plan_bitmap as plan_bitmap
     from .operations.bitmap import remove_bitmap as remove_bitmap
     from .operations.check import CheckReport as CheckReport
+    from .operations.check import RepairPlan as RepairPlan
     from .operations.check import check as check
     from .operations.check import check_chain as check_chain
     from .operations.check import plan_repair as plan_repair
@@ -83,10 +84,13 @@ if TYPE_CHECKING:
     from .operations.compare import CompareResult as CompareResult
     from .operations.compare import compare as compare
     from .operations.conversion_request import ConvertRequest as ConvertRequest
+    from .operations.convert import ConvertPlan as ConvertPlan
     from .operations.convert import convert as convert
     from .operations.convert import plan_convert as plan_convert
+    from .operations.create import CreatePlan as CreatePlan
     from .operations.create import create as create
     from .operations.create import plan_create as plan_create
+    from .operations.dd import DdPlan as DdPlan
     from .operations.dd import DdRequest as DdRequest
     from .operations.dd import dd as dd
     from .operations.dd import plan_dd as plan_dd
@@ -101,6 +105,7 @@ if TYPE_CHECKING:
     from .operations.rebase import rebase as rebase
     from .operations.resize import plan_resize as plan_resize
     from .operations.resize import resize as resize
+    from .operations.snapshot import CreateSnapshotPlan as CreateSnapshotPlan
     from .operations.snapshot import apply_snapshot as apply_snapshot
     from .operations.snapshot import create_snapshot as create_snapshot
     from .operations.snapshot import delete_snapshot as delete_snapshot
@@ -128,21 +133,22 @@ _PLACES = {
     "formats": ("format_names",),
     "formats.base": ("Extent", "Image", "Measurement"),
     "formats.capabilities": ("BitmapInfo", "CheckResult", "SnapshotInfo"),
-    "formats.opening": ("Opener", "Watcher", "open_image"),
+    "formats.opening": ("Opener", "open_image"),
+    "formats.watcher": ("Watcher",),
     "limits": ("DEFAULT_LIMITS", "Limits"),
     "operations.amend": ("amend", "plan_amend"),
-    "operations.bench": ("BenchRequest", "bench"),
+    "operations.bench": ("bench",),
     "operations.bitmap": (
         "BitmapAction", "add_bitmap", "clear_bitmap", "dirty_ranges", "disable_bitmap", "enable_bitmap", "list_bitmaps",
         "merge_bitmap", "plan_bitmap", "remove_bitmap",
     ),
-    "operations.check": ("CheckReport", "check", "check_chain", "plan_repair"),
+    "operations.check": ("CheckReport", "RepairPlan", "check", "check_chain", "plan_repair"),
     "operations.commit": ("commit", "plan_commit"),
     "operations.compare": ("CompareResult", "compare"),
     "operations.conversion_request": ("ConvertRequest",),
-    "operations.convert": ("convert", "plan_convert"),
-    "operations.create": ("create", "plan_create"),
-    "operations.dd": ("DdRequest", "dd", "plan_dd"),
+    "operations.convert": ("ConvertPlan", "convert", "plan_convert"),
+    "operations.create": ("CreatePlan", "create", "plan_create"),
+    "operations.dd": ("DdPlan", "DdRequest", "dd", "plan_dd"),
     "operations.info": ("ImageInfo", "info", "info_chain"),
     "operations.map": ("extents_of", "map_image"),
     "operations.measure": ("measure",),
@@ -150,8 +156,8 @@ _PLACES = {
     "operations.rebase": ("plan_rebase", "rebase"),
     "operations.resize": ("plan_resize", "resize"),
     "operations.snapshot": (
-        "apply_snapshot", "create_snapshot", "delete_snapshot", "list_snapshots", "plan_apply_snapshot",
-        "plan_create_snapshot", "plan_delete_snapshot",
+        "CreateSnapshotPlan", "apply_snapshot", "create_snapshot", "delete_snapshot", "list_snapshots",
+        "plan_apply_snapshot", "plan_create_snapshot", "plan_delete_snapshot",
     ),
     "policy": ("ReferencePolicy",),
     "schemas": ("schema", "schema_names"),

@@ -8,6 +8,7 @@ from .sizes import MAX_UINT64, SizeRangeError, SizeSyntaxError, decimal, parse_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
 _SIZE_HINT = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively."
@@ -96,6 +97,17 @@ def take_boolean(options: dict[str, Any], name: str, default: bool = False) -> b
     :raises OptionError: it is neither on nor off
     """
     return parse_boolean(name, take_option(options, name, default))
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """See that an argument is one of the words that it may be.
+
+    :raises OptionError: it is not
+    """
+    if value not in choices:
+        raise OptionError(
+            "Parameter '%s' does not accept value '%s'" % (name, value), remedy="use one of: %s" % ", ".join(choices)
+        )
 
 
 def parse_boolean(name: str, value: Any) -> bool:

@@ -10,15 +10,24 @@ from __future__ import annotations
 
 import os
 
-from .errors import ReferenceDeniedError
-from .references import protocol_of
+from .errors import OptionError, ReferenceDeniedError
+from .option_text import check_choice
+from .references import protocol_of, text_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from .references import FileName
+
+    ReferenceMode = Literal["follow", "same_directory", "deny"]
 
 #: Open whatever the image names, as qemu-img does.
-FOLLOW = "follow"
+FOLLOW: ReferenceMode = "follow"
 #: Open only what lies, after symbolic links, below the image's own directory or a trusted one.
-SAME_DIRECTORY = "same_directory"
+SAME_DIRECTORY: ReferenceMode = "same_directory"
 #: Open nothing that the image names.
-DENY = "deny"
+DENY: ReferenceMode = "deny"
 
 MODES = (FOLLOW, SAME_DIRECTORY, DENY)
 
@@ -30,21 +39,25 @@ class ReferencePolicy:
     :param trusted_dirs: further directories whose files may be opened under :data:`SAME_DIRECTORY`
     :param option_name: how messages call the setting that would allow more (the caller's vocabulary)
     :param trusted_files: files that the user has named himself; they may be opened under every mode
+    :raises OptionError: there is no such mode, or one name is given in place of several
     """
 
     def __init__(
         self,
-        mode: str = SAME_DIRECTORY,
-        trusted_dirs: tuple[str, ...] = (),
+        mode: ReferenceMode = SAME_DIRECTORY,
+        trusted_dirs: tuple[FileName, ...] = (),
         option_name: str = "reference_policy",
-        trusted_files: tuple[str, ...] = (),
+        trusted_files: tuple[FileName, ...] = (),
     ) -> None:
-        if mode not in MODES:
-            raise ValueError("reference policy must be one of %s, not %r" % (", ".join(MODES), mode))
+        check_choice(option_name, mode, MODES)
+        for several in (trusted_dirs, trusted_files):
+            if isinstance(several, (str, bytes)):
+                # Each of its characters would be trusted, "/" among them.
+                raise OptionError("'%s' is one name where several are expected" % os.fsdecode(several))
         self.mode = mode
-        self.trusted_dirs = tuple(os.path.realpath(directory) for directory in trusted_dirs)
-        self._trusted_names = trusted_files
-        self.trusted_files = tuple(os.path.realpath(name) for name in trusted_files)
+        self.trusted_dirs = tuple(os.path.realpath(os.fsdecode(directory)) for directory in trusted_dirs)
+        self._trusted_names = tuple(text_of(name) for name in trusted_files)
+        self.trusted_files = tuple(os.path.realpath(name) for name in self._trusted_names)
         self.option_name = option_name
 
     def check_file(self, referrer: str, target: str, role: str) -> None:

@@ -16,12 +16,28 @@ from .option_text import check_identifier, split_with_forms
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, Union
 
     Node = dict[str, Any]
+    #: How a caller names a file: a text may be any name that QEMU takes (``nbd://…``), a path is nothing but a path.
+    FileName = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
+    Reference = Union[FileName, Node]
 
 #: Protocols whose node is the same as a bare file name.
 PATH_PROTOCOLS = ("file", "host_device", "host_cdrom")
+
+
+def text_of(name: FileName) -> str:
+    """What a caller calls a file, as a text.
+
+    :raises TypeError: it is no name
+    """
+    return name if isinstance(name, str) else _unmistakable(os.fsdecode(name))
+
+
+def named(reference: Reference) -> str | Node:
+    """What a caller calls an image, names as texts."""
+    return reference if isinstance(reference, dict) else text_of(reference)
 
 
 def protocol_of(name: str) -> str | None:
@@ -207,9 +223,9 @@ def flatten(node: Node, prefix: str = "") -> Node:
     return flat
 
 
-def says_backing(reference: str | Node) -> bool:
+def says_backing(reference: Reference) -> bool:
     """Whether it is the user who says which backing file an image has, and not the image."""
-    node = _described(reference)
+    node = _described(named(reference))
     backing = node.get("backing", True)
     return names_file(backing) if isinstance(backing, dict) else backing is None or backing == ""
 
@@ -221,8 +237,9 @@ def _described(reference: str | Node) -> Node:
     return parse_reference(reference) if protocol_of(reference) == "json" else {}
 
 
-def without_backing_options(reference: str | Node) -> str | Node:
+def without_backing_options(reference: Reference) -> str | Node:
     """The same image, for whoever does not open its backing file, whatever a node says of how that is to be done."""
+    reference = named(reference)
     node = _described(reference)
     if not isinstance(node.get("backing"), dict):
         return reference
@@ -237,8 +254,12 @@ def plain_name(reference: str | Node) -> str | None:
 
 
 def _path_after_prefix(name: str) -> str:
-    """The path in ``file:path``: with a colon in it, it must not be taken for a protocol's name."""
-    path = name.partition(":")[2]
+    """The path in ``file:path``."""
+    return _unmistakable(name.partition(":")[2])
+
+
+def _unmistakable(path: str) -> str:
+    """A path as a name: with a colon in it, it must not be taken for a protocol's."""
     return path if protocol_of(path) is None else "./" + path
 
 
@@ -374,8 +395,9 @@ def resolve_reference(referrer: str, name: str) -> str:
     return referrer[: referrer.rfind("/") + 1] + name
 
 
-def shown_reference(reference: str | Node) -> str:
+def shown_reference(reference: Reference) -> str:
     """How a message calls what the user named."""
+    reference = named(reference)
     if isinstance(reference, str):
         return reference
     return reference.text if isinstance(reference, OptionString) else display_name(nest(reference))

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from ..errors import OptionError
-from ..formats.opening import WRITE, Opener, Watcher
+from ..formats.opening import WRITE, Opener
+from ..formats.watcher import Watcher
 from ..option_text import c_integer, parse_size_option, split_option_list
 from ..policy import FOLLOW, ReferencePolicy
 from ..references import parse_option_string
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..crypto.objects import ObjectStore
-    from ..formats.opening import Reference
+    from ..formats.opening import Purpose
+    from ..references import Reference
     from ..storage.cache import CacheMode
     from .console import Console
     from .options import Arguments
@@ -190,7 +192,7 @@ def opener_for(console: Console, arguments: Arguments, cache: CacheMode = WRITEB
 
 
 def try_to_write(
-    opener: Opener, reference: Reference, format: str | None, purpose: str = WRITE, backing: bool = True
+    opener: Opener, reference: Reference, format: str | None, purpose: Purpose = WRITE, backing: bool = True
 ) -> Opener:
     """Open an image for writing before anything else is looked at, as qemu-img does, and close it again.
 

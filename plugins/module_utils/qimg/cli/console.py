@@ -9,7 +9,7 @@ import os
 import sys
 
 from ..errors import LimitError, MissingPackageError
-from ..formats.opening import Watcher
+from ..formats.watcher import Watcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -51,23 +51,34 @@ class Checkable(ABC):
 
 
 class CheckResult:
-    """What a check found: the counters of ``check``'s JSON.  ``None``: the format does not count that."""
+    """What a check found: the counters of ``check``'s JSON; 0 also where the format does not count that."""
 
     def __init__(self) -> None:
+        #: What contradicts itself: data may be wrong, or become so.
         self.corruptions = 0
+        #: Clusters that are allocated and not used: space is lost, and nothing else.
         self.leaks = 0
+        #: What could not be looked at.
         self.check_errors = 0
+        #: What was repaired.
         self.corruptions_fixed = 0
         self.leaks_fixed = 0
+        #: Clusters of the guest disk, and those of them that have data of this image.
         self.total_clusters = 0
         self.allocated_clusters = 0
+        #: Clusters that do not lie right behind the one before them.
         self.fragmented_clusters = 0
         self.compressed_clusters = 0
+        #: Where the last cluster that is used ends, bytes from the beginning of the file.
         self.image_end_offset = 0
 
     @property
     def clean(self) -> bool:
+        """No errors and no leaks."""
         return not (self.corruptions or self.leaks or self.check_errors)
+
+    def __repr__(self) -> str:
+        return "CheckResult(%s)" % ", ".join("%s=%d" % counter for counter in vars(self).items())
 
 
 class HasSnapshots(ABC):
@@ -108,7 +119,12 @@ class SnapshotInfo(
         ["id", "name", "vm_state_size", "date_sec", "date_nsec", "vm_clock_nsec", "icount", "disk_size"],
     )
 ):
-    """One internal snapshot.  ``icount`` is ``None`` where the snapshot does not say."""
+    """One internal snapshot.
+
+    ``vm_state_size`` and ``disk_size`` are bytes; ``date_sec`` and ``date_nsec`` are the time since the epoch at which
+    it was taken; ``vm_clock_nsec`` says for how long the machine had run by then, ``icount`` how many instructions it
+    had executed (``None`` where the snapshot does not say).
+    """
 
     __slots__ = ()
 

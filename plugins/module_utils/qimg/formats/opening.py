@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ..errors import ImageError, LimitError, OptionError
 from ..limits import DEFAULT_LIMITS, Limits
-from ..option_text import take_boolean
+from ..option_text import check_choice, take_boolean
 from ..policy import DEFAULT_POLICY, ReferencePolicy
 from ..references import (
     display_name,
@@ -13,6 +13,7 @@ from ..references import (
     innermost_path,
     leaves,
     local_path,
+    named,
     names_backing,
     names_file,
     no_such_node,
@@ -39,29 +40,31 @@ from .chain import chain_too_long, infinite_loop
 from .nested import ImageStorage, whole_node
 from .node_options import settle_backing, take_common_options, take_refused_backing
 from .probing import probe_storage
+from .watcher import Watcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Union
+    from typing import Any, Literal
 
     from ..crypto.objects import ObjectStore
-    from ..references import Node
+    from ..references import Node, Reference
     from ..storage.base import Storage
     from ..storage.ownership import Ownership
     from ..storage.scratch import Rehearsal
     from .base import Format, Image
     from .new_files import NewFiles
 
-    Reference = Union[str, Node]
+    Purpose = Literal["info", "read", "source", "check", "write", "resize", "merge"]
 
 # What an image is opened for.
-INFO = "info"  #: only its header: no data file, no secrets
-READ = "read"  #: guest data
-SOURCE = "source"  #: guest data that nobody may change meanwhile
-CHECK = "check"  #: its metadata, even if they are broken
-WRITE = "write"  #: to be changed
-RESIZE = "resize"  #: to be changed, its size too
-MERGE = "merge"  #: to be changed, and nobody may change its size
+INFO: Purpose = "info"  #: only its header: no data file, no secrets
+READ: Purpose = "read"  #: guest data
+SOURCE: Purpose = "source"  #: guest data that nobody may change meanwhile
+CHECK: Purpose = "check"  #: its metadata, even if they are broken
+WRITE: Purpose = "write"  #: to be changed
+RESIZE: Purpose = "resize"  #: to be changed, its size too
+MERGE: Purpose = "merge"  #: to be changed, and nobody may change its size
+PURPOSES = (INFO, READ, SOURCE, CHECK, WRITE, RESIZE, MERGE)
 
 _WRITING = (WRITE, RESIZE, MERGE)
 _RAW_INTENTS = {RESIZE: locks.RESIZE_RAW, MERGE: locks.MERGE_RAW}
@@ -72,20 +75,11 @@ WARNING: Image format was not specified for '%s' and probing guessed raw.
          Specify the 'raw' format explicitly to remove the restrictions."""
 
 
-class Watcher:
-    """Is told what happens beside errors and results.  This one does not care; the command line prints."""
-
-    def warning(self, text: str) -> None:
-        """Something that the user should know."""
-
-    def notice(self, text: str) -> None:
-        """Lines that qemu-img prints as they are, without its name before them."""
-
-
 class Opener:
-    """Opens an image and what it refers to, all under the same rules.
+    """Opens images and what they refer to, all under the same rules; threads may share one.
 
     :param policy: which files an image may make us open
+    :param limits: what images may ask of this process
     :param force_share: read although others may be writing
     :param reuse: images that are open already, by the identity of their file: they are taken instead of opened again
     :param cache: how reads and writes reach the medium
@@ -130,16 +124,13 @@ class Opener:
     def variant(self, **changes: Any) -> Opener:
         """The same with other values for some of its attributes."""
         other = Opener()
-        vars(other).update(vars(self))
-        vars(other).update(changes, _chain=[])
+        vars(other).update({**vars(self), **changes})
         return other
 
     def below(self, image: Image) -> Opener:
         """The same for what is to become the backing file of an open image: to meet that image again is a loop."""
-        other = self.variant(reuse={})
-        if image.storage.identity is not None:
-            other._above = [image.storage.identity]
-        return other
+        identity = image.storage.identity
+        return self.variant(reuse={}, _above=[] if identity is None else [identity])
 
     def rehearsing(self) -> Opener:
         """The same, but what it opens for writing, or makes new, is changed in memory only.
@@ -187,25 +178,29 @@ class Opener:
         self,
         reference: Reference,
         format: str | None = None,
-        purpose: str = READ,
+        purpose: Purpose = READ,
         backing: bool = True,
         writable: bool | None = None,
     ) -> Image:
         """Open an image.
 
-        :param reference: a file name in any of QEMU's spellings, or a node
+        :param reference: a file name in any of QEMU's spellings, a path, or a node
         :param format: its format; ``None``: detect it
+        :param purpose: what for; one of the constants above
         :param backing: whether to open its backing chain
         :param writable: for ``CHECK``, whether to repair
         :raises ImageError: it cannot be opened; nothing stays open
         """
-        self._chain = list(self._above)
+        check_choice("purpose", purpose, PURPOSES)
+        reference = named(reference)
         if writable is None:
             writable = purpose in _WRITING
+        # Threads that share an opener have chains of their own.
+        opening = self.variant(_chain=list(self._above))
         try:
             _check_driver(reference, format)
             node = node_of(reference, format)
-            return self._open_node(node, plain_name(reference), purpose, backing, writable, self.cache)
+            return opening._open_node(node, plain_name(reference), purpose, backing, writable, self.cache)
         except ImageError as error:
             if error.while_opening is None:
                 error.while_opening = shown_reference(reference)
@@ -238,7 +233,7 @@ class Opener:
                 self._referred[path] = (referrer, role)
 
     def _open_node(
-        self, node: Node, name: str | None, purpose: str, backing: bool, writable: bool, cache: CacheMode
+        self, node: Node, name: str | None, purpose: Purpose, backing: bool, writable: bool, cache: CacheMode
     ) -> Image:
         """Open a node.
 
@@ -325,7 +320,7 @@ class Opener:
         raise OptionError("A block device must be specified for \"file\"")
 
     def _open_child(
-        self, node: Node, purpose: str, writable: bool, cache: CacheMode, backing: bool = True
+        self, node: Node, purpose: Purpose, writable: bool, cache: CacheMode, backing: bool = True
     ) -> Storage:
         """Open what lies beneath a format: a protocol, or another format.
 
@@ -353,7 +348,7 @@ class Opener:
             raise chain_too_long(filename, self.limits)
         self._chain.append(identity)
 
-    def _lock(self, storage: Storage, row: Format, purpose: str, writable: bool, force_share: bool) -> None:
+    def _lock(self, storage: Storage, row: Format, purpose: Purpose, writable: bool, force_share: bool) -> None:
         raw = row.passes_locks_through
         if writable:
             storage.lock(_RAW_INTENTS.get(purpose, locks.WRITE_RAW) if raw else locks.WRITE_IMAGE)
@@ -381,16 +376,20 @@ def _check_driver(reference: Reference, driver: str | None) -> None:
 def open_image(
     reference: Reference,
     format: str | None = None,
-    purpose: str = READ,
-    policy: ReferencePolicy = DEFAULT_POLICY,
-    limits: Limits = DEFAULT_LIMITS,
-    force_share: bool = False,
+    purpose: Purpose = READ,
+    opener: Opener | None = None,
 ) -> Image:
-    """Open an image with its backing chain; see :meth:`Opener.open`.
+    """Open an image with its backing chain.
 
+    :param reference: a file name in any of QEMU's spellings, a path, or a node
+    :param format: its format; ``None``: detect it
+    :param purpose: what for: ``read``, ``source`` (while nobody may change even a raw image), ``write``, ``resize``
+        (its size too) or ``info`` (its header only); ``check`` and ``merge`` are for operations
+    :param opener: which files may be opened, and how
+    :returns: the guest disk, to be used in a ``with`` block
     :raises ImageError: it cannot be opened; nothing stays open
     """
-    return Opener(policy, limits, force_share).open(reference, format, purpose)
+    return (opener or Opener()).open(reference, format, purpose)
 
 
 class Children:
@@ -401,7 +400,7 @@ class Children:
         opener: Opener,
         node: Node,
         filename: str,
-        purpose: str,
+        purpose: Purpose,
         backing: bool,
         probed: bool,
         cache: CacheMode,

@@ -3,10 +3,12 @@
 """Creation options: declared as data, parsed and checked in one place."""
 from __future__ import annotations
 
+import os
 from collections import namedtuple
 
 from ..errors import OptionError
 from ..option_text import parse_boolean, parse_number, parse_size_option
+from ..references import text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,8 +94,12 @@ def check_values(options: tuple[CreateOption, ...], values: dict[str, Any]) -> d
         if (option.type == BOOL and isinstance(value, bool)) or (option.type in (SIZE, NUM) and _is_count(value)):
             checked[name] = value
         else:
-            checked[name] = parse_value(option, str(value))
+            checked[name] = parse_value(option, _text(value))
     return checked
+
+
+def _text(value: Any) -> str:
+    return text_of(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
 
 
 def _is_count(value: Any) -> bool:

@@ -18,8 +18,9 @@ from ..errors import ImageError, StorageError
 from ..references import local_path, parse_reference, protocol_of, resolve_data_file
 from . import get_format
 from .capabilities import Amendable
-from .opening import INFO, Children, Watcher
+from .opening import INFO, Children
 from .probing import PROBE_BYTES, probe
+from .watcher import Watcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

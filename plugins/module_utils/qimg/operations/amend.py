@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..formats.base import Image
-    from ..formats.opening import Reference
     from ..formats.options import CreateOption
+    from ..references import Reference
     from .plan import Progress
 
 _BACKING = ("backing_file", "backing_fmt")
@@ -29,7 +29,10 @@ def plan_amend(
 ) -> Plan:
     """Plan to change options.
 
-    :param options: by name; texts are parsed
+    :param reference: the image
+    :param options: those that change, by name; texts are parsed
+    :param format: of the image; ``None``: detect it
+    :param opener: which files may be opened, and how
     :raises OptionError: an option is unknown, belongs to creation only, or has a wrong value
     :raises UnsupportedOperationError: the format has no options that can be changed
     """

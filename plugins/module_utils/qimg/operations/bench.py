@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..formats.base import Image
+    from ..references import Reference
 
 MAX_NUMBER = (1 << 31) - 1
 #: At most this many threads wait for the system at once, and they have at most this many bytes of buffers.
@@ -30,25 +31,42 @@ _NO_MORE: tuple[int, int | None] = (0, None)
 class BenchRequest(
     namedtuple(
         "BenchRequest",
-        ["image", "format", "count", "depth", "size", "offset", "step", "write", "pattern", "flush_interval", "drain"],
+        [
+            "reference",
+            "format",
+            "count",
+            "depth",
+            "size",
+            "offset",
+            "step",
+            "write",
+            "pattern",
+            "flush_interval",
+            "drain",
+        ],
         defaults=(None, 75000, 64, 4096, 0, None, False, 0, 0, True),
     )
 ):
-    """What to send.
-
-    ``image``, ``format``: where to, and its format, ``None`` to find out; ``count``: how many requests; ``depth``: how
-    many of them are under way at once; ``size``: bytes of each; ``offset``: where the first begins; ``step``: how many
-    bytes later the next one begins (beyond the end of the disk it starts over), ``None`` or 0: ``size``; ``write``:
-    whether they write ``pattern``, a byte, over what is there; ``flush_interval``: flush after so many writes, 0:
-    never; ``drain``: send nothing while a flush waits for earlier requests.
-    """
+    """What to send; its fields are the arguments of :func:`bench`."""
 
     __slots__ = ()
+
+    reference: Reference
+    format: str | None
+    count: int
+    depth: int
+    size: int
+    offset: int
+    step: int | None
+    write: bool
+    pattern: int
+    flush_interval: int
+    drain: bool
 
     @property
     def stride(self) -> int:
         """Bytes from the beginning of one request to that of the next."""
-        return int(self.step or self.size)
+        return self.step or self.size
 
     def check(self) -> None:
         """Refuse what makes no sense.
@@ -73,17 +91,52 @@ class BenchRequest(
 
 
 def bench(
-    request: BenchRequest, opener: Opener | None = None, before_first: Callable[[], None] | None = None
+    reference: Reference,
+    format: str | None = None,
+    *,
+    count: int = 75000,
+    depth: int = 64,
+    size: int = 4096,
+    offset: int = 0,
+    step: int | None = None,
+    write: bool = False,
+    pattern: int = 0,
+    flush_interval: int = 0,
+    drain: bool = True,
+    opener: Opener | None = None,
 ) -> float:
-    """Send the requests, and wait until all of them are done.
+    """Send simple requests to an image, and wait until all of them are done.
 
-    :param before_first: called when the image is open
+    :param reference: the image
+    :param format: its format; ``None``: detect it
+    :param count: how many requests
+    :param depth: how many of them are under way at once
+    :param size: bytes of each
+    :param offset: guest offset in bytes where the first begins
+    :param step: how many bytes later the next one begins (beyond the end of the disk it starts over); ``None``, 0:
+        ``size``
+    :param write: whether they write over what is there; otherwise they read
+    :param pattern: the byte that is written, as a number
+    :param flush_interval: flush after so many writes; 0: never
+    :param drain: send nothing while a flush waits for earlier requests
+    :param opener: which files may be opened, and how
     :returns: how many seconds that took
-    :raises OptionError: the request makes no sense
+    :raises OptionError: one of the numbers makes no sense
     :raises ImageError: the image cannot be opened, or a request failed, for instance because it goes over the end
     """
+    request = BenchRequest(
+        reference, format, count, depth, size, offset, step, write, pattern, flush_interval, drain
+    )
+    return send(request, opener or Opener())
+
+
+def send(request: BenchRequest, opener: Opener, before_first: Callable[[], None] | None = None) -> float:
+    """The same for requests that are described already.
+
+    :param before_first: called when the image is open
+    """
     request.check()
-    with (opener or Opener()).open(request.image, request.format, WRITE if request.write else READ) as image:
+    with opener.open(request.reference, request.format, WRITE if request.write else READ) as image:
         if before_first is not None:
             before_first()
         started = time.monotonic()

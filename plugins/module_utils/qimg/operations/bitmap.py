@@ -10,30 +10,44 @@ from ..formats.bits import byte_ranges
 from ..formats.capabilities import MIN_GRANULARITY, BitmapInfo, HasBitmaps, check_new_bitmap
 from ..formats.opening import READ, WRITE, Opener
 from ..intervals import IntervalSet
+from ..option_text import check_choice
 from ..references import shown_reference
 from .plan import Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
+    from typing import Any, Literal
 
     from ..formats.base import Image
-    from ..formats.opening import Reference
+    from ..references import Reference
     from .plan import Progress
 
+    BitmapChange = Literal["add", "remove", "clear", "enable", "disable", "merge"]
+
 # What can be done to a bitmap.
-ADD, REMOVE, CLEAR, ENABLE, DISABLE, MERGE = "add", "remove", "clear", "enable", "disable", "merge"
+ADD: BitmapChange = "add"
+REMOVE: BitmapChange = "remove"
+CLEAR: BitmapChange = "clear"
+ENABLE: BitmapChange = "enable"
+DISABLE: BitmapChange = "disable"
+MERGE: BitmapChange = "merge"
+CHANGES = (ADD, REMOVE, CLEAR, ENABLE, DISABLE, MERGE)
 
 
 class BitmapAction(namedtuple("BitmapAction", ["kind", "granularity", "source"], defaults=(None, None))):
     """One thing to be done to a bitmap.
 
-    ``kind``: one of the constants above; ``granularity``: for ``ADD``, guest bytes per bit, ``None`` for the format's
-    default; ``source``: for ``MERGE``, the name of the bitmap whose bits are added.
+    :param kind: one of the constants above
+    :param granularity: for ``ADD``, guest bytes per bit, ``None`` for the format's default
+    :param source: for ``MERGE``, the name of the bitmap whose bits are added
     """
 
     __slots__ = ()
+
+    kind: BitmapChange
+    granularity: int | None
+    source: str | None
 
 
 def list_bitmaps(reference: Reference, format: str | None = None, opener: Opener | None = None) -> list[BitmapInfo]:
@@ -45,8 +59,10 @@ def list_bitmaps(reference: Reference, format: str | None = None, opener: Opener
 def dirty_ranges(
     reference: Reference, name: str, format: str | None = None, opener: Opener | None = None
 ) -> list[tuple[int, int]]:
-    """The guest ranges ``(offset, length)`` that a bitmap marks, in order and as long as they can be.
+    """The guest ranges that a bitmap marks.
 
+    :param name: of the bitmap
+    :returns: ``(offset, length)`` in bytes, in order and as long as they can be
     :raises OptionError: there is no such bitmap, or it is inconsistent
     """
     with (opener or Opener()).open(reference, format, READ, backing=False) as image:
@@ -64,8 +80,19 @@ def plan_bitmap(
 ) -> Plan:
     """Plan to do things to one bitmap, in order, and all of them or none.
 
+    Whether they can be done is found when the plan is applied.
+
+    :param reference: the image
+    :param name: of the bitmap
+    :param actions: what is done
+    :param format: of the image; ``None``: detect it
     :param source: the image whose bitmaps are merged; ``None``: the same image
+    :param source_format: its format
+    :param opener: which files may be opened, and how
+    :raises OptionError: there is no such kind of action
     """
+    for action in actions:
+        check_choice("kind", action.kind, CHANGES)
     path = shown_reference(reference)
     return _plan(path, reference, name, actions, {}, {}, format, source, source_format, opener or Opener())
 
@@ -128,8 +155,10 @@ def _do(image: Image, name: str, action: BitmapAction, other: Image) -> None:
         _merge(image, name, other, action.source)
 
 
-def _merge(image: Image, name: str, other: Image, source: str) -> None:
+def _merge(image: Image, name: str, other: Image, source: str | None) -> None:
     """Add the bits of ``source``, a bitmap of ``other`` (which may be the same image), to a bitmap of ``image``."""
+    if source is None:
+        raise OptionError("It is not said which bitmap is to be merged into it")
     if not isinstance(image, HasBitmaps):
         raise _not_found(image, name)
     find_bitmap(image, name)
@@ -212,6 +241,7 @@ def add_bitmap(
 ) -> None:
     """Add a persistent dirty bitmap.
 
+    :param name: its name
     :param granularity: guest bytes per bit, a power of two from 512 on; ``None``: the format's default
     :param enabled: whether it records guest writes from now on
     :raises OptionError: the name is taken, or the image cannot have such a bitmap
@@ -226,6 +256,7 @@ def add_bitmap(
 def remove_bitmap(reference: Reference, name: str, format: str | None = None, opener: Opener | None = None) -> None:
     """Remove a bitmap, even an inconsistent one.
 
+    :param name: of the bitmap
     :raises OptionError: there is no such bitmap
     """
     plan_bitmap(reference, name, [BitmapAction(REMOVE)], format, opener=opener).apply()
@@ -234,6 +265,7 @@ def remove_bitmap(reference: Reference, name: str, format: str | None = None, op
 def clear_bitmap(reference: Reference, name: str, format: str | None = None, opener: Opener | None = None) -> None:
     """Clear all bits, as after a backup.
 
+    :param name: of the bitmap
     :raises OptionError: there is no such bitmap, or it is inconsistent
     """
     plan_bitmap(reference, name, [BitmapAction(CLEAR)], format, opener=opener).apply()
@@ -242,6 +274,7 @@ def clear_bitmap(reference: Reference, name: str, format: str | None = None, ope
 def enable_bitmap(reference: Reference, name: str, format: str | None = None, opener: Opener | None = None) -> None:
     """Have a bitmap record guest writes from now on.
 
+    :param name: of the bitmap
     :raises OptionError: there is no such bitmap, or it is inconsistent
     """
     plan_bitmap(reference, name, [BitmapAction(ENABLE)], format, opener=opener).apply()
@@ -250,6 +283,7 @@ def enable_bitmap(reference: Reference, name: str, format: str | None = None, op
 def disable_bitmap(reference: Reference, name: str, format: str | None = None, opener: Opener | None = None) -> None:
     """Have a bitmap record nothing from now on.
 
+    :param name: of the bitmap
     :raises OptionError: there is no such bitmap, or it is inconsistent
     """
     plan_bitmap(reference, name, [BitmapAction(DISABLE)], format, opener=opener).apply()
@@ -266,8 +300,10 @@ def merge_bitmap(
 ) -> None:
     """Set in a bitmap every bit that is set in another one; granularities may differ.
 
+    :param name: of the bitmap that changes
     :param source: name of the other bitmap
     :param source_image: the image that it belongs to; ``None``: the same image
+    :param source_format: format of that
     :raises OptionError: one of them does not exist or is inconsistent, or the images are of different sizes
     """
     actions = [BitmapAction(MERGE, None, source)]
@@ -361,7 +397,7 @@ def plan_disabled(reference: Reference, name: str, format: str | None = None, op
 def _plan_change(
     reference: Reference,
     name: str,
-    kind: str,
+    kind: BitmapChange,
     wanted: dict[str, Any],
     format: str | None,
     opener: Opener | None,

@@ -8,17 +8,23 @@ from collections import namedtuple
 from ..errors import CorruptImageError, UnsupportedOperationError
 from ..formats.capabilities import Checkable
 from ..formats.opening import CHECK, Opener
+from ..option_text import check_choice
 from .plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
+    from typing import Any, Literal
 
     from ..formats.base import Image
     from ..formats.capabilities import CheckResult
-    from ..formats.opening import Reference
+    from ..references import Reference
     from .plan import Progress
+
+    Repair = Literal["leaks", "all"]
+
+#: What can be repaired.
+REPAIRS: tuple[Repair, ...] = ("leaks", "all")
 
 #: Counter -> key of the JSON document, which leaves out those that are 0.
 _COUNTERS = (
@@ -35,7 +41,7 @@ _COUNTERS = (
 
 
 class CheckReport(namedtuple("CheckReport", ["filename", "format", "result"])):
-    """What a check found; ``result`` is a :class:`~qimg.formats.capabilities.CheckResult`."""
+    """What a check found: the image's ``filename`` and ``format``, and the counters in ``result``."""
 
     __slots__ = ()
 
@@ -61,20 +67,26 @@ class CheckReport(namedtuple("CheckReport", ["filename", "format", "result"])):
 def check(
     reference: Reference,
     format: str | None = None,
-    repair: str | None = None,
+    repair: Repair | None = None,
     report: Callable[[str], None] | None = None,
     opener: Opener | None = None,
     repaired: Callable[[CheckReport], None] | None = None,
 ) -> CheckReport:
     """Check an image; with ``repair``, repair it in one step and check again.
 
-    :param repair: ``None``, ``leaks`` or ``all``
+    :param reference: the image
+    :param format: its format; ``None``: detect it
+    :param repair: ``None``: nothing; ``leaks``: what is allocated and not used; ``all``: also what contradicts itself
     :param report: called with each line that qemu-img prints on the way
+    :param opener: which files may be opened, and how
     :param repaired: called with what was repaired, before it is checked again
+    :returns: what is there now, with counters of what was repaired
+    :raises OptionError: there is no such ``repair``
     :raises UnsupportedOperationError: the format has no checks, or cannot be repaired
     :raises ImageError: the image cannot be opened, or is too broken to be checked
     """
     opener = opener or Opener()
+    _check_choice(repair)
     with opener.open(reference, format, CHECK, writable=repair is not None) as image:
         return _check_image(image, repair, report, repaired)
 
@@ -82,8 +94,12 @@ def check(
 def check_chain(
     reference: Reference, format: str | None = None, opener: Opener | None = None
 ) -> list[CheckReport]:
-    """Check an image and all images below it, top first, but for those whose formats have no checks.
+    """Check an image and all images below it, but for those whose formats have no checks.
 
+    :param reference: the image
+    :param format: its format; ``None``: detect it
+    :param opener: which files may be opened, and how
+    :returns: what was found, top first
     :raises ImageError: one of them cannot be opened
     """
     with (opener or Opener()).open(reference, format, CHECK) as image:
@@ -97,19 +113,30 @@ class RepairPlan(Plan):
     found: CheckReport
     left: CheckReport
 
+    def apply(self, progress: Progress | None = None) -> CheckReport | None:
+        """Repair the image.
+
+        :returns: what is there now; ``None`` for an empty plan
+        """
+        report: CheckReport | None = super().apply(progress)
+        return report
+
 
 def plan_repair(
-    reference: Reference, repair: str | None, format: str | None = None, opener: Opener | None = None
+    reference: Reference, repair: Repair | None, format: str | None = None, opener: Opener | None = None
 ) -> RepairPlan:
     """Plan to repair an image; an empty plan if nothing would be changed.
 
     What the repair would do is found by doing it in memory.
 
-    :param repair: ``leaks``, ``all``, or ``None`` to repair nothing
+    :param repair: ``leaks``, ``all``, or ``None`` to repair nothing; see :func:`check`
+    :param format: of the image; ``None``: detect it
+    :raises OptionError: there is no such ``repair``
     :raises UnsupportedOperationError: the format has no checks, or cannot be repaired
     :raises ImageError: the image cannot be opened, or is too broken to be checked
     """
     opener = opener or Opener()
+    _check_choice(repair)
     with opener.open(reference, format, CHECK) as image:
         found = _check_image(image, None, None)
         marks = _marks(_checkable(image, repair))
@@ -157,9 +184,14 @@ def check_sources(sources: Iterable[str], format: str | None, opener: Opener) ->
                 )
 
 
+def _check_choice(repair: Repair | None) -> None:
+    if repair is not None:
+        check_choice("repair", repair, REPAIRS)
+
+
 def _check_image(
     image: Image,
-    repair: str | None,
+    repair: Repair | None,
     report: Callable[[str], None] | None,
     repaired: Callable[[CheckReport], None] | None = None,
 ) -> CheckReport:
@@ -177,7 +209,7 @@ def _marks(image: Checkable) -> list[str]:
     return [name for name, is_set in (("dirty", image.dirty), ("corrupt", image.corrupt)) if is_set]
 
 
-def _checkable(image: Image, repair: str | None) -> Checkable:
+def _checkable(image: Image, repair: Repair | None) -> Checkable:
     if not isinstance(image, Checkable) or (repair is not None and not image.can_repair):
         raise UnsupportedOperationError(
             "This image format does not support checks", path=image.filename, format=image.format

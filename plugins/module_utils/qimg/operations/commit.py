@@ -10,7 +10,7 @@ from ..errors import NO_SPACE_REMEDY, UNUSABLE, OptionError, StorageError, Unsup
 from ..formats.capabilities import Emptyable, HasSnapshots, Resizable
 from ..formats.chain import chain_extents
 from ..formats.opening import MERGE, READ, RESIZE, WRITE, Opener
-from ..references import innermost_path, protocol_of, resolve_reference, shown_reference
+from ..references import innermost_path, protocol_of, resolve_reference, shown_reference, text_of
 from ..storage.local import LocalFile
 from .compare import compare_images
 from .copying import Copier, copy_options
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from ..errors import ImageError
     from ..formats.base import Image
-    from ..formats.opening import Reference
+    from ..references import FileName, Reference
     from .plan import Progress
 
 
 def plan_commit(
     reference: Reference,
     format: str | None = None,
-    base: str | None = None,
+    base: FileName | None = None,
     keep: bool = False,
     rate: int = 0,
     unless_same: bool = False,
@@ -41,13 +41,21 @@ def plan_commit(
 
     The overlay is emptied afterwards, when the base is safely on its medium; at every moment it reads the same.
 
-    :param base: file name of the image to write into; ``None``: the overlay's own backing file
+    :param reference: the overlay
+    :param format: its format; ``None``: detect it
+    :param base: file name of the image to write into, relative to the directory of the overlay above it; ``None``: the
+        overlay's own backing file
     :param keep: leave the overlay as it is; implied where ``base`` is named
     :param rate: bytes per second at the most; 0: no limit
     :param unless_same: do nothing if the overlay has nothing to write or, where it is kept, the base has it all
+    :param opener: which files may be opened, and how
     :raises OptionError: there is no such image in the chain
+    :raises ImageError: one of its images cannot be opened, or the base cannot be written to
     """
     opener = opener or Opener()
+    base = None if base is None else text_of(base)
+    if rate < 0:
+        raise OptionError("A rate must not be negative", path=shown_reference(reference))
     with opener.open(reference, format, READ) as top:
         path = top.filename
         layers = top.layers()
@@ -106,15 +114,17 @@ def plan_commit(
 
 def commit(
     reference: Reference,
-    base: str | None = None,
+    format: str | None = None,
+    *,
+    base: FileName | None = None,
     keep: bool = False,
     rate: int = 0,
-    format: str | None = None,
+    unless_same: bool = False,
     opener: Opener | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write what an overlay has into an image below it; arguments and errors as for :func:`plan_commit`."""
-    plan_commit(reference, format, base, keep, rate, opener=opener).apply(progress)
+    plan_commit(reference, format, base, keep, rate, unless_same, opener).apply(progress)
 
 
 def _fill(base: Image, top: Image, depth: int, rate: int, rehearses: bool, progress: Progress) -> None:

@@ -21,11 +21,12 @@ from .parallel import ordered_results
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, Literal
 
     from ..formats.base import Image
-    from ..formats.opening import Reference
+    from ..references import Reference
 
+    Reason = Literal["content", "size", "status"]
     #: Offset in the disks, length, and how to read it from each.
     _Stretch = tuple[int, int, "_Side", "_Side"]
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 _BATCH = 16
 
 # Why two disks are not the same.
-CONTENT, SIZE, STATUS = "content", "size", "status"
+CONTENT: Reason = "content"
+SIZE: Reason = "size"
+STATUS: Reason = "status"
 
 
 class CompareResult(namedtuple("CompareResult", ["identical", "sizes_differ", "reason", "offset", "common_size"])):
@@ -48,7 +51,7 @@ class CompareResult(namedtuple("CompareResult", ["identical", "sizes_differ", "r
 
     identical: bool
     sizes_differ: bool
-    reason: str | None
+    reason: Reason | None
     offset: int | None
     common_size: int
 
@@ -73,7 +76,13 @@ def compare(
 ) -> CompareResult:
     """Compare two guest disks, their backing chains included.
 
+    :param first: an image
+    :param second: another one
+    :param first_format: format of the first; ``None``: detect it
+    :param second_format: that of the second
     :param strict: also demand equal sizes and equal allocation
+    :param opener: which files may be opened, and how
+    :param progress: called with the fraction that is done, 0.0 to 1.0; what it raises ends the comparison
     :raises ImageError: one of them cannot be opened or read
     """
     opener = opener or Opener()
@@ -179,7 +188,7 @@ def _zeroes(start: int, end: int) -> _Cursor:
 
 def _mismatches(
     one: _Disk, other: _Disk, strict: bool
-) -> Iterator[tuple[int, tuple[str, int] | None]]:
+) -> Iterator[tuple[int, tuple[Reason, int] | None]]:
     """For each stretch, its end and what differs in it first."""
     threads = max(2, min(DEFAULT_LIMITS.threads, os.cpu_count() or 1))
     yield from ordered_results(_jobs(one, other, strict), threads)
@@ -187,12 +196,12 @@ def _mismatches(
 
 def _jobs(
     one: _Disk, other: _Disk, strict: bool
-) -> Iterator[Callable[[], tuple[int, tuple[str, int] | None]]]:
+) -> Iterator[Callable[[], tuple[int, tuple[Reason, int] | None]]]:
     buffers = threading.local()
     piece = DEFAULT_LIMITS.buffer_bytes // 2
 
-    def job_for(stretches: list[_Stretch]) -> Callable[[], tuple[int, tuple[str, int] | None]]:
-        def job() -> tuple[int, tuple[str, int] | None]:
+    def job_for(stretches: list[_Stretch]) -> Callable[[], tuple[int, tuple[Reason, int] | None]]:
+        def job() -> tuple[int, tuple[Reason, int] | None]:
             if not hasattr(buffers, "pair"):
                 buffers.pair = (ComparableBuffer(piece), aligned_buffer(piece))
             first, second = buffers.pair

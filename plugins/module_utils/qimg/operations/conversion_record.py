@@ -29,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional, Union
 
-    from ..formats.opening import Reference
+    from ..references import Reference
 
     Side = list[list[Any]]
     #: See :class:`~qimg.operations.conversion_request.ConvertRequest`.

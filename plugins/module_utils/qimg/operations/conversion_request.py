@@ -5,17 +5,27 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from ..references import shown_reference
 from ..storage.cache import WRITEBACK
 from ..storage.zeros import DEFAULT_GRAIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Literal
 
     from ..errors import ImageError
-    from ..formats.opening import Reference
+    from ..references import Reference
     from ..storage.cache import CacheMode
+    from .snapshot import SnapshotName
+
+    Replace = Literal["always", "never", "if_different"]
+
+# When an existing target is replaced.
+ALWAYS: Replace = "always"  #: without looking, as qemu-img does
+NEVER: Replace = "never"  #: never: an image of the wanted format is fine, anything else an error
+IF_DIFFERENT: Replace = "if_different"  #: when its guest content is not that of the source
+REPLACES = (ALWAYS, NEVER, IF_DIFFERENT)
 
 
 class ConvertRequest(
@@ -67,10 +77,10 @@ class ConvertRequest(
 ):
     """What to convert, and how.
 
-    :param sources: the source images, which are put one after another
+    :param sources: the source images, which are put one after another, each filled up to whole sectors
     :param source_format: their format; ``None``: detect it
     :param target: the new image
-    :param format: its format
+    :param format: its format; ``None``: detect that of an existing image
     :param options: its creation options, by name
     :param backing_file: its backing file, by the name that it is to store
     :param backing_format: the format of that
@@ -78,7 +88,7 @@ class ConvertRequest(
         have to match unless ``None``
     :param compress: store compressed clusters
     :param offload: have the kernel copy without looking for zeroes
-    :param sparse_grain: runs of this many zero bytes are not stored; 0: store everything
+    :param sparse_grain: runs of this many zero bytes, a multiple of 512, are not stored; 0: store everything
     :param into_existing: write into the image at ``target`` instead of making one
     :param target_is_zero: the existing image reads as zeroes
     :param rate: at most this many bytes per second; 0: no limit
@@ -99,9 +109,9 @@ class ConvertRequest(
     target: Any
     format: Any
     options: dict[str, Any] | None
-    backing_file: str | None
+    backing_file: Any
     backing_format: str | None
-    snapshot: str | tuple[str | None, str | None] | None
+    snapshot: SnapshotName | None
     compress: bool
     offload: bool
     sparse_grain: int
@@ -114,3 +124,8 @@ class ConvertRequest(
     threads: int | None
     bitmaps: bool
     skip_broken_bitmaps: Callable[[str], None] | None
+
+    @property
+    def target_name(self) -> str:
+        """How messages call the target."""
+        return shown_reference(self.target)

@@ -3,49 +3,36 @@
 """Copying guest disks into new images, or into existing ones."""
 from __future__ import annotations
 
-from ..errors import (
-    UNUSABLE,
-    ImageError,
-    MismatchError,
-    OptionError,
-    StorageError,
-    StorageLostError,
-    UnknownContentError,
-)
-from ..formats.capabilities import Compressing
-from ..formats.chain import chain_extents
+from ..errors import ImageError, MismatchError, OptionError, StorageError, UnknownContentError
 from ..formats.new_files import target_exists
-from ..formats.opening import INFO, SOURCE, WRITE, Opener
+from ..formats.opening import INFO, Opener
 from ..formats.options import check_values
 from ..limits import SECTOR
-from ..references import resolve_reference
+from ..option_text import check_choice
+from ..references import named, shown_reference, text_of
 from ..sizes import round_up
+from ..storage.cache import WRITEBACK
+from ..storage.zeros import DEFAULT_GRAIN
 from . import conversion_record
-from .bitmap_copying import bitmaps_to_copy, check_holder, check_target, copy_bitmaps
 from .compare import compare_joined
-from .conversion_request import ConvertRequest
-from .convert_checks import backing_file_shows, check_request, no_compression, without_effects
-from .copying import LOOKING, WRITING, Copier, CopyOptions, at_offset, copy_options
-from .create import creatable, empty_image, keep_data_file, new_files, resolve_options
-from .pieces import ABSENT, DATA, ZERO, SourceRun, WholeDisk, runs_on_top, source_runs
+from .conversion import carry_out, open_sources
+from .conversion_request import ALWAYS, NEVER, REPLACES, ConvertRequest
+from .convert_checks import check_consistency, check_request
+from .create import creatable, keep_data_file
 from .plan import Plan, nothing
-from .room import surely_fits
-from .snapshot import show_snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ..formats.base import Image
-    from ..formats.new_files import NewFiles
+    from ..references import FileName, Reference
+    from ..storage.cache import CacheMode
     from .conversion_record import Side
+    from .conversion_request import Replace
     from .plan import Progress
-
-# When an existing target is replaced.
-ALWAYS = "always"  #: without looking, as qemu-img does
-NEVER = "never"  #: never: an image of the wanted format is fine, anything else an error
-IF_DIFFERENT = "if_different"  #: when its guest content is not that of the source
+    from .snapshot import SnapshotName
 
 
 class ConvertPlan(Plan):
@@ -71,22 +58,27 @@ class ConvertPlan(Plan):
 
 
 def plan_convert(
-    request: ConvertRequest, replace: str = ALWAYS, record: bool = False, opener: Opener | None = None
+    request: ConvertRequest, replace: Replace = ALWAYS, record: bool = False, opener: Opener | None = None
 ) -> ConvertPlan:
     """Plan a conversion.
 
+    :param request: what to convert, and how
     :param replace: what to do about an existing target: ``ALWAYS``, ``NEVER`` or ``IF_DIFFERENT``
     :param record: keep a record of what has the same content, so that the next plan need not compare it
+    :param opener: which files may be opened, and how
     :raises MismatchError: under ``NEVER``, what is at the target is not an image of the wanted format
     :raises ImageError: a source cannot be opened, or the target cannot be made so
     """
     opener = opener or Opener()
+    check_choice("replace", replace, REPLACES)
+    request = _with_names(request)
+    check_consistency(request)
     if not request.sources:
-        raise OptionError("Must specify image file name", path=request.target)
+        raise OptionError("Must specify image file name", path=request.target_name)
 
     def run(opener: Opener, progress: Progress) -> None:
         sources = _look_at_sources(request, opener) if record else []
-        backdated = _convert(request, replace, opener, progress)
+        backdated = carry_out(request, replace, opener, progress)
         if record and backdated is not None:
             target = conversion_record.look_at(request.target, request.format, opener)
             if target is not None and conversion_record.has_settled(target, backdated):
@@ -98,21 +90,21 @@ def plan_convert(
     if replace == ALWAYS or request.into_existing or is_new:
         size = _try_sources(request, opener)
         action = "convert %s to a %s image" % (_shown(request), request.format)
-        return ConvertPlan(request.target, [action], {}, _after(request, size), run, opener)
+        return ConvertPlan(request.target_name, [action], {}, _after(request, size), run, opener)
     before = _existing(request.target, opener)
     if before["format"] != request.format:
         reason = before.pop("problem", None) or "its format is %s, not %s" % (before["format"], request.format)
         if replace == NEVER:
             raise MismatchError(
                 "The existing file is not what was asked for: %s" % reason,
-                path=request.target,
+                path=request.target_name,
                 remedy="remove it, or choose to have it replaced",
             )
         after = _after(request, _try_sources(request, opener))
-        return ConvertPlan(request.target, ["replace the existing file: %s" % reason], before, after, run, opener)
+        return ConvertPlan(request.target_name, ["replace the existing file: %s" % reason], before, after, run, opener)
     sources = _look_at_sources(request, opener)
     target = conversion_record.look_at(request.target, request.format, opener)
-    unchanged = ConvertPlan(request.target, [], before, before, nothing, opener)
+    unchanged = ConvertPlan(request.target_name, [], before, before, nothing, opener)
     unchanged.matches = True
     if conversion_record.is_unchanged(sources, target, request.snapshot, request.target):
         return unchanged
@@ -135,9 +127,20 @@ def plan_convert(
         unchanged.matches, unchanged.difference = False, difference
         return unchanged
     after = _after(request, _try_sources(request, opener))
-    plan = ConvertPlan(request.target, ["replace the existing image: %s" % difference], before, after, run, opener)
+    plan = ConvertPlan(request.target_name, ["replace the existing image: %s" % difference], before, after, run, opener)
     plan.matches, plan.difference = False, difference
     return plan
+
+
+def _with_names(request: ConvertRequest) -> ConvertRequest:
+    """The same request, with what the caller calls its files as texts."""
+    if isinstance(request.sources, (str, bytes)):
+        raise OptionError("The sources of a conversion are a tuple of images, not one")
+    return request._replace(
+        sources=tuple(named(source) for source in request.sources),
+        target=named(request.target),
+        backing_file=None if request.backing_file is None else text_of(request.backing_file),
+    )
 
 
 def _target_exists(request: ConvertRequest, opener: Opener) -> bool:
@@ -158,7 +161,7 @@ def content_difference(request: ConvertRequest, opener: Opener) -> str | None:
 
     :raises ImageError: one of them cannot be read
     """
-    sources = _open_sources(request, opener)
+    sources = open_sources(request, opener)
     try:
         with opener.open(request.target, request.format) as target:
             size = _wanted_size(request, sources)
@@ -183,7 +186,7 @@ def _wanted_size(request: ConvertRequest, sources: list[Image]) -> int:
 
 
 def _shown(request: ConvertRequest) -> str:
-    return ", ".join("'%s'" % source for source in request.sources)
+    return ", ".join("'%s'" % shown_reference(source) for source in request.sources)
 
 
 def _existing(path: str, opener: Opener) -> dict[str, Any]:
@@ -217,7 +220,7 @@ def _try_sources(request: ConvertRequest, opener: Opener) -> int:
 
     :returns: the guest bytes of all sources
     """
-    sources = _open_sources(request, opener)
+    sources = open_sources(request, opener)
     try:
         check_request(request, sources)
         return sum(round_up(source.size, SECTOR) for source in sources)
@@ -226,240 +229,68 @@ def _try_sources(request: ConvertRequest, opener: Opener) -> int:
             source.abandon()
 
 
-def _open_sources(request: ConvertRequest, opener: Opener) -> list[Image]:
-    """All sources, the first one showing the wanted snapshot.
-
-    :raises OptionError: there are several, and it is not said which of them has the snapshot
-    """
-    sources: list[Image] = []
-    try:
-        for name in request.sources:
-            sources.append(opener.open(name, request.source_format, SOURCE))
-        if request.snapshot is not None:
-            if len(sources) > 1 and isinstance(request.snapshot, str):
-                raise OptionError("No support for concatenating multiple snapshot", path=request.target)
-            show_snapshot(sources[0], request.snapshot)
-    except BaseException:
-        for source in sources:
-            source.abandon()
-        raise
-    return sources
-
-
-def _convert(request: ConvertRequest, replace: str, opener: Opener, progress: Progress) -> int | None:
-    """:returns: the modification time that a new target was given, in nanoseconds"""
-    sources = _open_sources(request, opener)
-    try:
-        if request.into_existing:
-            _fill_existing(request, sources, opener, progress)
-            return None
-        return _make_new(request, replace, sources, opener, progress)
-    finally:
-        for source in sources:
-            source.abandon()
-
-
-def _make_new(
-    request: ConvertRequest, replace: str, sources: list[Image], opener: Opener, progress: Progress
-) -> int | None:
-    check_request(request, sources)
-    total = sum(round_up(source.size, SECTOR) for source in sources)
-    given = dict(request.options or {})
-    size = total if "size" not in given else None
-
-    def resolved(backing_file: str | None, backing_format: str | None) -> dict[str, Any]:
-        return resolve_options(
-            request.target, request.format, size, given, backing_file, backing_format, False, opener
-        )
-
-    try:
-        options = resolved(request.backing_file, request.backing_format)
-    except OptionError:
-        # What is wrong with the image itself comes first, as where the backing file cannot be opened.
-        given = {name: value for name, value in given.items() if name not in ("backing_file", "backing_fmt")}
-        _try_making(request, resolved(None, None), opener)
-        raise
-    if options["size"] < total:
-        raise _too_small(request)
-    with new_files(request.target, request.format, options, opener.variant(cache=request.cache), request.sync) as files:
-        copied = sources if request.sparse_grain else None
-        if not surely_fits(creatable(request.format, request.target), options, files, copied, request.bitmaps):
-            _fill_new(without_effects(request), sources, options, files.trial(), opener, lambda _done: None)
-        _fill_new(request, sources, options, files, opener, progress)
-        backdated = files.backdate()
-        if replace == NEVER:
-            # There was nothing when that was asked.
-            files.require_new()
-            files.require_new_others()
-        files.commit()
-    return backdated
-
-
-def _fill_new(
-    request: ConvertRequest,
-    sources: list[Image],
-    options: dict[str, Any],
-    files: NewFiles,
-    opener: Opener,
-    progress: Progress,
-) -> None:
-    backing = _open_backing(request, files, options, opener)
-    with empty_image(request.target, request.format, files, options, backing) as target:
-        target_is_zero = target.reads_zero_when_new and not _shows_old_bytes(target, options)
-        _copy(request, sources, target, target_is_zero, opener.rehearses, progress)
-
-
-def _try_making(request: ConvertRequest, options: dict[str, Any], opener: Opener) -> None:
-    """Make the new image, but give it no name.
-
-    :raises ImageError: it cannot be made
-    """
-    with new_files(request.target, request.format, options, opener.variant(cache=request.cache), request.sync) as files:
-        with empty_image(request.target, request.format, files, options):
-            pass
-
-
-def _open_backing(
-    request: ConvertRequest, files: NewFiles, options: dict[str, Any], opener: Opener
-) -> Image | None:
-    """The backing file of the new image, which completes what is written only in part."""
-    if not options.get("backing_file"):
-        return None
-    try:
-        resolved = resolve_reference(request.target, options["backing_file"])
-    except ImageError as error:
-        error.while_opening = request.target
-        raise
-    try:
-        return opener.open(resolved, options.get("backing_fmt"))
-    except ImageError as error:
-        # What is wrong with the image itself comes first.
-        with empty_image(request.target, request.format, files.trial(), options):
-            pass
-        error.reason = "Could not open backing file: %s" % error.reason
-        error.while_opening = request.target
-        error.path = request.target
-        raise
-
-
-def _too_small(request: ConvertRequest) -> OptionError:
-    return OptionError("output file is smaller than input file", path=request.target)
-
-
-def _shows_old_bytes(target: Image, options: dict[str, Any]) -> bool:
-    """Whether the space that is reserved for a new image may hold something else than zeroes, as that of a device may.
-
-    In a file it is zero, and zeroes must not be written: that would give back the space that was asked for.
-    """
-    if options.get("preallocation", "off") == "off":
-        return False
-    return "data_file" in options or not target.storage.reads_zero_when_new
-
-
-def _fill_existing(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> None:
-    opener = opener.variant(cache=request.cache, force_share=False, discard="unmap")
-    with opener.open(request.target, request.format, WRITE) as target:
-        if request.bitmaps:
-            check_holder(target)
-        if request.compress and not isinstance(target, Compressing):
-            raise no_compression(request)
-        if target.size < sum(source.size for source in sources):
-            raise _too_small(request)
-        if request.target_is_zero and target.backing_file:
-            raise backing_file_shows(request)
-        _copy(request, sources, target, request.target_is_zero, opener.rehearses, progress)
-
-
-def _copy(
-    request: ConvertRequest,
-    sources: list[Image],
-    target: Image,
-    target_is_zero: bool,
-    rehearses: bool,
-    progress: Progress,
-) -> None:
-    bitmaps = bitmaps_to_copy(sources, request.skip_broken_bitmaps) if request.bitmaps else []
-    if request.bitmaps:
-        check_target(sources[0], target, bitmaps)
-    if rehearses:
-        target.storage.lacks_data = True
-    else:
-        _copy_data(request, sources, target, target_is_zero, progress)
-    if bitmaps:
-        copy_bitmaps(sources[0], target, bitmaps)
-
-
-def _copy_data(
-    request: ConvertRequest, sources: list[Image], target: Image, target_is_zero: bool, progress: Progress
-) -> None:
-    total = max(1, sum(source.size for source in sources))
-    options: CopyOptions = copy_options(
-        request.sparse_grain, request.compress, request.offload, request.rate, request.salvage, request.threads
-    )
-    if not target_is_zero and request.sparse_grain and target.backing_file is None:
-        # One request for all instead of one for each run of zeroes.
-        try:
-            target_is_zero = target.zero_quickly(0, sum(round_up(source.size, SECTOR) for source in sources))
-        except UNUSABLE as error:
-            raise at_offset(error, WRITING, 0) from error
-    copier = Copier(target, target_is_zero, options, lambda done: progress(min(1.0, done / total)))
-    copier.run(_all_runs(request, sources, target))
-
-
-def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> Iterator[SourceRun]:
-    shift = 0
-    # Above the backing file that was asked for, what the source's own top image does not have is there already.
-    on_top = bool(request.backing_file or (request.options or {}).get("backing_file"))
-    for source in sources:
-        runs = _runs(source, 1 if on_top else None, shift, request.salvage)
-        if on_top:
-            yield from runs_on_top(runs, source, target)
-        else:
-            for run in runs:
-                yield run._replace(kind=ZERO) if run.kind == ABSENT else run
-        shift += round_up(source.size, SECTOR)
-
-
-def _runs(
-    source: Image, depth: int | None, shift: int, salvage: Callable[[int, ImageError], None] | None
-) -> Iterator[SourceRun]:
-    """What a source has, as far as can be found out; where nobody knows, ``salvage`` has it read."""
-    position = 0
-    window = source.size
-    while position < source.size:
-        length = min(window, source.size - position)
-        try:
-            for run in source_runs(source, chain_extents(source, position, length, depth), shift):
-                position = run.start + run.length - shift
-                yield run
-            window = 2 * length
-        except UNUSABLE as error:
-            is_lost = isinstance(error, StorageLostError)
-            if length > SECTOR and not is_lost:
-                # What fails may lie behind much that does not.
-                window = round_up(length // 2, SECTOR)
-                continue
-            failure = at_offset(error, LOOKING, position)
-            if salvage is None or is_lost:
-                raise
-            salvage(position, failure)
-            yield SourceRun(position + shift, length, DATA, None, None, WholeDisk(source), position)
-            position += length
-
-
 def convert(
-    source: str,
-    target: str,
-    format: str = "raw",
+    source: Reference | Sequence[Reference],
+    target: Reference,
+    format: str | None = "raw",
     source_format: str | None = None,
-    progress: Progress | None = None,
+    *,
+    options: dict[str, Any] | None = None,
+    backing_file: FileName | None = None,
+    backing_format: str | None = None,
+    snapshot: SnapshotName | None = None,
+    compress: bool = False,
+    offload: bool = False,
+    sparse_grain: int = DEFAULT_GRAIN,
+    into_existing: bool = False,
+    target_is_zero: bool = False,
+    rate: int = 0,
+    salvage: Callable[[int, ImageError], None] | None = None,
+    sync: bool = True,
+    cache: CacheMode = WRITEBACK,
+    threads: int | None = None,
+    bitmaps: bool = False,
+    skip_broken_bitmaps: Callable[[str], None] | None = None,
+    replace: Replace = ALWAYS,
+    record: bool = False,
     opener: Opener | None = None,
-    **arguments: Any,
+    progress: Progress | None = None,
 ) -> None:
-    """Copy one guest disk into a new image.
+    """Copy a guest disk, or several one after another, into a new image.
 
-    :param source: a file name; to put several disks one after another, use :func:`plan_convert`
-    :param arguments: ``options``, ``compress``, ``backing_file``, ``snapshot``, … as in :class:`ConvertRequest`
+    The new image takes its name when it is complete.
+
+    :param source: an image, or a list of images
+    :param target: the new image
+    :param format: of the new image
+    :param source_format: of the source; ``None``: detect it
+
+    All further arguments are those of :class:`~qimg.operations.conversion_request.ConvertRequest` and of
+    :func:`plan_convert`, whose errors these are, too.
+
+    :param progress: called with the fraction that is done, 0.0 to 1.0; what it raises ends the conversion
     """
-    request = ConvertRequest((source,), source_format, target, format, **arguments)
-    plan_convert(request, opener=opener).apply(progress)
+    sources = tuple(source) if isinstance(source, (list, tuple)) else (source,)
+    request = ConvertRequest(
+        sources,
+        source_format,
+        target,
+        format,
+        options,
+        backing_file,
+        backing_format,
+        snapshot,
+        compress,
+        offload,
+        sparse_grain,
+        into_existing,
+        target_is_zero,
+        rate,
+        salvage,
+        sync,
+        cache,
+        threads,
+        bitmaps,
+        skip_broken_bitmaps,
+    )
+    plan_convert(request, replace, record, opener).apply(progress)

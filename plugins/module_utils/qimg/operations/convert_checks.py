@@ -6,6 +6,7 @@ from __future__ import annotations
 from ..errors import OptionError, UnsupportedOperationError
 from ..formats.new_files import target_driver
 from ..formats.options import check_values, with_file_options
+from ..limits import SECTOR
 from .bitmap_copying import bitmaps_to_copy
 from .create import check_backing_options, creatable
 
@@ -15,6 +16,26 @@ if TYPE_CHECKING:
 
     from ..formats.base import Image
     from .conversion_request import ConvertRequest
+
+
+def check_consistency(request: ConvertRequest) -> None:
+    """Refuse what contradicts itself, whatever the images are.
+
+    :raises OptionError: naming the arguments
+    """
+    for wrong, reason in (
+        (isinstance(request.target, dict) and not request.into_existing, "a new image is made under a file name"),
+        (request.options and request.into_existing, "options are for new images, not with into_existing"),
+        (request.target_is_zero and not request.into_existing, "target_is_zero only goes with into_existing"),
+        (request.compress and request.offload, "what is compressed cannot be offloaded"),
+        (request.salvage is not None and request.offload, "salvage does not go with offload"),
+        (request.skip_broken_bitmaps is not None and not request.bitmaps, "skip_broken_bitmaps only goes with bitmaps"),
+        (request.rate < 0, "rate must not be negative"),
+        (request.threads is not None and request.threads < 1, "threads must be at least 1"),
+        (request.sparse_grain < 0 or request.sparse_grain % SECTOR, "sparse_grain must be a multiple of 512, or 0"),
+    ):
+        if wrong:
+            raise OptionError("These arguments cannot be used so: %s" % reason, path=request.target_name)
 
 
 def check_request(request: ConvertRequest, sources: list[Image]) -> None:
@@ -48,7 +69,7 @@ def _check_several(request: ConvertRequest, backing_file: str | None) -> None:
     if backing_file is not None and len(request.sources) > 1:
         raise OptionError(
             "Having a backing file for the target makes no sense when concatenating multiple input images",
-            path=request.target,
+            path=request.target_name,
         )
 
 
@@ -66,20 +87,20 @@ def _check_new(request: ConvertRequest) -> None:
     if backing_file is not None and request.backing_format is None and "backing_fmt" not in options:
         raise OptionError(
             "Use of backing file requires explicit backing format",
-            path=request.target,
+            path=request.target_name,
             remedy="say which format the backing file has",
         )
     if request.compress:
         if not row.compresses:
             raise no_compression(request)
         if options.get("preallocation", "off") != "off":
-            raise OptionError("Compression and preallocation not supported at the same time", path=request.target)
+            raise OptionError("Compression and preallocation not supported at the same time", path=request.target_name)
 
 
 def no_compression(request: ConvertRequest) -> UnsupportedOperationError:
     """The format of the target stores nothing compressed."""
     return UnsupportedOperationError(
-        "Compression not supported for this file format", path=request.target, format=request.format
+        "Compression not supported for this file format", path=request.target_name, format=request.format
     )
 
 

@@ -12,7 +12,8 @@ from ..formats import get_format
 from ..formats.new_files import target_driver, target_exists
 from ..formats.opening import INFO, Opener
 from ..formats.options import check_values, with_file_options
-from ..references import parse_protocol_name, resolve_data_file, resolve_reference
+from ..option_text import check_choice, parse_size_option
+from ..references import parse_protocol_name, resolve_data_file, resolve_reference, text_of
 from ..sizes import round_up
 from ..storage.hints import DEFAULT_EXTENT_SIZE, MAX_EXTENT_SIZE, FileHints
 from ..storage.local import LocalFile
@@ -22,21 +23,27 @@ from .room import surely_fits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
 
     from ..formats.base import Format, Image
     from ..formats.new_files import NewFiles
+    from ..references import FileName
     from .plan import Progress
 
+    Existing = Literal["overwrite", "fail", "recreate", "ignore"]
+    SizePolicy = Literal["exact", "at_least"]
+
 # What to do about a file that is there already.
-OVERWRITE = "overwrite"  #: make the new image without looking, as qemu-img does
-FAIL = "fail"  #: nothing if it is what is wanted, an error if not
-RECREATE = "recreate"  #: nothing if it is what is wanted, a new image if not
-IGNORE = "ignore"  #: nothing, whatever it is
+OVERWRITE: Existing = "overwrite"  #: make the new image without looking, as qemu-img does
+FAIL: Existing = "fail"  #: nothing if it is what is wanted, an error if not
+RECREATE: Existing = "recreate"  #: nothing if it is what is wanted, a new image if not
+IGNORE: Existing = "ignore"  #: nothing, whatever it is
+EXISTING = (OVERWRITE, FAIL, RECREATE, IGNORE)
 
 # When the size of an existing image is right.
-EXACT = "exact"
-AT_LEAST = "at_least"
+EXACT: SizePolicy = "exact"
+AT_LEAST: SizePolicy = "at_least"
+SIZE_POLICIES = (EXACT, AT_LEAST)
 
 #: Options that are always compared: an image without a backing file is another one than with it.
 _BACKING = ("backing_file", "backing_fmt")
@@ -80,7 +87,7 @@ def resolve_options(
     if backing_format is not None:
         values["backing_fmt"] = backing_format
     if size is not None:
-        values["size"] = size
+        values["size"] = parse_size_option("size", size)
     if "backing_file" in values:
         _check_backing(path, values, open_backing, opener or Opener())
     if "size" not in values:
@@ -209,29 +216,39 @@ def file_hints(options: dict[str, Any]) -> FileHints:
 
 
 def plan_create(
-    path: str,
+    path: FileName,
     format: str = "raw",
     size: int | None = None,
     options: dict[str, Any] | None = None,
-    backing_file: str | None = None,
+    backing_file: FileName | None = None,
     backing_format: str | None = None,
     open_backing: bool = True,
-    existing: str = FAIL,
-    size_policy: str = EXACT,
+    existing: Existing = FAIL,
+    size_policy: SizePolicy = EXACT,
     sync: bool = True,
     opener: Opener | None = None,
 ) -> CreatePlan:
     """Plan a new image.
 
+    :param path: the new image
+    :param format: its format
     :param size: guest bytes; ``None``: that of the backing file
-    :param options: creation options of the format, by name
+    :param options: creation options of the format, by name; texts are parsed
+    :param backing_file: its backing file, by the name that it is to store, relative to its own directory
+    :param backing_format: the format of that
+    :param open_backing: whether to look at the backing file, which must be there then
     :param existing: what to do about a file that is there: ``OVERWRITE``, ``FAIL``, ``RECREATE`` or ``IGNORE``
     :param size_policy: whether an existing image may be larger (``AT_LEAST``)
     :param sync: whether the image must be on the medium before it takes its name
+    :param opener: which files may be opened, and how
     :raises MismatchError: something else is there, and ``existing`` is ``FAIL``
     :raises ImageError: the image cannot be made as asked
     """
     opener = opener or Opener()
+    check_choice("existing", existing, EXISTING)
+    check_choice("size_policy", size_policy, SIZE_POLICIES)
+    path = text_of(path)
+    backing_file = None if backing_file is None else text_of(backing_file)
     explicit = dict(options or {})
     resolved = resolve_options(
         path, format, size, explicit, backing_file, backing_format, open_backing, opener
@@ -308,7 +325,7 @@ def keep_data_file(path: str, data_file: str | None, opener: Opener) -> None:
 
 
 def _differences(
-    path: str, format: str, resolved: dict[str, Any], explicit: dict[str, Any], size_policy: str, opener: Opener
+    path: str, format: str, resolved: dict[str, Any], explicit: dict[str, Any], size_policy: SizePolicy, opener: Opener
 ) -> tuple[dict[str, Any], list[str]]:
     """What is at ``path``, and in what it differs from what is wanted (one clause each)."""
     try:
@@ -353,18 +370,22 @@ def shown(value: Any) -> str:
 
 
 def create(
-    path: str,
+    path: FileName,
     format: str = "raw",
     size: int | None = None,
     options: dict[str, Any] | None = None,
-    backing_file: str | None = None,
+    backing_file: FileName | None = None,
     backing_format: str | None = None,
-    existing: str = FAIL,
+    *,
+    open_backing: bool = True,
+    existing: Existing = FAIL,
+    size_policy: SizePolicy = EXACT,
+    sync: bool = True,
     opener: Opener | None = None,
 ) -> None:
     """Make a new image; arguments and errors as for :func:`plan_create`."""
     plan_create(
-        path, format, size, options, backing_file, backing_format, existing=existing, opener=opener
+        path, format, size, options, backing_file, backing_format, open_backing, existing, size_policy, sync, opener
     ).apply()
 
 

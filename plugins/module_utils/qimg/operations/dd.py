@@ -9,7 +9,7 @@ from ..errors import UNUSABLE, OptionError
 from ..formats.chain import chain_extents
 from ..formats.opening import READ, Opener
 from ..limits import SECTOR
-from ..references import shown_reference
+from ..references import shown_reference, text_of
 from ..sizes import round_up
 from .copying import READING, Copier, copy_options
 from .create import creatable, empty_image, new_files, resolve_options
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..errors import ImageError
     from ..formats.base import Image
     from ..formats.new_files import NewFiles
-    from ..formats.opening import Reference
+    from ..references import FileName, Reference
     from .plan import Progress
 
 MAX_BLOCK_SIZE = (1 << 31) - 1
@@ -38,15 +38,17 @@ class DdRequest(
         defaults=(None, "raw", 512, None, 0),
     )
 ):
-    """What to copy.
-
-    ``source``, ``source_format``: the image to read, and its format, ``None`` to find out; ``target``, ``format``: the
-    new image; ``block_size``: bytes of a block; ``count``: how many blocks of the source matter, counted from its
-    beginning (those that are skipped included, as with qemu-img), ``None``: all; ``skip``: how many of them to leave
-    out at the beginning.
-    """
+    """What to copy; its fields are the arguments of :func:`dd`."""
 
     __slots__ = ()
+
+    source: Reference
+    target: Any
+    source_format: str | None
+    format: str
+    block_size: int
+    count: int | None
+    skip: int
 
     def stretch(self, size: int) -> tuple[int, int]:
         """The guest bytes ``[start, end)`` of a source of ``size`` bytes that are copied."""
@@ -65,10 +67,13 @@ def plan_dd(request: DdRequest, opener: Opener | None = None) -> DdPlan:
 
     The new image takes its name only when it is complete; what has that name now is then replaced.
 
+    :param request: what to copy
+    :param opener: which files may be opened, and how
     :raises OptionError: a number is out of range, or there is no such format
     :raises ImageError: the source cannot be opened
     """
     opener = opener or Opener()
+    request = request._replace(target=text_of(request.target))
     if not 1 <= request.block_size <= MAX_BLOCK_SIZE:
         raise OptionError("Invalid bs specified. Must be between 1 and %d." % MAX_BLOCK_SIZE)
     for name, value in (("count", request.count or 0), ("skip", request.skip)):
@@ -145,20 +150,27 @@ def _explain(error: ImageError, what: str, offset: int) -> ImageError:
 
 def dd(
     source: Reference,
-    target: str,
+    target: FileName,
     format: str = "raw",
+    source_format: str | None = None,
+    *,
     block_size: int = 512,
     count: int | None = None,
     skip: int = 0,
-    source_format: str | None = None,
     opener: Opener | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Copy blocks of a guest disk into a new image; errors as for :func:`plan_dd`.
 
+    :param source: the image to read
+    :param target: the new image, which takes its name when it is complete
     :param format: of the new image
+    :param source_format: of the source; ``None``: detect it
     :param block_size: bytes of a block
-    :param count: how many blocks of the source matter, those that are skipped included; ``None``: all
+    :param count: how many blocks of the source matter, counted from its beginning, those that are skipped included (as
+        with qemu-img); ``None``: all
     :param skip: how many of them to leave out at the beginning
+    :param opener: which files may be opened, and how
+    :param progress: called with the fraction that is done, 0.0 to 1.0; what it raises ends the copy
     """
     plan_dd(DdRequest(source, target, source_format, format, block_size, count, skip), opener).apply(progress)

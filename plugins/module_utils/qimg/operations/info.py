@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..formats.base import Image
     from ..formats.capabilities import SnapshotInfo
-    from ..formats.opening import Reference
+    from ..references import Reference
     from ..storage.base import Storage
 
 
@@ -117,28 +117,31 @@ def _snapshot_document(snapshot: Any) -> dict[str, Any]:
 
 
 def info(
-    reference: Reference, format: str | None = None, force_share: bool = False, opener: Opener | None = None
+    reference: Reference, format: str | None = None, opener: Opener | None = None
 ) -> ImageInfo:
     """What one image says about itself; nothing that it refers to is opened.
 
-    :param reference: file name or node
+    :param reference: the image
     :param format: its format; ``None``: detect it
-    :param force_share: look although a VM may be writing to it
+    :param opener: which files may be opened, and how
     :raises ImageError: it cannot be opened
     """
-    opener = opener or Opener(force_share=force_share)
-    with opener.open(reference, format, INFO, backing=False) as image:
+    with (opener or Opener()).open(reference, format, INFO, backing=False) as image:
         return _info_alone(image)
 
 
 def info_chain(
-    reference: Reference, format: str | None = None, force_share: bool = False, opener: Opener | None = None
+    reference: Reference, format: str | None = None, opener: Opener | None = None
 ) -> list[ImageInfo]:
     """The image, its backing file, and so on down the chain, each opened for itself.
 
+    :param reference: the image
+    :param format: its format; ``None``: detect it
+    :param opener: which files may be opened, and how
+    :returns: top first
     :raises ImageError: one of them cannot be opened, the chain is a loop, or the policy does not allow a backing file
     """
-    opener = opener or Opener(force_share=force_share)
+    opener = opener or Opener()
     chain: list[ImageInfo] = []
     seen: set[tuple[int, int]] = set()
     wanted: Reference | None = reference

@@ -3,7 +3,7 @@
 """Where the bytes of a guest disk lie."""
 from __future__ import annotations
 
-from ..errors import UNUSABLE
+from ..errors import UNUSABLE, OptionError
 from ..formats.base import UNALLOCATED, Extent
 from ..formats.chain import chain_extents, merged
 from ..formats.opening import READ, Opener
@@ -11,10 +11,10 @@ from ..formats.opening import READ, Opener
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     from ..formats.base import Image
-    from ..formats.opening import Reference
+    from ..references import Reference
+    from .snapshot import SnapshotName
 
 
 def map_image(
@@ -24,14 +24,18 @@ def map_image(
     length: int | None = None,
     limit: int | None = None,
     opener: Opener | None = None,
-    snapshot: str | None = None,
+    snapshot: SnapshotName | None = None,
 ) -> list[Extent]:
     """The extents of a guest disk, its backing chain included.
 
+    :param reference: the image
+    :param format: its format; ``None``: detect it
     :param start: first guest byte
     :param length: guest bytes from there on; ``None``: to the end
     :param limit: stop after so many extents
-    :param snapshot: id or name of the internal snapshot to look at; ``None``: the disk as it is now
+    :param opener: which files may be opened, and how
+    :param snapshot: the internal snapshot to look at: its id or its name, or a pair of an id and a name; ``None``: the
+        disk as it is now
     :raises ImageError: the image cannot be opened, or its metadata are broken
     """
     with (opener or Opener()).open(reference, format, READ) as image:
@@ -48,7 +52,16 @@ def map_image(
 
 
 def extents_of(image: Image, start: int = 0, length: int | None = None) -> Iterator[Extent]:
-    """The extents of an open image; neighbours that say the same are one."""
+    """The extents of an open image; neighbours that say the same are one.
+
+    :param image: what :func:`~qimg.formats.opening.open_image` gives
+    :param start: first guest byte
+    :param length: guest bytes from there on; ``None``: to the end
+    :raises OptionError: one of them is negative
+    :raises ImageError: the metadata of the range are broken, or cannot be read
+    """
+    if start < 0 or (length is not None and length < 0):
+        raise OptionError("Neither the start nor the length of what is looked at can be negative", path=image.filename)
     end = image.size if length is None else min(image.size, start + length)
     if start >= end:
         yield Extent(start, 0, UNALLOCATED, None, None)
@@ -61,19 +74,3 @@ def extents_of(image: Image, start: int = 0, length: int | None = None) -> Itera
     except UNUSABLE as error:
         error.reason = "Could not read file metadata: %s" % error.words
         raise
-
-
-def extent_document(extent: Extent) -> dict[str, Any]:
-    """One object of what ``map --output=json`` prints."""
-    document = {
-        "start": extent.start,
-        "length": extent.length,
-        "depth": extent.depth,
-        "present": extent.present,
-        "zero": extent.zero,
-        "data": extent.data,
-        "compressed": extent.compressed,
-    }
-    if extent.offset is not None:
-        document["offset"] = extent.offset
-    return document

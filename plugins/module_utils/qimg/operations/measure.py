@@ -7,6 +7,7 @@ from ..errors import OptionError, UnsupportedOperationError
 from ..formats import get_format
 from ..formats.opening import READ, Opener
 from ..formats.options import check_values, with_file_options
+from ..option_text import parse_size_option
 from .snapshot import show_snapshot
 
 TYPE_CHECKING = False
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..formats.base import Image, Measurement
-    from ..formats.opening import Reference
+    from ..references import Reference
+    from .snapshot import SnapshotName
 
 
 def measure(
@@ -23,13 +25,20 @@ def measure(
     size: int | None = None,
     options: dict[str, Any] | None = None,
     source_format: str | None = None,
-    snapshot: str | tuple[str | None, str | None] | None = None,
+    snapshot: SnapshotName | None = None,
     opener: Opener | None = None,
 ) -> Measurement:
     """How many bytes a new image would take: of the content of ``source``, or an empty one of ``size`` bytes.
 
-    Further arguments and errors are those of :func:`measure_image` and :func:`measure_size`.
-
+    :param source: the image that would be converted
+    :param format: of the new image
+    :param size: guest bytes of the new image
+    :param options: its creation options, by name; texts are parsed
+    :param source_format: of the source; ``None``: detect it
+    :param snapshot: the snapshot of the source that would be converted: its id or its name, or a pair of both
+    :param opener: which files may be opened, and how
+    :raises UnsupportedOperationError: that cannot be said for images of this format
+    :raises ImageError: the source cannot be read
     :raises OptionError: neither or both of ``source`` and ``size`` are given
     """
     if source is not None and size is None:
@@ -46,7 +55,7 @@ def measure_size(size: int, format: str = "raw", options: dict[str, Any] | None 
     :raises UnsupportedOperationError: that cannot be said for images of this format
     :raises OptionError: an option has an impossible value
     """
-    return _measure(format, options, size, None)
+    return _measure(format, options, parse_size_option("size", size), None)
 
 
 def measure_image(
@@ -54,7 +63,7 @@ def measure_image(
     format: str = "raw",
     options: dict[str, Any] | None = None,
     source_format: str | None = None,
-    snapshot: str | tuple[str | None, str | None] | None = None,
+    snapshot: SnapshotName | None = None,
     opener: Opener | None = None,
 ) -> Measurement:
     """What a conversion of an image would take.
@@ -86,11 +95,3 @@ def _measure(format: str, options: dict[str, Any] | None, size: int, source: Ima
     # The size is known, whatever the options say.
     measurement: Measurement = row.measure(values, size, source)
     return measurement
-
-
-def measurement_document(measurement: Measurement) -> dict[str, int]:
-    """The object that ``measure --output=json`` prints."""
-    document = {"required": measurement.required, "fully-allocated": measurement.fully_allocated}
-    if measurement.bitmaps is not None:
-        document["bitmaps"] = measurement.bitmaps
-    return document

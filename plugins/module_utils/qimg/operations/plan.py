@@ -41,6 +41,9 @@ class Plan:
         self._run = run
         self._opener = opener
 
+    def __repr__(self) -> str:
+        return "<%s of '%s': %s>" % (type(self).__name__, self.path, "; ".join(self.actions) or "nothing to do")
+
     @property
     def changed(self) -> bool:
         """Whether there is anything to do."""

@@ -12,7 +12,7 @@ from ..formats.capabilities import Compressing, Rebasable
 from ..formats.chain import chain_extents
 from ..formats.opening import INFO, READ, WRITE, Opener
 from ..limits import MIB, SECTOR
-from ..references import resolve_reference, says_backing, without_backing_options
+from ..references import resolve_reference, says_backing, text_of, without_backing_options
 from ..storage.cache import WRITEBACK, CacheMode
 from .copying import READING, Copier, copy_options
 from .pieces import ABSENT as SKIP
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..formats.base import Extent, Image
-    from ..formats.opening import Reference
+    from ..references import FileName, Reference
     from .plan import Progress
 
 #: Guest bytes whose absent runs are looked up at once.
@@ -34,7 +34,7 @@ _WINDOW = 64 * MIB
 
 def plan_rebase(
     reference: Reference,
-    backing_file: str | None,
+    backing_file: FileName | None,
     backing_format: str | None = None,
     format: str | None = None,
     unsafe: bool = False,
@@ -47,17 +47,20 @@ def plan_rebase(
 
     The guest content stays the same, unless ``unsafe`` only changes the name.
 
+    :param reference: the overlay
     :param backing_file: the new name, as the image is to store it; ``None`` or empty: no backing file
     :param backing_format: its format; needed with a name
+    :param format: of the overlay; ``None``: detect it
     :param unsafe: do not look at the old and the new backing file
     :param compress: store what has to be copied compressed
+    :param opener: which files may be opened, and how
     :param backing_cache: how the new backing file is read
     :param share_backing: whether others may be writing to the new backing file
     :raises OptionError: the format is missing or unknown
     :raises ImageError: one of the images cannot be opened
     """
     opener = opener or Opener()
-    wanted_file = backing_file or None
+    wanted_file = text_of(backing_file or "") or None
     wanted_format = backing_format if wanted_file else None
     looked_at = reference if unsafe else without_backing_options(reference)
     with opener.open(looked_at, format, INFO, backing=False) as image:
@@ -101,16 +104,21 @@ def plan_rebase(
 
 def rebase(
     reference: Reference,
-    backing_file: str | None,
+    backing_file: FileName | None,
     backing_format: str | None = None,
+    format: str | None = None,
+    *,
     unsafe: bool = False,
     compress: bool = False,
-    format: str | None = None,
     opener: Opener | None = None,
+    backing_cache: CacheMode = WRITEBACK,
+    share_backing: bool = False,
     progress: Progress | None = None,
 ) -> None:
     """Give an overlay another backing file; arguments and errors as for :func:`plan_rebase`."""
-    plan_rebase(reference, backing_file, backing_format, format, unsafe, compress, opener).apply(progress)
+    plan_rebase(
+        reference, backing_file, backing_format, format, unsafe, compress, opener, backing_cache, share_backing
+    ).apply(progress)
 
 
 def _shown(state: dict[str, Any]) -> str:

@@ -6,13 +6,22 @@ from __future__ import annotations
 from ..errors import OptionError, ShrinkRefusedError, UnsupportedOperationError
 from ..formats.capabilities import Resizable
 from ..formats.opening import READ, RESIZE, Opener
+from ..option_text import check_choice
 from ..references import without_backing_options
 from .plan import Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..formats.opening import Reference
+    from typing import Literal
+
+    from ..references import Reference
     from .plan import Progress
+
+    Direction = Literal[-1, 0, 1]
+    Preallocation = Literal["off", "metadata", "falloc", "full"]
+
+#: How the new part of a disk can be allocated.
+PREALLOCATIONS: tuple[Preallocation, ...] = ("off", "metadata", "falloc", "full")
 
 SHRINK_WARNING = (
     "Shrinking an image will delete all data beyond the shrunken image's end. Before performing such an "
@@ -24,23 +33,30 @@ def plan_resize(
     reference: Reference,
     size: int,
     format: str | None = None,
-    relative: int = 0,
+    relative: Direction = 0,
     shrink: bool = False,
-    preallocation: str = "off",
+    preallocation: Preallocation = "off",
     grow_only: bool = False,
     opener: Opener | None = None,
 ) -> Plan:
     """Plan to change the guest size.
 
+    :param reference: the image
     :param size: bytes: the new size, or with ``relative`` by how much
+    :param format: of the image; ``None``: detect it
     :param relative: 0: absolute; 1: larger by ``size``; -1: smaller by ``size``
     :param shrink: whether the disk may become smaller, which drops what lies beyond its new end
     :param preallocation: for the new part: ``off``, ``metadata``, ``falloc`` or ``full``
     :param grow_only: a disk that is larger already is fine
+    :param opener: which files may be opened, and how
     :raises ShrinkRefusedError: it would become smaller, and ``shrink`` is not set
     :raises UnsupportedOperationError: the format cannot be resized
+    :raises ImageError: the image cannot be opened
     """
     opener = opener or Opener()
+    check_choice("preallocation", preallocation, PREALLOCATIONS)
+    if relative not in (-1, 0, 1):
+        raise OptionError("A size is relative in direction 1 or -1, or not at all (0), not %s" % relative)
     with opener.open(without_backing_options(reference), format, READ, backing=False) as image:
         path, current, image_format = image.filename, image.size, image.format
         resizable = isinstance(image, Resizable)
@@ -80,11 +96,13 @@ def plan_resize(
 def resize(
     reference: Reference,
     size: int,
-    relative: int = 0,
-    shrink: bool = False,
-    preallocation: str = "off",
     format: str | None = None,
+    *,
+    relative: Direction = 0,
+    shrink: bool = False,
+    preallocation: Preallocation = "off",
+    grow_only: bool = False,
     opener: Opener | None = None,
 ) -> None:
     """Change the size of a guest disk; arguments and errors as for :func:`plan_resize`."""
-    plan_resize(reference, size, format, relative, shrink, preallocation, opener=opener).apply()
+    plan_resize(reference, size, format, relative, shrink, preallocation, grow_only, opener).apply()

@@ -15,13 +15,15 @@ from .plan import Plan, nothing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Optional
+    from typing import Any, Optional, Union
 
     from ..formats.base import Image
     from ..formats.capabilities import SnapshotInfo
-    from ..formats.opening import Reference
+    from ..references import Reference
     from .plan import Progress
 
+    #: An id or a name, or a pair of an id and a name, which both have to match unless ``None``.
+    SnapshotName = Union[str, tuple[Optional[str], Optional[str]]]
     Finder = Callable[[list[SnapshotInfo], str], Optional[SnapshotInfo]]
 
 
@@ -72,7 +74,7 @@ def find_by_unique_name(snapshots: list[SnapshotInfo], name: str) -> SnapshotInf
     return found[0] if found else None
 
 
-def show_snapshot(image: Image, wanted: str | tuple[str | None, str | None]) -> None:
+def show_snapshot(image: Image, wanted: SnapshotName) -> None:
     """Have an image that is only read show a snapshot.
 
     :param wanted: its id or else its name, or a pair of an id and a name, which both have to match unless ``None``
@@ -99,22 +101,41 @@ def show_snapshot(image: Image, wanted: str | tuple[str | None, str | None]) -> 
     image.view_snapshot(snapshot)
 
 
+class CreateSnapshotPlan(Plan):
+    """A plan that makes a snapshot."""
+
+    def apply(self, progress: Progress | None = None) -> SnapshotInfo | None:
+        """Make it.
+
+        :returns: the new snapshot; ``None`` for an empty plan
+        """
+        taken: SnapshotInfo | None = super().apply(progress)
+        return taken
+
+
 def plan_create_snapshot(
     reference: Reference,
     name: str,
     format: str | None = None,
     only_if_missing: bool = False,
     opener: Opener | None = None,
-) -> Plan:
+) -> CreateSnapshotPlan:
     """Plan to keep the present content as a snapshot.
 
+    :param reference: the image
+    :param name: of the snapshot; names need not be unique
+    :param format: of the image; ``None``: detect it
     :param only_if_missing: do nothing if there is one of that name
+    :param opener: which files may be opened, and how
+    :raises OptionError: there can be no snapshot of that name
     :raises UnsupportedOperationError: the format has no snapshots
     """
     opener = opener or Opener()
     path, names = _names(reference, format, opener)
+    if "\0" in name:
+        raise OptionError("A snapshot's name cannot have a zero byte in it", path=path)
     if only_if_missing and find_by_name(names, name) is not None:
-        return Plan(path, [], _document(names), _document(names), nothing, opener)
+        return CreateSnapshotPlan(path, [], _document(names), _document(names), nothing, opener)
 
     def run(opener: Opener, _progress: Progress) -> SnapshotInfo:
         with opener.open(reference, format, WRITE) as image:
@@ -123,7 +144,7 @@ def plan_create_snapshot(
 
     after = _document(names)
     after["snapshots"].append(name)
-    return Plan(path, ["take snapshot '%s'" % name], _document(names), after, run, opener)
+    return CreateSnapshotPlan(path, ["take snapshot '%s'" % name], _document(names), after, run, opener)
 
 
 def plan_delete_snapshot(
@@ -135,8 +156,13 @@ def plan_delete_snapshot(
 ) -> Plan:
     """Plan to delete a snapshot; an empty plan if there is none.
 
+    :param reference: the image
     :param wanted: its id or its name
-    :param find: which of them, and what to do about equal names: one of the ``find_…`` functions
+    :param format: of the image; ``None``: detect it
+    :param find: which one that is: gets all snapshots and ``wanted``; by default the one with that id, or else the
+        first with that name
+    :param opener: which files may be opened, and how
+    :raises UnsupportedOperationError: the format has no snapshots
     """
     opener = opener or Opener()
     path, snapshots = _names(reference, format, opener)
@@ -165,10 +191,14 @@ def plan_apply_snapshot(
 ) -> Plan:
     """Plan to make the guest disk what it was when a snapshot was taken.
 
+    :param reference: the image
     :param wanted: its id or its name
-    :param find: which of them, and what to do about equal names: one of the ``find_…`` functions
+    :param format: of the image; ``None``: detect it
+    :param find: which one that is, as for :func:`plan_delete_snapshot`
     :param unless_same: do nothing if the guest disk reads like the snapshot already; what both share is not read
+    :param opener: which files may be opened, and how
     :raises OptionError: there is no such snapshot
+    :raises UnsupportedOperationError: the format has no snapshots
     """
     opener = opener or Opener()
     path, snapshots = _names(reference, format, opener)
@@ -201,34 +231,37 @@ def plan_apply_snapshot(
 def create_snapshot(
     reference: Reference, name: str, format: str | None = None, opener: Opener | None = None
 ) -> SnapshotInfo:
-    """Keep the present content as an internal snapshot.
+    """Keep the present content as an internal snapshot; arguments and errors as for :func:`plan_create_snapshot`.
 
     :returns: the new snapshot
-    :raises UnsupportedOperationError: the format has no snapshots
     """
-    taken: SnapshotInfo = plan_create_snapshot(reference, name, format, opener=opener).apply()
-    return taken
+    # Such a plan is never empty.
+    return plan_create_snapshot(reference, name, format, opener=opener).apply()  # type: ignore[return-value]
 
 
 def apply_snapshot(
-    reference: Reference, wanted: str, format: str | None = None, opener: Opener | None = None
+    reference: Reference,
+    wanted: str,
+    format: str | None = None,
+    *,
+    find: Finder = find_snapshot,
+    unless_same: bool = False,
+    opener: Opener | None = None,
 ) -> None:
-    """Make the guest disk what it was when a snapshot was taken.
-
-    :param wanted: the snapshot's id or name
-    :raises OptionError: there is no such snapshot
-    """
-    plan_apply_snapshot(reference, wanted, format, opener=opener).apply()
+    """Make the guest disk what it was when a snapshot was taken; see :func:`plan_apply_snapshot`."""
+    plan_apply_snapshot(reference, wanted, format, find, unless_same, opener).apply()
 
 
 def delete_snapshot(
-    reference: Reference, wanted: str, format: str | None = None, opener: Opener | None = None
+    reference: Reference,
+    wanted: str,
+    format: str | None = None,
+    *,
+    find: Finder = find_snapshot,
+    opener: Opener | None = None,
 ) -> None:
-    """Delete an internal snapshot; nothing is done if there is none.
-
-    :param wanted: the snapshot's id or name
-    """
-    plan_delete_snapshot(reference, wanted, format, opener=opener).apply()
+    """Delete an internal snapshot; nothing is done if there is none; see :func:`plan_delete_snapshot`."""
+    plan_delete_snapshot(reference, wanted, format, find, opener).apply()
 
 
 def _difference(reference: Reference, snapshot: SnapshotInfo, format: str | None, opener: Opener) -> str | None:

@@ -36,6 +36,7 @@ _MODES = {
 def cache_mode(name: str) -> CacheMode:
     """The mode of a name.
 
+    :param name: ``none`` or ``off``, ``directsync``, ``writeback``, ``unsafe`` or ``writethrough``
     :raises OptionError: there is no such mode
     """
     if name not in _MODES:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ...operations.bench import MAX_NUMBER, BenchRequest, bench
+from ...operations.bench import MAX_NUMBER, BenchRequest, send
 from ...storage.cache import WRITEBACK
 from .. import arguments as common
 from ..options import Command, Option, UsageError
@@ -79,7 +79,7 @@ def run(console: Console, arguments: Arguments) -> int:
     }
     request = BenchRequest(filename, arguments.format, write=arguments.write, drain=not arguments.no_drain, **given)
     request.check()
-    request = request._replace(image=common.source_of(console, arguments, filename))
+    request = request._replace(reference=common.source_of(console, arguments, filename))
     aio = "native" if arguments.native else arguments.aio or "threads"
     opener = common.opener_for(console, arguments, cache).variant(aio=aio)
 
@@ -99,5 +99,5 @@ def run(console: Console, arguments: Arguments) -> int:
             console.write("Sending flush every %d requests\n" % request.flush_interval)
         console.flush()
 
-    console.write("Run completed in %3.3f seconds.\n" % bench(request, opener, announce))
+    console.write("Run completed in %3.3f seconds.\n" % send(request, opener, announce))
     return 0

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ...errors import UnsupportedOperationError
-from ...operations.check import check
+from ...operations.check import REPAIRS, check
 from .. import arguments as common
 from ..options import Command, Option, UsageError
 
@@ -21,7 +21,7 @@ _CORRUPT, _LEAKS, _UNSUPPORTED = 2, 3, 63
 
 
 def _repair(text: str) -> str:
-    if text not in ("leaks", "all"):
+    if text not in REPAIRS:
         raise UsageError("Unknown option value for -r (expecting 'leaks' or 'all'): %s" % text, True)
     return text
 

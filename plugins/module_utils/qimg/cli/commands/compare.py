@@ -12,8 +12,9 @@ from ..progress import ProgressMeter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ...formats.opening import Opener, Reference
+    from ...formats.opening import Opener
     from ...operations.compare import CompareResult
+    from ...references import Reference
     from ..console import Console
     from ..options import Arguments
 

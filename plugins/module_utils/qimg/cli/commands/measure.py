@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ...errors import OptionError
-from ...operations.measure import measure_image, measure_size, measurement_document
+from ...operations.measure import measure_image, measure_size
 from .. import arguments as common
 from ..options import Command, Option, UsageError
 
@@ -57,7 +57,7 @@ def run(console: Console, arguments: Arguments) -> int:
     if arguments.output == "json":
         from ...json_writer import pretty
 
-        console.write(pretty(measurement_document(measurement)))
+        console.write(pretty(measurement.document()))
         return 0
     console.write("required size: %d\n" % measurement.required)
     console.write("fully allocated size: %d\n" % measurement.fully_allocated)

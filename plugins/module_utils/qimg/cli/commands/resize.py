@@ -6,21 +6,20 @@ from __future__ import annotations
 
 from ...errors import ShrinkRefusedError
 from ...formats.opening import RESIZE
-from ...operations.resize import SHRINK_WARNING, plan_resize
+from ...operations.resize import PREALLOCATIONS, SHRINK_WARNING, plan_resize
 from ...option_text import parse_size_option
 from .. import arguments as common
 from ..options import Command, Option, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ...operations.resize import Direction
     from ..console import Console
     from ..options import Arguments
 
-_MODES = ("off", "metadata", "falloc", "full")
-
 
 def _preallocation(text: str) -> str:
-    if text not in _MODES:
+    if text not in PREALLOCATIONS:
         raise UsageError("Invalid preallocation mode '%s'" % text)
     return text
 
@@ -52,7 +51,7 @@ def run(console: Console, arguments: Arguments) -> int:
     if len(arguments.operands) != 2:
         raise UsageError("Expecting image file name and size", True)
     filename, size_text = arguments.operands
-    relative = {"+": 1, "-": -1}.get(size_text[:1], 0)
+    relative: Direction = 1 if size_text.startswith("+") else -1 if size_text.startswith("-") else 0
     size = parse_size_option("size", size_text[1:] if relative else size_text)
     reference = common.source_of(console, arguments, filename)
     opener = common.try_to_write(common.opener_for(console, arguments), reference, arguments.format, RESIZE)

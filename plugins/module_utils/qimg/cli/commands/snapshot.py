@@ -19,7 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...formats.opening import Opener, Reference
+    from ...formats.opening import Opener
+    from ...references import Reference
     from ..console import Console
     from ..options import Arguments
 

@@ -1,0 +1,256 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Carrying out a conversion: the new image is made, or the existing one is written to."""
+from __future__ import annotations
+
+from ..errors import UNUSABLE, ImageError, OptionError, StorageLostError
+from ..formats.capabilities import Compressing
+from ..formats.chain import chain_extents
+from ..formats.opening import SOURCE, WRITE
+from ..limits import SECTOR
+from ..references import resolve_reference
+from ..sizes import round_up
+from .bitmap_copying import bitmaps_to_copy, check_holder, check_target, copy_bitmaps
+from .conversion_request import NEVER
+from .convert_checks import backing_file_shows, check_request, no_compression, without_effects
+from .copying import LOOKING, WRITING, Copier, CopyOptions, at_offset, copy_options
+from .create import creatable, empty_image, new_files, resolve_options
+from .pieces import ABSENT, DATA, ZERO, SourceRun, WholeDisk, runs_on_top, source_runs
+from .room import surely_fits
+from .snapshot import show_snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from ..formats.base import Image
+    from ..formats.new_files import NewFiles
+    from ..formats.opening import Opener
+    from .conversion_request import ConvertRequest, Replace
+    from .plan import Progress
+
+
+def open_sources(request: ConvertRequest, opener: Opener) -> list[Image]:
+    """All sources, the first one showing the wanted snapshot.
+
+    :raises OptionError: there are several, and it is not said which of them has the snapshot
+    """
+    sources: list[Image] = []
+    try:
+        for name in request.sources:
+            sources.append(opener.open(name, request.source_format, SOURCE))
+        if request.snapshot is not None:
+            if len(sources) > 1 and isinstance(request.snapshot, str):
+                raise OptionError("No support for concatenating multiple snapshot", path=request.target_name)
+            show_snapshot(sources[0], request.snapshot)
+    except BaseException:
+        for source in sources:
+            source.abandon()
+        raise
+    return sources
+
+
+def carry_out(request: ConvertRequest, replace: Replace, opener: Opener, progress: Progress) -> int | None:
+    """Make the new image, or write into the one that is there.
+
+    :param replace: as :func:`~qimg.operations.convert.plan_convert` takes it
+    :returns: the modification time that a new target was given, in nanoseconds
+    """
+    sources = open_sources(request, opener)
+    try:
+        if request.into_existing:
+            _fill_existing(request, sources, opener, progress)
+            return None
+        return _make_new(request, replace, sources, opener, progress)
+    finally:
+        for source in sources:
+            source.abandon()
+
+
+def _make_new(
+    request: ConvertRequest, replace: Replace, sources: list[Image], opener: Opener, progress: Progress
+) -> int | None:
+    check_request(request, sources)
+    total = sum(round_up(source.size, SECTOR) for source in sources)
+    given = dict(request.options or {})
+    size = total if "size" not in given else None
+
+    def resolved(backing_file: str | None, backing_format: str | None) -> dict[str, Any]:
+        return resolve_options(
+            request.target, request.format, size, given, backing_file, backing_format, False, opener
+        )
+
+    try:
+        options = resolved(request.backing_file, request.backing_format)
+    except OptionError:
+        # What is wrong with the image itself comes first, as where the backing file cannot be opened.
+        given = {name: value for name, value in given.items() if name not in ("backing_file", "backing_fmt")}
+        _try_making(request, resolved(None, None), opener)
+        raise
+    if options["size"] < total:
+        raise _too_small(request)
+    with new_files(request.target, request.format, options, opener.variant(cache=request.cache), request.sync) as files:
+        copied = sources if request.sparse_grain else None
+        if not surely_fits(creatable(request.format, request.target), options, files, copied, request.bitmaps):
+            _fill_new(without_effects(request), sources, options, files.trial(), opener, lambda _done: None)
+        _fill_new(request, sources, options, files, opener, progress)
+        backdated = files.backdate()
+        if replace == NEVER:
+            # There was nothing when that was asked.
+            files.require_new()
+            files.require_new_others()
+        files.commit()
+    return backdated
+
+
+def _fill_new(
+    request: ConvertRequest,
+    sources: list[Image],
+    options: dict[str, Any],
+    files: NewFiles,
+    opener: Opener,
+    progress: Progress,
+) -> None:
+    backing = _open_backing(request, files, options, opener)
+    with empty_image(request.target, request.format, files, options, backing) as target:
+        target_is_zero = target.reads_zero_when_new and not _shows_old_bytes(target, options)
+        _copy(request, sources, target, target_is_zero, opener.rehearses, progress)
+
+
+def _try_making(request: ConvertRequest, options: dict[str, Any], opener: Opener) -> None:
+    """Make the new image, but give it no name.
+
+    :raises ImageError: it cannot be made
+    """
+    with new_files(request.target, request.format, options, opener.variant(cache=request.cache), request.sync) as files:
+        with empty_image(request.target, request.format, files, options):
+            pass
+
+
+def _open_backing(
+    request: ConvertRequest, files: NewFiles, options: dict[str, Any], opener: Opener
+) -> Image | None:
+    """The backing file of the new image, which completes what is written only in part."""
+    if not options.get("backing_file"):
+        return None
+    try:
+        resolved = resolve_reference(request.target, options["backing_file"])
+    except ImageError as error:
+        error.while_opening = request.target_name
+        raise
+    try:
+        return opener.open(resolved, options.get("backing_fmt"))
+    except ImageError as error:
+        # What is wrong with the image itself comes first.
+        with empty_image(request.target, request.format, files.trial(), options):
+            pass
+        error.reason = "Could not open backing file: %s" % error.reason
+        error.while_opening = request.target_name
+        error.path = request.target_name
+        raise
+
+
+def _too_small(request: ConvertRequest) -> OptionError:
+    return OptionError("output file is smaller than input file", path=request.target_name)
+
+
+def _shows_old_bytes(target: Image, options: dict[str, Any]) -> bool:
+    """Whether the space that is reserved for a new image may hold something else than zeroes, as that of a device may.
+
+    In a file it is zero, and zeroes must not be written: that would give back the space that was asked for.
+    """
+    if options.get("preallocation", "off") == "off":
+        return False
+    return "data_file" in options or not target.storage.reads_zero_when_new
+
+
+def _fill_existing(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> None:
+    opener = opener.variant(cache=request.cache, force_share=False, discard="unmap")
+    with opener.open(request.target, request.format, WRITE) as target:
+        if request.bitmaps:
+            check_holder(target)
+        if request.compress and not isinstance(target, Compressing):
+            raise no_compression(request)
+        if target.size < sum(source.size for source in sources):
+            raise _too_small(request)
+        if request.target_is_zero and target.backing_file:
+            raise backing_file_shows(request)
+        _copy(request, sources, target, request.target_is_zero, opener.rehearses, progress)
+
+
+def _copy(
+    request: ConvertRequest,
+    sources: list[Image],
+    target: Image,
+    target_is_zero: bool,
+    rehearses: bool,
+    progress: Progress,
+) -> None:
+    bitmaps = bitmaps_to_copy(sources, request.skip_broken_bitmaps) if request.bitmaps else []
+    if request.bitmaps:
+        check_target(sources[0], target, bitmaps)
+    if rehearses:
+        target.storage.lacks_data = True
+    else:
+        _copy_data(request, sources, target, target_is_zero, progress)
+    if bitmaps:
+        copy_bitmaps(sources[0], target, bitmaps)
+
+
+def _copy_data(
+    request: ConvertRequest, sources: list[Image], target: Image, target_is_zero: bool, progress: Progress
+) -> None:
+    total = max(1, sum(source.size for source in sources))
+    options: CopyOptions = copy_options(
+        request.sparse_grain, request.compress, request.offload, request.rate, request.salvage, request.threads
+    )
+    if not target_is_zero and request.sparse_grain and target.backing_file is None:
+        # One request for all instead of one for each run of zeroes.
+        try:
+            target_is_zero = target.zero_quickly(0, sum(round_up(source.size, SECTOR) for source in sources))
+        except UNUSABLE as error:
+            raise at_offset(error, WRITING, 0) from error
+    copier = Copier(target, target_is_zero, options, lambda done: progress(min(1.0, done / total)))
+    copier.run(_all_runs(request, sources, target))
+
+
+def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> Iterator[SourceRun]:
+    shift = 0
+    # Above the backing file that was asked for, what the source's own top image does not have is there already.
+    on_top = bool(request.backing_file or (request.options or {}).get("backing_file"))
+    for source in sources:
+        runs = _runs(source, 1 if on_top else None, shift, request.salvage)
+        if on_top:
+            yield from runs_on_top(runs, source, target)
+        else:
+            for run in runs:
+                yield run._replace(kind=ZERO) if run.kind == ABSENT else run
+        shift += round_up(source.size, SECTOR)
+
+
+def _runs(
+    source: Image, depth: int | None, shift: int, salvage: Callable[[int, ImageError], None] | None
+) -> Iterator[SourceRun]:
+    """What a source has, as far as can be found out; where nobody knows, ``salvage`` has it read."""
+    position = 0
+    window = source.size
+    while position < source.size:
+        length = min(window, source.size - position)
+        try:
+            for run in source_runs(source, chain_extents(source, position, length, depth), shift):
+                position = run.start + run.length - shift
+                yield run
+            window = 2 * length
+        except UNUSABLE as error:
+            is_lost = isinstance(error, StorageLostError)
+            if length > SECTOR and not is_lost:
+                # What fails may lie behind much that does not.
+                window = round_up(length // 2, SECTOR)
+                continue
+            failure = at_offset(error, LOOKING, position)
+            if salvage is None or is_lost:
+                raise
+            salvage(position, failure)
+            yield SourceRun(position + shift, length, DATA, None, None, WholeDisk(source), position)
+            position += length
