@@ -3,6 +3,8 @@
 """The options that every node has, whatever its driver."""
 from __future__ import annotations
 
+from collections import namedtuple
+
 from ..errors import OptionError
 from ..option_text import parse_boolean, take_boolean, take_option
 from ..references import names_backing
@@ -13,23 +15,58 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..references import Node
+    from ..storage.base import Storage
     from ..storage.cache import CacheMode
 
 
 _MAX_NODE_NAME = 31
 
 
+class CommonOptions(
+    namedtuple("CommonOptions", ["cache", "force_share", "must_be_writable", "auto_read_only", "inherited"])
+):
+    """What a node says of itself.
+
+    ``cache``: its mode; ``force_share``: whether to take no locks; ``must_be_writable``: whether it is not to be opened
+    where it cannot be written, though nobody is going to; ``auto_read_only``: whether it is opened for reading there;
+    ``inherited``: the options of what lies beneath, as far as that does not say otherwise.
+    """
+
+    __slots__ = ()
+
+    def open_storage(
+        self, node: Node, writable: bool, open_storage: Callable[[Node, bool, CacheMode], Storage]
+    ) -> Storage:
+        """Open the node of a protocol whose options these are.
+
+        :raises OptionError: it is to be written, and was opened for reading
+        :raises StorageError: it cannot be opened
+        """
+        if self.must_be_writable and not writable:
+            # It is an error that it cannot be written, though nothing will be.
+            open_storage(node, True, self.cache).close()
+        if writable and self.auto_read_only:
+            storage = open_storage(node, False, self.cache)
+            storage.close()
+            if storage.is_read_only:
+                raise OptionError("Block node is read-only")
+        return open_storage(node, writable, self.cache)
+
+
 def take_common_options(
     node: Node, writable: bool, cache: CacheMode, force_share: bool, discard: str = "ignore"
-) -> tuple[CacheMode, bool]:
-    """Take the options that every node has; returns the cache mode and whether to force sharing.
+) -> CommonOptions:
+    """Take the options that every node has.
 
     :param cache: what is in force where the node does not say it; ``force_share``, ``discard``: likewise
     :raises OptionError: one of them is wrong, or the node cannot be opened so
     """
     _check_node_name(take_option(node, "node-name"))
+    inherited = {name: node[name] for name in ("read-only", "auto-read-only") if name in node}
+    is_asked_to_be_writable = node.get("read-only") is not None
     read_only = take_boolean(node, "read-only")
-    take_boolean(node, "auto-read-only")
+    is_asked_to_be_writable &= not read_only
+    auto_read_only = take_boolean(node, "auto-read-only")
     modes = node.get("cache")
     if isinstance(modes, dict) and modes:
         modes = dict(modes)
@@ -42,7 +79,7 @@ def take_common_options(
     force_share = take_boolean(node, "force-share") or force_share
     if writable and read_only:
         raise OptionError("Block node is read-only")
-    if writable and force_share:
+    if (writable or is_asked_to_be_writable) and force_share:
         raise OptionError("force-share=on can only be used with read-only images")
     discard = take_option(node, "discard", discard)
     if discard not in ("ignore", "off", "unmap", "on"):
@@ -54,7 +91,7 @@ def take_common_options(
         raise OptionError(
             "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"
         )
-    return cache, force_share
+    return CommonOptions(cache, force_share, is_asked_to_be_writable and not auto_read_only, auto_read_only, inherited)
 
 
 def _check_node_name(name: Any) -> None:

@@ -251,14 +251,14 @@ class Opener:
             # Whatever else is wrong with it comes first.
             self._open_node(node, name, READ, backing, False, cache).abandon()
             raise OptionError("Block node is read-only")
-        cache, force_share = take_common_options(node, writable, cache, self.force_share, self.discard)
+        common = take_common_options(node, writable, cache, self.force_share, self.discard)
         if protocol is not None:
             # Its bytes, as they are.
             node = {"driver": driver, "file": node}
-        child = self._child_node(node, driver)
-        node["file"] = child
+        child = node["file"] = self._child_node(node, driver)
         entered = len(self._chain)
-        storage = self._open_child(child, purpose, writable, cache, backing or protocol is None)
+        beneath = {**common.inherited, **child}
+        storage = self._open_child(beneath, purpose, writable, common.cache, backing or protocol is None)
         # What lies below is not known before it is open.
         own = {key: value for key, value in node.items() if key not in ("backing", "data-file")}
         try:
@@ -277,12 +277,12 @@ class Opener:
                     self.watcher.notice(_PROBED_RAW % filename)
             if name is None:
                 filename = display_name(dict(own, driver=driver) if protocol is None else child)
-            self._lock(storage, row, purpose, writable, force_share)
+            self._lock(storage, row, purpose, writable, common.force_share)
             rest = {key: value for key, value in node.items() if key not in ("driver", "file")}
             if not backing and rest.get("backing", "") is None:
                 # It would not be opened anyway.
                 del rest["backing"]
-            children = Children(self, rest, filename, purpose, backing, probed, cache, node)
+            children = Children(self, rest, filename, purpose, backing, probed, common.cache, node)
             image: Image = row.open(storage, filename, rest, children)
             image.node = dict(node, driver=driver)
             image.found_nodes = children.found
@@ -332,10 +332,10 @@ class Opener:
             # For whoever looks at what lies on top only, this is data.
             below = READ if purpose == INFO else purpose
             return ImageStorage(self._open_node(node, None, below, True, writable, cache))
-        cache, _force_share = take_common_options(node, writable, cache, self.force_share, "unmap")
+        common = take_common_options(node, writable, cache, self.force_share, "unmap")
         settle_backing(node, self.watcher.warning)
         refused = take_refused_backing(node, backing)
-        storage = self.open_storage(node, writable, cache)
+        storage = common.open_storage(node, writable, self.open_storage)
         if refused:
             storage.close()
             raise OptionError("Driver doesn't support backing files")

@@ -39,6 +39,8 @@ class Storage(ABC):
     writable: bool
     #: Whether it is a block device, of this machine or of a server, whose length is what it is.
     is_device: bool = False
+    #: Whether it is known that nobody can write to it.
+    is_read_only: bool = False
     #: Whether space in it can be reserved (see :meth:`Storage.preallocate`).
     can_preallocate: bool = True
     #: The driver that QEMU has for its kind.

@@ -82,27 +82,32 @@ def node_with(name: str, format: str | None, options: dict[str, Any]) -> dict[st
 
     :raises OptionError: the options do not go with a name
     """
-    node = node_of(name, format)
     child = options.get("file")
     if child is None:
-        return {**node, **options}
+        if options.get("driver") in PROTOCOLS:
+            return {**_place(name, options), **options}
+        return {**node_of(name, format), **options}
     if not isinstance(child, dict):
         raise OptionError("Cannot reference an existing block device with additional options or a new filename")
+    node = node_of(name, format)
     driver = child.get("driver")
     if driver is None:
         beneath = node.get("file", {})
     elif driver in PROTOCOLS:
-        place = [key for key in ("host", "port", "path", "server") if driver == "nbd" and key in child]
-        if place:
-            raise OptionError(
-                "Option '%s' cannot be used with a file name" % first_key({place[0]: child[place[0]]})
-            )
-        beneath = parse_protocol_name(name, driver)
+        beneath = _place(name, child)
     elif "file" in child:
         raise OptionError("Can't specify 'file' and 'filename' options at the same time")
     else:
         beneath = {"file": node.get("file")}
     return {**node, **options, "file": {**beneath, **child}}
+
+
+def _place(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The node that a name is for the protocol of some options, which must not say the same once more."""
+    place = [key for key in ("host", "port", "path", "server") if options["driver"] == "nbd" and key in options]
+    if place:
+        raise OptionError("Option '%s' cannot be used with a file name" % first_key({place[0]: options[place[0]]}))
+    return parse_protocol_name(name, options["driver"])
 
 
 def open_storage(

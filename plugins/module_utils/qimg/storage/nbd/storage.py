@@ -67,7 +67,8 @@ class NbdStorage(Storage):
         self._release: Callable[[], None] | None = release
         export = connection.export
         flags = export.flags
-        if writable and flags & layout.NBD_FLAG_READ_ONLY:
+        self.is_read_only = bool(flags & layout.NBD_FLAG_READ_ONLY)
+        if writable and self.is_read_only:
             raise StorageError(
                 "Could not open image: Permission denied",
                 path=name,
@@ -108,7 +109,7 @@ class NbdStorage(Storage):
         return self._connection
 
     def check_reopening(self) -> None:
-        if self._flags & layout.NBD_FLAG_READ_ONLY:
+        if self.is_read_only:
             raise StorageError(
                 "Can't reopen read-only NBD mount as read/write",
                 path=self.name,
