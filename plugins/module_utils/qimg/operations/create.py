@@ -15,6 +15,7 @@ from ..formats.options import check_values, with_file_options
 from ..option_text import check_choice, parse_size_option
 from ..references import parse_protocol_name, resolve_data_file, resolve_reference, text_of
 from ..sizes import round_up
+from ..storage.base import FALLOC, FULL, OFF
 from ..storage.hints import DEFAULT_EXTENT_SIZE, MAX_EXTENT_SIZE, FileHints
 from ..storage.local import LocalFile
 from ..storage.locks import REPLACE
@@ -177,12 +178,27 @@ def new_files(path: str, format: str, options: dict[str, Any], opener: Opener, s
 
     :raises ImageError: they cannot be made; it knows that this is what was being done
     """
+    row = creatable(format, path)
     try:
-        driver = target_driver(path, creatable(format, path).protocol)
+        driver = target_driver(path, row.protocol)
+        if row.protocol is not None or all(option.name != "preallocation" for option in row.options):
+            _check_preallocation(options.get("preallocation", OFF), driver)
         return opener.new_files(path, driver, sync, file_hints(options))
     except ImageError as error:
         error.while_creating = format
         raise
+
+
+def _check_preallocation(mode: str, driver: str) -> None:
+    """Whether a file can have its space reserved so, for a format that leaves this to the file.
+
+    :raises OptionError: in QEMU's words
+    """
+    if mode not in (OFF, "metadata", FALLOC, FULL):
+        raise OptionError("invalid parameter value: %s" % mode)
+    if driver != "file" and mode != OFF:
+        # It is not made, but there already.
+        raise OptionError("Unsupported preallocation mode '%s'" % mode)
 
 
 def empty_image(

@@ -3,10 +3,11 @@
 """The row of raw in the table of formats."""
 from __future__ import annotations
 
-from ...errors import ImageError, OptionError, StorageError
+from ...errors import ImageError, OptionError
 from ...limits import MAX_IMAGE_BYTES
 from ...option_text import parse_size_option, take_option
 from ...sizes import round_up
+from ...storage.base import OFF
 from ..base import Format, Measurement
 from ..options import EXISTING_OPTIONS, FILE_OPTIONS, SIZE, CreateOption
 from .image import RawImage
@@ -35,13 +36,9 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
 def create_image(files: NewFiles, filename: str, options: dict[str, Any], backing: Image | None) -> Image:
     """A file of ``size`` bytes that reads as zeroes."""
     size = round_up(options["size"], 512)
-    mode = options.get("preallocation") or "off"
-    if mode not in ("off", "metadata", "falloc", "full"):
-        raise OptionError("invalid parameter value: %s" % mode, format="raw")
+    mode = options.get("preallocation", OFF)
     if size > MAX_IMAGE_BYTES:
         raise ImageError("The image size is too large for file format 'raw'", format="raw")
-    if files.is_device and mode != "off":
-        raise StorageError("Unsupported preallocation mode '%s'" % mode, path=filename)
     if mode == "metadata":
         raise OptionError("Unsupported preallocation mode: metadata", format="raw")
     storage = files.main_of(size)
