@@ -277,7 +277,8 @@ class _Cursor:
         self.shift = shift
         self.name = name
         self.end = extent.start + extent.length + shift
-        self.zero = extent.zero
+        #: Where nothing is allocated, QEMU looks at nothing, whatever it may read as.
+        self.zero = extent.zero or not extent.data
 
     def is_at_same_place(self, other: _Cursor) -> bool:
         """Whether both have the very same bytes of one file, as an overlay and its backing file do."""
@@ -296,7 +297,7 @@ class _Cursor:
         """
         extent = self.extent
         start -= self.shift
-        if extent.zero:
+        if self.zero:
             return _Side(True, None, "")
         if extent.storage is None or extent.offset is None:
             return _Side(False, self.layers[extent.depth].encoded_reader(start, length), self.name)

@@ -98,7 +98,7 @@ def _data_bytes(source: Image, cluster_size: int) -> int:
     """Bytes of the target's clusters that hold data of the source, zeroes that it knows of left out."""
     total = counted = 0
     for extent in _extents(source):
-        if extent.zero:
+        if extent.zero or not extent.data:
             continue
         start = max(counted, extent.start // cluster_size * cluster_size)
         end = round_up(extent.start + extent.length, cluster_size)

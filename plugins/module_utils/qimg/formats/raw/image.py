@@ -85,8 +85,10 @@ class RawImage(Image, Resizable):
     def runs(self, offset: int, length: int) -> Iterator[Extent]:
         shift = self._offset
         for start, piece, kind in self.storage.extents(offset + shift, length):
-            host = None if kind in (base.UNALLOCATED, base.NOWHERE) else start
-            yield Extent(start - shift, piece, _KINDS[kind], self.storage, host)
+            if kind in (base.UNALLOCATED, base.NOWHERE):
+                yield Extent(start - shift, piece, _KINDS[kind], None, None)
+            else:
+                yield Extent(start - shift, piece, _KINDS[kind], self.storage, start)
 
     def located_runs(self, offset: int, length: int) -> Iterator[Extent]:
         if not isinstance(self.storage, ImageStorage):
