@@ -12,11 +12,8 @@ IHAVEOPT = 0x49484156454F5054
 CLISERV_MAGIC = 0x00420281861253
 OPTION_REPLY_MAGIC = 0x3E889045565A9
 
-GREETING = struct.Struct(">QQ")
-#: Size, flags, of the oldstyle handshake; 124 reserved bytes follow.
-OLDSTYLE_EXPORT = struct.Struct(">QI")
-#: Size, transmission flags: the answer to ``NBD_OPT_EXPORT_NAME``.
-NEWSTYLE_EXPORT = struct.Struct(">QH")
+MAGIC = struct.Struct(">Q")
+#: What follows size and flags in the oldest handshakes.
 RESERVED_BYTES = 124
 HANDSHAKE_FLAGS = struct.Struct(">H")
 CLIENT_FLAGS = struct.Struct(">I")
@@ -37,8 +34,12 @@ NBD_OPT_GO = 7
 NBD_OPT_STRUCTURED_REPLY = 8
 NBD_OPT_SET_META_CONTEXT = 10
 
-#: How QEMU's messages call the options.
-OPTION_NAMES = {1: "export name", 2: "abort", 5: "starttls", 7: "go", 8: "structured reply", 10: "set meta context"}
+#: How QEMU's messages call the options, and the replies.
+OPTION_NAMES = {
+    1: "export name", 2: "abort", 3: "list", 5: "starttls", 6: "info", 7: "go", 8: "structured reply",
+    9: "list meta context", 10: "set meta context", 11: "extended headers",
+}  # fmt: skip
+REPLY_NAMES = {1: "ack", 2: "server", 3: "info", 4: "meta context"}
 
 NBD_REP_ACK = 1
 NBD_REP_INFO = 3
@@ -52,7 +53,6 @@ NBD_REP_ERR_TLS_REQD = REPLY_IS_ERROR + 5
 NBD_REP_ERR_UNKNOWN = REPLY_IS_ERROR + 6
 NBD_REP_ERR_SHUTDOWN = REPLY_IS_ERROR + 7
 NBD_REP_ERR_BLOCK_SIZE_REQD = REPLY_IS_ERROR + 8
-NBD_REP_ERR_TOO_BIG = REPLY_IS_ERROR + 9
 
 NBD_INFO_EXPORT = 0
 NBD_INFO_BLOCK_SIZE = 3

@@ -68,7 +68,7 @@ class Wire(ABC):
 
 
 def _gone() -> ConnectionError:
-    return ConnectionResetError("the server closed the connection")
+    return ConnectionResetError("Unexpected end-of-file before all data were read")
 
 
 def _silent() -> TimeoutError:
