@@ -97,9 +97,13 @@ def test_who_asks_a_running_command_is_told_how_far_it_is(tmp_path: Path) -> Non
     (tmp_path / "disk.raw").write_bytes(b"x" * (8 << 20))
     environment = dict(os.environ, PYTHONPATH=str(PACKAGES))
     command = [sys.executable, "-m", "qimg", "convert", "-r", "1M", "-f", "raw", "-O", "raw", "disk.raw", "new"]
-    # Before the interpreter runs, a signal would end it.
-    command = ["bash", "-c", "trap '' USR1; exec \"$0\" \"$@\"", *command]
-    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as running:
+    # Before the program says what is to happen then, a signal would end it; what is ignored stays so for a child.
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        running = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    with running:
         assert running.stderr is not None
         while not select.select([running.stderr], [], [], 0.02)[0]:
             running.send_signal(signal.SIGUSR1)
