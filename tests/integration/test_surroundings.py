@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -234,3 +235,11 @@ def test_links_lead_to_the_image(ansible: Ansible, tmp_path: Path) -> None:
     remove: dict[str, Any] = {"remove": {"qimg.disk.qimg_create": {"path": str(link), "state": "absent"}}}
     assert ansible.play(remove)["remove"]["changed"]
     assert not link.is_symlink() and image.exists()
+
+
+def test_pages_of_the_collection_lead_to_pages_that_are_there(collections: Path) -> None:
+    root = collections / "ansible_collections" / "qimg" / "disk"
+    pages = sorted(root.rglob("*.md"))
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)[)#]", page.read_text("utf-8"))]
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+    assert len(links) > 10

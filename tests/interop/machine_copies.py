@@ -98,3 +98,21 @@ def settle_holes(directory: Path) -> None:
                     if any(block):
                         file.seek(start)
                         file.write(block)
+
+
+def damage_a_refcount(image: Path, where: int, value: int) -> None:
+    """Change a byte of the refcounts of a qcow2 image.
+
+    :param where: which, in thousandths of those that count the clusters of the file
+    """
+    content = bytearray(image.read_bytes())
+    bits = int.from_bytes(content[20:24], "big")
+    order = int.from_bytes(content[96:100], "big") if content[7] == 3 else 4
+    table = int.from_bytes(content[48:56], "big")
+    blocks = int.from_bytes(content[56:60], "big") << bits - 3
+    offsets = [int.from_bytes(content[table + 8 * index : table + 8 * index + 8], "big") for index in range(blocks)]
+    counting = max(1, ((len(content) >> bits) << order) // 8)
+    index, position = divmod(where * (counting - 1) // 1000, 1 << bits)
+    if offsets[index]:
+        content[offsets[index] + position] = value
+        image.write_bytes(content)
