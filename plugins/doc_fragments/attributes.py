@@ -42,6 +42,7 @@ attributes:
         that whole plays can be checked on a new host. What a task with C(run_once) would make is known on all hosts.
       - An image or directory that does not exist is taken to be made by an earlier task of another kind (by a download,
         for instance). A warning says so. There is a change then, as far as anybody can say.
+        A mistyped name can only be told from this by the warning, which names files that are called nearly the same.
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff
       mode.

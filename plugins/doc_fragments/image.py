@@ -16,8 +16,11 @@ options:
       - Files that you name yourself in an option are never asked about.
       - V(same_directory) allows files in or below the directory of the image that names them, or one of
         O(trusted_dirs), after symbolic links have been followed.
+        Where several users keep their disks in one directory, an image can name a neighbour's disk, and so have it
+        read as if it were its own.
       - V(follow) allows everything, as C(qemu-img) does.
-      - V(deny) allows nothing.
+      - V(deny) allows nothing. It is right for images that come from somebody else, who has no reason to name any file
+        of this host, above all before they are converted or moved into a directory that others use too.
     type: str
     choices:
       - follow

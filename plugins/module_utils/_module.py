@@ -231,7 +231,9 @@ class ImageModule(ReadingModule):
         """Exit as if all went well, in check mode, though nothing can be said."""
         if not self.may_change:
             self.skip()
-        self.warn(ASSUMED % self.shown_missing())
+        similar = [each for name in self.missing_inputs() for each in _similar_files(name)]
+        hint = "; or is %s meant?" % " or ".join("'%s'" % name for name in similar) if similar else ""
+        self.warn(ASSUMED % self.shown_missing() + printable(hint))
         result = {"path": self.image_name(), "actions": ["whatever there is to do then"]}
         self.exit_json(changed=True, **printable({**result, **_nothing(self.params["gather"])}))
 
@@ -296,6 +298,22 @@ class ImageModule(ReadingModule):
         for path, documents in images.items():
             facts[path] = {name: documents[name] for name in _keys(wanted)} if self.is_there(path) else None
         return {"ansible_facts": {FACT: facts}}
+
+
+def _similar_files(name: str) -> list[str]:
+    """The files whose name may have been mistyped; images that are only numbered otherwise are other images."""
+    from difflib import get_close_matches
+
+    def unnumbered(base: str) -> str:
+        return "".join(letter for letter in base if not letter.isdigit())
+
+    directory, base = os.path.split(name)
+    try:
+        others = os.listdir(directory)
+    except OSError:
+        return []
+    similar = get_close_matches(base, others, n=2, cutoff=0.8)
+    return [os.path.join(directory, other) for other in similar if unnumbered(other) != unnumbered(base)]
 
 
 def _nothing(gather: list[str]) -> Documents:

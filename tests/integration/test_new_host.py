@@ -148,6 +148,20 @@ def test_what_others_make_is_taken_to_be_there(ansible: Ansible, tmp_path: Path)
     assert len(failed(ansible.play(tasks))) == len(tasks)
 
 
+def test_a_name_that_may_be_mistyped_is_pointed_out(ansible: Ansible, tmp_path: Path) -> None:
+    for name in ("debian-12.raw", "web1.qcow2", "unlike.raw"):
+        (tmp_path / name).write_bytes(bytes(512))
+    copy = {"path": str(tmp_path / "new.qcow2"), **QCOW2, "gather": []}
+    tasks: Tasks = {
+        "mistyped": {"qimg.disk.qimg_convert": {"source": str(tmp_path / "debain-12.raw"), **copy}},
+        "numbered": {"qimg.disk.qimg_convert": {"source": str(tmp_path / "web2.qcow2"), **copy}},
+    }
+    results = ansible.play(tasks, "--check")
+    (mistyped,), (numbered,) = (results[name]["warnings"] for name in tasks)
+    assert mistyped.endswith("; or is '%s' meant?" % (tmp_path / "debian-12.raw"))
+    assert numbered.endswith("and this one to succeed with it")
+
+
 def test_tasks_that_are_done_for_real_are_seen_as_they_are(ansible: Ansible, tmp_path: Path) -> None:
     image: dict[str, Any] = {"path": str(tmp_path / "disk.qcow2"), **QCOW2}
     create, resize = {"qimg.disk.qimg_create": {**image, "size": "4M"}}, {"qimg.disk.qimg_resize": {"size": "8M"}}
