@@ -53,6 +53,7 @@ nope
 -c x v2.qcow2
 -c x -f qcow2 data.qcow2
 -c x -f raw data.qcow2
+-l accents.qcow2
 snapshots.qcow2 -l
 
 -c

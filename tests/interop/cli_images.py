@@ -47,6 +47,8 @@ def build(directory: Path) -> None:
     write("snapshots.qcow2", "write -P 2 0 64k")
     oracle.qemu_img("snapshot", "-c", "with space", "snapshots.qcow2", cwd=directory)
     oracle.qemu_img("snapshot", "-c", "1", "snapshots.qcow2", cwd=directory)
+    create("accents.qcow2", size="1M")
+    oracle.qemu_img("snapshot", "-c", "Müßiggänger", "accents.qcow2", cwd=directory)
     create("bitmaps.qcow2", size="1M")
     oracle.qemu_img("snapshot", "-c", "s1", "bitmaps.qcow2", cwd=directory)
     oracle.qemu_img("bitmap", "--add", "bitmaps.qcow2", "b0", cwd=directory)

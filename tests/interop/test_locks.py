@@ -83,3 +83,17 @@ def test_a_raw_disk_that_somebody_writes_to_is_not_replaced(
         assert 'Failed to get shared "write" lock' in answer.stderr
         guest.write(0, b"guest")
     assert (tmp_path / "other.raw").read_bytes().startswith(b"guest")
+
+
+def test_a_base_that_others_read_is_refused_in_the_words_of_qemu_img(
+    originals: dict[str, bytes], tmp_path: Path
+) -> None:
+    answers = []
+    for run in (oracle.ask_qemu_img, in_process.qimg):
+        for name, content in originals.items():
+            (tmp_path / name).write_bytes(content)
+        with LocalFile.open(str(tmp_path / "over.qcow2")) as holder:
+            holder.lock(locks.READ_IMAGE)
+            answers.append(run("commit", "top.qcow2", cwd=tmp_path))
+    assert answers[1] == answers[0]
+    assert answers[1].code == 1

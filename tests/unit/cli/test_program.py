@@ -45,6 +45,20 @@ def test_the_exit_code_and_the_message_are_those_of_the_command(tmp_path: Path) 
     assert done.stderr.startswith(b"qimg: Could not open '")
 
 
+def test_names_are_the_bytes_that_they_are_in_every_locale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    for words in (("create", "-q", "-f", "qcow2", "Bär", "1M"), ("snapshot", "-c", "böse", "Bär")):
+        assert run_program(*words, cwd=tmp_path).returncode == 0
+
+    done = run_program("info", "Bär", cwd=tmp_path, capture_output=True)
+
+    assert os.listdir(tmp_path) == ["Bär"]
+    assert "image: Bär\n".encode() in done.stdout and "\n1       böse".encode() in done.stdout
+
+
 def test_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     path = str(tmp_path / "disk.qcow2")
     qimg.create(path, "qcow2", size=1 << 20)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..formats.capabilities import SnapshotInfo
     from ..operations.info import ImageInfo
 
-_SNAPSHOT_ROW = "%-7s %-16s %8s %19s %15s %10s"
+_SNAPSHOT_ROW = "%s %s %8s %19s %15s %10s"
 
 
 def info_text(info: ImageInfo) -> str:
@@ -93,16 +93,21 @@ def _scalar(value: Any) -> str:
 
 def snapshot_rows(snapshots: list[SnapshotInfo]) -> Iterator[str]:
     """The table of snapshots, its heading first."""
-    yield _SNAPSHOT_ROW % ("ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT")
+    yield _SNAPSHOT_ROW % (_column("ID", 7), _column("TAG", 16), "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT")
     for snapshot in snapshots:
         yield _SNAPSHOT_ROW % (
-            snapshot.id,
-            snapshot.name,
+            _column(snapshot.id, 7),
+            _column(snapshot.name, 16),
             human_size(snapshot.vm_state_size),
             _local_time(snapshot.date_sec),
             _clock(snapshot.vm_clock_nsec),
             "--" if snapshot.icount is None else snapshot.icount,
         )
+
+
+def _column(text: str, width: int) -> str:
+    """A text with spaces up to the next column; as in C, bytes are counted and not characters."""
+    return text + " " * (width - len(text.encode("utf-8", "surrogateescape")))
 
 
 def _local_time(seconds: int) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ..errors import NO_SPACE_REMEDY, UNUSABLE, OptionError, StorageError, UnsupportedOperationError
+from ..errors import NO_SPACE_REMEDY, UNUSABLE, ImageError, OptionError, StorageError, UnsupportedOperationError
 from ..formats.capabilities import Emptyable, HasSnapshots, Resizable
 from ..formats.chain import chain_extents
 from ..formats.opening import MERGE, READ, RESIZE, WRITE, Opener
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ..errors import ImageError
     from ..formats.base import Image
     from ..references import FileName, Reference
     from .plan import Progress
@@ -89,7 +88,7 @@ def plan_commit(
     }
 
     def run(opener: Opener, progress: Progress) -> None:
-        with opener.open(base_reference, base_format, RESIZE if grows else MERGE) as written:
+        with _open_base(base_reference, base_format, RESIZE if grows else MERGE, opener) as written:
             if written.storage.identity != identity:
                 raise StorageError(
                     "Another file has taken the place of the backing file",
@@ -125,6 +124,17 @@ def commit(
 ) -> None:
     """Write what an overlay has into an image below it; arguments and errors as for :func:`plan_commit`."""
     plan_commit(reference, format, base, keep, rate, unless_same, opener).apply(progress)
+
+
+def _open_base(reference: Reference, format: str, purpose: str, opener: Opener) -> Image:
+    """Open for writing what is open for reading as the backing file of the overlay."""
+    try:
+        image: Image = opener.open(reference, format, purpose)
+    except ImageError as error:
+        # For qemu-img, it is not opened again.
+        error.while_opening = None
+        raise
+    return image
 
 
 def _fill(base: Image, top: Image, depth: int, rate: int, rehearses: bool, progress: Progress) -> None:
