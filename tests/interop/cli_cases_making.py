@@ -79,6 +79,7 @@ new 1M -q
 -f qcow2 new 16E
 """,
     "convert": r"""
+directory.qcow2 new
 unaligned.qcow2 new
 --salvage unaligned.qcow2 new
 -q --salvage -O qcow2 -c unaligned.qcow2 new

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 LINES = {
     "info": r"""
+directory.qcow2
 host_device:/dev/null
 host_cdrom:/dev/null
 --output=json host_device:/dev/zero
@@ -198,6 +199,7 @@ data.qcow2 -f qcow2
 --quiet=on data.qcow2
 """,
     "map": r"""
+directory.qcow2
 unaligned.qcow2
 --output=json unaligned.qcow2
 --output=json -f file odd.raw
@@ -261,6 +263,8 @@ file:c:olon.qcow2
 "$(printf 'new\nline.qcow2')"
 """,
     "check": r"""
+directory.qcow2
+-r all directory.qcow2
 unaligned.qcow2
 data.qcow2
 --output=json data.qcow2
@@ -316,6 +320,8 @@ data.qcow2 empty.qcow2
 --output=x data.qcow2
 """,
     "compare": r"""
+unaligned.qcow2 other.qcow2
+other.qcow2 unaligned.qcow2
 unaligned.qcow2 data.qcow2
 data.qcow2 unaligned.qcow2
 -s unaligned.qcow2 data.qcow2

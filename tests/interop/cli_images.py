@@ -106,6 +106,10 @@ def _damage(directory: Path) -> None:
     unaligned = bytearray(content)
     unaligned[(l2 & (1 << 56) - 1) + 3 * 8 + 6] |= 2
     (directory / "unaligned.qcow2").write_bytes(unaligned)
+    directory_lost = bytearray((directory / "bitmaps.qcow2").read_bytes())
+    count = directory_lost.index(struct.pack(">II", 0x23852875, 24)) + 8
+    directory_lost[count : count + 4] = bytes(4)
+    (directory / "directory.qcow2").write_bytes(directory_lost)
     marked = bytearray(content)
     marked[79] |= 2
     (directory / "marked.qcow2").write_bytes(marked)

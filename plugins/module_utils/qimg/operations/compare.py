@@ -21,8 +21,9 @@ from .parallel import ordered_results
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any, Literal
+    from typing import Any, Literal, NoReturn
 
+    from ..errors import ImageError
     from ..formats.base import Image
     from ..references import Reference
 
@@ -145,9 +146,12 @@ class _Disk:
         for part in self.parts:
             layers = part.layers()
             name = self.name or part.filename
-            extents = merged(_extents(part, name))
+            failures: list[ImageError] = []
+            extents = merged(_up_to_failure(chain_extents(part, 0, part.size), failures))
             for extent in _windows(extents, layers) if strict else extents:
                 yield _Cursor(extent, layers, shift, name)
+            if failures:
+                raise _unmapped(failures[0], name)
             shift += part.size
             if shift % SECTOR and part is not self.parts[-1]:
                 yield _zeroes(shift, round_up(shift, SECTOR))
@@ -156,15 +160,12 @@ class _Disk:
             yield _zeroes(shift, total)
 
 
-def _extents(image: Image, name: str) -> Iterator[Extent]:
-    try:
-        yield from chain_extents(image, 0, image.size)
-    except UNUSABLE as error:
-        # Of the system's words, qemu-img says none.
-        what = "Sector allocation test failed for %s" % name
-        error.reason = what if error.errno else "%s: %s" % (what, error.reason)
-        error.while_mapping = name
-        raise
+def _unmapped(error: ImageError, name: str) -> ImageError:
+    # Of the system's words, qemu-img says none.
+    what = "Sector allocation test failed for %s" % name
+    error.reason = what if error.errno else "%s: %s" % (what, error.reason)
+    error.while_mapping = name
+    return error
 
 
 def _windows(extents: Iterator[Extent], layers: list[Image]) -> Iterator[Extent]:
@@ -215,8 +216,9 @@ def _jobs(
 
         return job
 
+    failures: list[ImageError] = []
     batch: list[_Stretch] = []
-    for start, length, left, right in _common_runs(one, other, strict):
+    for start, length, left, right in _up_to_failure(_common_runs(one, other, strict), failures):
         if strict and _status(left) != _status(right):
             if batch:
                 yield job_for(batch)
@@ -235,6 +237,20 @@ def _jobs(
                 batch = []
     if batch:
         yield job_for(batch)
+    if failures:
+        # What differs before that is found first.
+        yield lambda: _fail(failures[0])
+
+
+def _up_to_failure(runs: Iterator[Any], failures: list[ImageError]) -> Iterator[Any]:
+    try:
+        yield from runs
+    except UNUSABLE as error:
+        failures.append(error)
+
+
+def _fail(error: ImageError) -> NoReturn:
+    raise error
 
 
 class _Side:

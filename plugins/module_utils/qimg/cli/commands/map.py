@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+from ...errors import ImageError
 from ...formats.base import Extent
 from ...formats.opening import READ
 from ...operations.map import extents_of
@@ -71,6 +72,8 @@ def run(console: Console, arguments: Arguments) -> int:
 def _write_json(console: Console, extents: Iterator[Extent]) -> None:
     console.write("[")
     separator = ""
+    failures: list[ImageError] = []
+    extents = _up_to_failure(extents, failures)
     while True:
         # Extents of the same length and state are many: that part of a line is made once in so many lines.
         texts = _CommonTexts()
@@ -84,7 +87,18 @@ def _write_json(console: Console, extents: Iterator[Extent]) -> None:
             break
         console.write(separator + ",\n".join(lines))
         separator = ",\n"
+    if failures:
+        console.write(separator)
+        raise failures[0]
     console.write("]\n")
+
+
+def _up_to_failure(extents: Iterator[Extent], failures: list[ImageError]) -> Iterator[Extent]:
+    """The extents before the first that cannot be found out, and then why."""
+    try:
+        yield from extents
+    except ImageError as error:
+        failures.append(error)
 
 
 class _CommonTexts(dict):  # type: ignore[type-arg]
@@ -102,7 +116,8 @@ class _CommonTexts(dict):  # type: ignore[type-arg]
 def _write_table(console: Console, extents: Iterator[Extent]) -> int:
     console.write("%-16s%-16s%-16s%s\n" % ("Offset", "Length", "Mapped to", "File"))
     lines: list[str] = []
-    for extent in extents:
+    failures: list[ImageError] = []
+    for extent in _up_to_failure(extents, failures):
         if not extent.data or extent.zero:
             continue
         if extent.offset is None or extent.storage is None:
@@ -117,6 +132,8 @@ def _write_table(console: Console, extents: Iterator[Extent]) -> int:
                 return 0
             lines.clear()
     console.write("".join(lines))
+    if failures:
+        raise failures[0]
     return 0
 
 

@@ -7,7 +7,7 @@ from ...errors import CorruptImageError, FormatError, OptionError, StorageError
 from ...references import no_such_node
 from ..base import Format, Measurement
 from .image import Qcow2Image
-from .layout import CORRUPT, CRYPT_NONE, DIRTY, MAX_SNAPSHOTS
+from .layout import CORRUPT, CRYPT_NONE, DIRTY, EXT_BITMAPS, MAX_SNAPSHOTS
 from .metadata import Metadata
 from .options import OPTIONS
 
@@ -53,6 +53,11 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
             raise FormatError("Snapshot table too large", path=filename, format="qcow2")
         # As QEMU does: an image whose snapshots cannot be read is not opened.
         metadata.load_snapshots()
+    if metadata.has_valid_bitmaps:
+        # As QEMU does: where they lie has to be found, even if nobody asks for them.
+        from .bitmaps import parse_extension
+
+        parse_extension(metadata.extension(EXT_BITMAPS) or b"", metadata.geometry, filename)
     if node:
         from . import runtime_options
 

@@ -164,7 +164,8 @@ class Qcow2Image(
                         yield run
             else:
                 yield from runs
-            offset = stop
+            # Not that of the table where an entry further on is broken: whoever goes on is told then.
+            offset = runs[-1].start + runs[-1].length
 
     def _sparse_runs(self, start: int, length: int, host: int) -> Iterator[Extent]:
         """Split a data run by what the file system knows to be holes."""

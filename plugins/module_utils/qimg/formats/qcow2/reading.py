@@ -3,6 +3,7 @@
 """What an L2 table says about guest clusters: runs of a kind (sections "Cluster mapping", "Extended L2 Entries")."""
 from __future__ import annotations
 
+from ...errors import CorruptImageError
 from ..base import (
     ABSENT,
     ABSENT_ALLOCATED,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
-    from ...errors import CorruptImageError
     from ...storage.base import Storage
 
 
@@ -41,12 +41,21 @@ class TableReader:
     def runs(self, entries: array[int], base: int, start: int, end: int) -> list[Extent]:
         """The runs of one table for the guest range from ``start`` to ``end``.
 
+        They end before an entry that is invalid, if one is not.
+
         :param base: the guest offset of the table's first entry
-        :raises CorruptImageError: an entry is invalid
+        :raises CorruptImageError: the first entry is invalid
         """
-        if self._geometry.extended_l2:
-            return list(self._extended_runs(entries, base, start, end))
-        return self._standard_runs(entries, base, start, end)
+        if not self._geometry.extended_l2:
+            return self._standard_runs(entries, base, start, end)
+        runs: list[Extent] = []
+        try:
+            for run in self._extended_runs(entries, base, start, end):
+                runs.append(run)
+        except CorruptImageError:
+            if not runs:
+                raise
+        return runs
 
     def _standard_runs(self, entries: array[int], base: int, start: int, end: int) -> list[Extent]:
         # The innermost loop of every map: a list is built, because each generator on the way costs as much again.
@@ -75,6 +84,8 @@ class TableReader:
                 kind = ZERO_ALLOCATED if entry & ZERO_FLAG else DATA
                 storage, host = data_storage, entry & OFFSET_MASK
                 if host & unaligned:
+                    if runs:
+                        break
                     raise self._unaligned(kind, index, host)
                 if stop < last and entries[stop] == entry + cluster_size:
                     stop = progression_run_end(entries, index, last, cluster_size)
