@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..formats.base import Image
+    from ..formats.opening import Purpose
     from ..references import FileName, Reference
     from .plan import Progress
 
@@ -126,7 +127,7 @@ def commit(
     plan_commit(reference, format, base, keep, rate, unless_same, opener).apply(progress)
 
 
-def _open_base(reference: Reference, format: str, purpose: str, opener: Opener) -> Image:
+def _open_base(reference: Reference, format: str, purpose: Purpose, opener: Opener) -> Image:
     """Open for writing what is open for reading as the backing file of the overlay."""
     try:
         image: Image = opener.open(reference, format, purpose)
