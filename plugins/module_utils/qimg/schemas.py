@@ -68,7 +68,8 @@ _QCOW2 = _object(
         "bitmaps": _array(_BITMAP),
         "data-file": _STRING,
         "data-file-raw": _FLAG,
-        "encrypt": {"type": "object"},
+        # LUKS says more, AES does not.
+        "encrypt": {"type": "object", "properties": {"format": {"enum": ["aes", "luks"]}}, "required": ["format"]},
     },
 )
 
