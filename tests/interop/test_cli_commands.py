@@ -3,6 +3,8 @@
 """A table of command lines: ours must answer and do what real qemu-img does."""
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,10 @@ from cli_unusual import UNUSUAL
 
 from support.side_by_side import SideBySide
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 pytestmark = pytest.mark.oracle
 
 
@@ -22,14 +28,45 @@ def cases() -> list[tuple[str, str]]:
     return [(command, line) for command, lines in tables for line in lines.strip("\n").split("\n")]
 
 
+class Pairs:
+    """Copies of the images for both programs, which are used again as long as nothing in them is changed."""
+
+    def __init__(self, images: Path, directory: Path) -> None:
+        self._images = images
+        self._directory = directory
+        self._made = 0
+        self._unchanged: SideBySide | None = None
+
+    @contextlib.contextmanager
+    def pair(self) -> Iterator[SideBySide]:
+        """Copies for one command line; they are left as they are where it fails the test."""
+        pair, self._unchanged = self._unchanged, None
+        if pair is None:
+            self._made += 1
+            root = self._directory / str(self._made)
+            root.mkdir()
+            pair = SideBySide(root, self._images, is_known_in_files)
+        pair.history.clear()
+        yield pair
+        if pair.changed():
+            shutil.rmtree(pair.ours.parent)
+        else:
+            self._unchanged = pair
+
+
+@pytest.fixture(scope="module")
+def pairs(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Pairs:
+    return Pairs(images, tmp_path_factory.mktemp("pairs"))
+
+
 @pytest.mark.parametrize(("command", "line"), cases(), ids=lambda value: value or "(nothing)")
-def test_answers_and_results_are_those_of_qemu_img(command: str, line: str, images: Path, tmp_path: Path) -> None:
-    pair = SideBySide(tmp_path, images, is_known_in_files)
+def test_answers_and_results_are_those_of_qemu_img(command: str, line: str, pairs: Pairs) -> None:
     words = [*split(command), *split(line)]
-    theirs, ours = pair.run(words)
-    if theirs != ours:
-        if known_difference(words, theirs, ours) is None:
-            raise pair.difference(theirs, ours)
-        if theirs.code != ours.code:
-            return
-    pair.expect_same_files()
+    with pairs.pair() as pair:
+        theirs, ours = pair.run(words)
+        if theirs != ours:
+            if known_difference(words, theirs, ours) is None:
+                raise pair.difference(theirs, ours)
+            if theirs.code != ours.code:
+                return
+        pair.expect_same_files()
