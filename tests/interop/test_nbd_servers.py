@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from qimg.crypto.objects import ObjectStore, parse_object
+from qimg.crypto.object_text import parse_object
+from qimg.crypto.objects import ObjectStore
 from qimg.errors import ImageError, ReferenceDeniedError, StorageError, StorageLostError
 from qimg.formats.opening import INFO, WRITE, Opener, open_image
 from qimg.operations.check import check

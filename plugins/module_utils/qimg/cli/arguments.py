@@ -12,7 +12,7 @@ from ..policy import FOLLOW, ReferencePolicy
 from ..references import parse_option_string
 from ..sizes import SizeRangeError, SizeSyntaxError, parse_size
 from ..storage.cache import WRITEBACK, cache_mode
-from .options import Option, UsageError
+from .options import HelpRequested, Option, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,9 +105,16 @@ def option_list(text: str) -> str:
 
 
 def _define_object(store: ObjectStore | None, text: str) -> ObjectStore:
-    """Passwords and keys, and one more."""
-    from ..crypto.objects import ObjectStore, parse_object
+    """Passwords and keys, and one more.
 
+    :raises HelpRequested: the text asks what there is
+    """
+    from ..crypto.object_text import object_help, parse_object
+    from ..crypto.objects import ObjectStore
+
+    answer = object_help(text)
+    if answer is not None:
+        raise HelpRequested(answer)
     store = store or ObjectStore()
     store.add(parse_object(text))
     return store

@@ -96,8 +96,8 @@ def _dispatch(console: Console, words: list[str]) -> int:
     command: Command = module.COMMAND
     try:
         arguments = parse(command, rest)
-    except HelpRequested:
-        console.write(command_help(console.program, command))
+    except HelpRequested as request:
+        console.write(command_help(console.program, command) if request.text is None else request.text)
         return 0
     except ImageError as error:
         # Nothing but objects is made while options are read.

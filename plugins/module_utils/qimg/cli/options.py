@@ -34,7 +34,14 @@ class UsageError(Exception):
 
 
 class HelpRequested(Exception):
-    """``--help`` was given."""
+    """``--help`` was given, or help with an option.
+
+    :param text: what to print; ``None``: the help for the command
+    """
+
+    def __init__(self, text: str | None = None) -> None:
+        super().__init__(text)
+        self.text = text
 
 
 class Option(
@@ -86,7 +93,7 @@ def parse(command: Command, words: list[str]) -> Arguments:
     Values are converted in their order, so that the first thing that is wrong is the one that is reported.
 
     :raises UsageError: an unknown option, a missing or superfluous value
-    :raises HelpRequested: ``-h`` or ``--help``
+    :raises HelpRequested: ``-h`` or ``--help``, or help with an option
     :raises ImageError: an object cannot be made
     """
     arguments = Arguments(command)

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from ..errors import MissingPackageError, OptionError, StorageError
-from ..option_text import check_identifier, take_value
+from ..option_text import check_identifier
+from .object_text import TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,46 +13,10 @@ if TYPE_CHECKING:
 
     from ..storage.nbd.tls import TlsCredentials
 
-_BASE64_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\n"
-_TLS_KINDS = ("tls-creds-anon", "tls-creds-psk", "tls-creds-x509")
+_BASE64_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_PAD = ord("=")
 _KEY_BYTES = 32
 _IV_BYTES = 16
-
-
-def parse_object(text: str) -> dict[str, Any]:
-    """The properties of an object: ``secret,id=s0,file=…`` or a JSON object.
-
-    :raises OptionError: in QEMU's words
-    """
-    if text.startswith("{"):
-        from ..json_parser import parse_json
-
-        properties = parse_json(text)
-    else:
-        properties = _parse_keyval(text)
-    if "qom-type" not in properties:
-        raise OptionError("Parameter 'qom-type' is missing")
-    return properties  # type: ignore[no-any-return]
-
-
-def _parse_keyval(text: str) -> dict[str, Any]:
-    """``type,name=value,…`` with doubled commas in values."""
-    properties: dict[str, Any] = {}
-    rest = text
-    first = True
-    while rest:
-        equals, comma = rest.find("="), rest.find(",")
-        if first and (equals < 0 or 0 <= comma < equals):
-            name, position = "qom-type", 0
-        elif equals <= 0 or 0 <= comma < equals:
-            word = rest if comma < 0 else rest[:comma]
-            raise OptionError("No implicit parameter name for value '%s'" % word)
-        else:
-            name, position = rest[:equals], equals + 1
-        properties[name], end = take_value(rest, position)
-        rest = rest[end:]
-        first = False
-    return properties
 
 
 class ObjectStore:
@@ -63,20 +28,22 @@ class ObjectStore:
     def add(self, properties: dict[str, Any]) -> None:
         """Define an object.
 
-        :param properties: as :func:`parse_object` gives them; ``qom-type`` is its type
+        :param properties: as :func:`.object_text.parse_object` gives them; ``qom-type`` is its type
         :raises OptionError: the type is not known, a property is missing, superfluous or wrong
         :raises StorageError: a file of the object cannot be read
         """
         rest = dict(properties)
+        _refuse_nested(rest, "qom-type")
         kind = rest.pop("qom-type")
-        if kind not in ("secret", *_TLS_KINDS):
+        if kind not in TYPES:
             raise OptionError("Parameter 'qom-type' does not accept value '%s'" % kind)
+        _refuse_nested(rest, "id")
         if "id" not in rest:
             raise OptionError("Parameter 'id' is missing")
         name = str(rest.pop("id"))
         check_identifier(name)
         if kind == "secret":
-            made: bytes | TlsCredentials = self._make_secret(rest)
+            made: bytes | TlsCredentials = self._make_secret(rest, name)
         else:
             from ..storage.nbd.tls import make_credentials
 
@@ -121,17 +88,19 @@ class ObjectStore:
             raise OptionError("Data from secret %s is not valid UTF-8" % name) from error
         return secret
 
-    def _make_secret(self, properties: dict[str, Any]) -> bytes:
-        known = ("data", "file", "format", "keyid", "iv")
+    def _make_secret(self, properties: dict[str, Any], own_name: str) -> bytes:
+        known = TYPES["secret"]
+        for name in known:
+            _refuse_nested(properties, name)
         for name in properties:
-            if name.partition(".")[0] in known and "." in name:
-                raise OptionError("Parameters '%s.*' are unexpected" % name.partition(".")[0])
             if name not in known:
                 raise OptionError("Parameter '%s' is unexpected" % name)
         encoding = properties.get("format", "raw")
         if encoding not in ("raw", "base64"):
             raise OptionError("Parameter 'format' does not accept value '%s'" % encoding)
         content = _content(properties)
+        if properties.get("keyid") == own_name:
+            raise OptionError("Secret with id '%s' has no data" % own_name)
         if "keyid" in properties:
             return self._decrypt(content, encoding, properties)
         return decode_base64(content) if encoding == "base64" else content
@@ -178,23 +147,39 @@ def _content(properties: dict[str, Any]) -> bytes:
     except OSError as error:
         import os
 
+        how = "Error reading" if isinstance(error, IsADirectoryError) else "Failed to open"
         raise StorageError(
-            "Unable to read %s: Failed to open file \u201c%s\u201d: %s" % (path, path, os.strerror(error.errno or 0)),
+            "Unable to read %s: %s file \u201c%s\u201d: %s" % (path, how, path, os.strerror(error.errno or 0)),
             path=str(path),
             errno=error.errno,
         ) from error
 
 
+def _refuse_nested(properties: dict[str, Any], name: str) -> None:
+    """Refuse ``name.key=…``, where ``name`` is a text."""
+    if isinstance(properties.get(name), (dict, list)):
+        raise OptionError("Parameters '%s.*' are unexpected" % name)
+
+
 def decode_base64(text: bytes) -> bytes:
-    """Base64 as QEMU takes it: an incomplete end is left out.
+    """Base64 as QEMU takes it: what does not fill a group of four digits at the end is left out.
 
     :raises OptionError: there are characters that do not belong there
     """
-    if any(chr(byte) not in _BASE64_CHARACTERS for byte in text):
+    digits = text.replace(b"\n", b"")
+    if any(byte not in _BASE64_DIGITS and byte != _PAD for byte in digits):
         raise OptionError("Base64 data contains invalid characters")
-    import base64
-
-    digits = text.replace(b"\n", b"").rstrip(b"=")
-    if len(digits) % 4 == 1:
-        digits = digits[:-1]
-    return base64.b64decode(digits + b"=" * (-len(digits) % 4))
+    decoded = bytearray()
+    for position in range(0, len(digits) - 3, 4):
+        group = digits[position : position + 4]
+        value = 0
+        for digit in group:
+            value = value << 6 | (0 if digit == _PAD else _BASE64_DIGITS.index(digit))
+        # Signs of padding leave bytes out wherever they stand.
+        first, second, third = value.to_bytes(3, "big")
+        decoded.append(first)
+        if group[2] != _PAD:
+            decoded.append(second)
+        if group[3] != _PAD:
+            decoded.append(third)
+    return bytes(decoded)
