@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from ..errors import StorageError
+from ..errors import OptionError, StorageError
 from ..references import PATH_PROTOCOLS, driver_of, parse_protocol_name, resolve_data_file
 from ..storage.cache import WRITEBACK, CacheMode
 from ..storage.hints import NO_HINTS, FileHints
@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+    from typing import Any
 
     from ..references import Node
     from ..storage.base import Storage
@@ -103,10 +104,14 @@ class NewFiles:
     def add(self, name: str, least: int) -> Storage:
         """A further file, named as the image will name it, of at least ``least`` bytes.
 
+        :raises OptionError: it is the image itself
         :raises StorageError: it cannot be written, or is a device that is shorter; then it is untouched
         """
         resolved = resolve_data_file(self._path, name)
-        other = self._target(resolved, target_driver(resolved), NO_HINTS)
+        driver = target_driver(resolved)
+        if _place(resolved, driver) == _place(self._path, self._driver):
+            raise OptionError("An image cannot be its own data file", path=self._path, remedy="name another file")
+        other = self._target(resolved, driver, NO_HINTS)
         self._others.append(other)
         try:
             return other.begin(least)
@@ -220,3 +225,9 @@ def target_exists(name: str, rehearsal: Rehearsal | None, protocol: str | None =
         return True
     path: str = parse_protocol_name(name, driver)["filename"]
     return os.path.exists(path) if rehearsal is None else rehearsal.exists(path)
+
+
+def _place(name: str, driver: str) -> Any:
+    """The same for all names of one place."""
+    node = parse_protocol_name(name, driver)
+    return os.path.realpath(node["filename"]) if driver in PATH_PROTOCOLS else node

@@ -7,6 +7,7 @@ from collections import namedtuple
 
 from ...errors import ImageError, OptionError, StorageError
 from ...limits import DEFAULT_LIMITS, Limits
+from ...references import plain_name
 from ...sizes import round_up
 from .. import is_driver
 from . import resizing
@@ -243,7 +244,7 @@ def _extensions(choice: _Choice) -> list[tuple[int, bytes]]:
     if choice.backing_file and choice.backing_fmt:
         extensions.append((EXT_BACKING_FORMAT, _encode(choice.backing_fmt)))
     if choice.data_file:
-        extensions.append((EXT_DATA_FILE, _encode(choice.data_file)))
+        extensions.append((EXT_DATA_FILE, _encode(plain_name(choice.data_file) or choice.data_file)))
     if choice.version >= 3 and 1 << choice.cluster_bits >= MIN_FEATURE_NAMES_CLUSTER_SIZE:
         extensions.append((EXT_FEATURE_NAMES, feature_name_table()))
     return extensions
