@@ -172,6 +172,15 @@ DIFFERENCES = (
         ),
     ),
     KnownDifference(
+        "An image cannot be its own data file",
+        "create -f qcow2 -o data_file=./new new 1M",
+        r"^1\|.*Failed to get shared \"resize\" lock",
+        r"^1\|.*new: An image cannot be its own data file",
+        lambda words, theirs, ours: theirs.code == ours.code
+        and "Failed to get shared \"resize\" lock" in theirs.stderr
+        and "An image cannot be its own data file" in ours.stderr,
+    ),
+    KnownDifference(
         "A backing file that nobody named has no name",
         "rebase -u odd.raw",
         r"Could not change the backing file to '\(null\)'",
@@ -276,6 +285,32 @@ DIFFERENCES = (
             for word in words
             if word.startswith("--")
             for long in MISTAKEN_LONG_OPTIONS.get(words[0], ())
+        ),
+    ),
+    KnownDifference(
+        "Only drivers that hold images are known",
+        "info null-co://",
+        r"^0\|image: null-co://",
+        r"^1\|\|.*Unknown protocol 'null-co'",
+        lambda words, theirs, ours: re.search(r"Unknown (protocol|driver) '[^']*'", ours.stderr) is not None
+        and "Unknown " not in theirs.stderr,
+    ),
+    KnownDifference(
+        "A node is described where it is used",
+        "map --image-opts driver=qcow2,file.filename=over.qcow2,file.node-name=node1,backing=node1",
+        r"^0\|Offset",
+        r"^1\|.*Cannot find device='node1' nor node-name='node1'",
+        lambda words, theirs, ours: theirs.code == 0 and "Cannot find device=" in ours.stderr,
+    ),
+    KnownDifference(
+        "Only objects that images need are known",
+        "info --object throttle-group,id=g empty.qcow2",
+        r"^0\|image: empty\.qcow2",
+        r"^1\|\|.*Parameter 'qom-type' does not accept value 'throttle-group'",
+        lambda words, theirs, ours: "--object" in words
+        and (
+            "Parameter 'qom-type' does not accept value" in ours.stderr
+            or all("List of user creatable objects" in answer.stdout for answer in (theirs, ours))
         ),
     ),
     KnownDifference(

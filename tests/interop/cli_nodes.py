@@ -78,10 +78,63 @@ driver=raw,file.driver=qcow2,file.file.filename=over.qcow2,file.backing.file.fil
 driver=raw,file.driver=qcow2,file.file.filename=external.qcow2,file.data-file.filename=external.raw
 """
 
+#: Objects; what becomes of them nobody sees here.
+_OBJECTS = r"""
+help
+nonsense,help
+secret,help
+tls-creds-x509,id=t,?
+'secret,,'
+=x
+secret,id
+secret,foo,help
+'secret,id=s, data=x'
+secret,id=s,a..b=1
+secret,id=s,0=1
+secret,id=s,data.0=x
+secret,id=s,data.0=x,data.2=y
+secret,id=s,data.0=x,data.y=z
+secret,id=s,data=x,data.y=z
+secret,id=s,x.y=1,data=z
+secret,id.x=1
+qom-type.x=1
+secret,id=s,file=folder
+secret,id=s,data=e=Hg,format=base64
+secret,id=s,data=x,keyid=s,iv=x
+secret,id=s,data=x,help
+'{"qom-type":"secret","id":"s","data":5}'
+'{"qom-type":"secret","id":"s","data":null}'
+'{"qom-type":"secret","id":5}'
+'{"qom-type":5}'
+'{"qom-type":"secret","id":"s","data":"x","format":{}}'
+'{"qom-type":"tls-creds-anon","id":"t","verify-peer":"on"}'
+'{"qom-type":"tls-creds-anon","id":"t","verify-peer":true,"endpoint":"client"}'
+"""
+
+#: A key that is not 32 bytes if base64 is padded for whoever has not done it himself.
+_UNPADDED = "secret,id=k,format=base64,data=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"
+
 _OPTION_STRINGS = "\n".join("--image-opts " + line for line in _OPTIONS.strip("\n").split("\n"))
 
 NODES = {
-    "info": _OPTION_STRINGS,
+    "info": "\n".join(
+        (
+            _OPTION_STRINGS,
+            *("--object %s empty.qcow2" % text for text in _OBJECTS.strip("\n").split("\n")),
+            "--object %s --object secret,id=s,data=x,keyid=k,iv=x empty.qcow2" % _UNPADDED,
+        )
+    ),
+    "create": r"""
+-f qcow2 -o data_file=file:./x new 1M
+-f qcow2 -o data_file=file:a:b new 1M
+-f qcow2 -o data_file=new file:new 1M
+-f raw -o preallocation= new 1M
+-f raw -o extent_size_hint=1M new 1M
+""",
+    "measure": r"""
+-O qcow2 -o compat= --size 1M
+-O qcow2 -o preallocation= --size 1M
+""",
     "map": _TYPES.rstrip("\n") + "\n" + _OPTION_STRINGS,
     "compare": r"""
 --image-opts id=1 id=1

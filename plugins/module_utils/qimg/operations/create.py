@@ -16,7 +16,7 @@ from ..option_text import check_choice, parse_size_option
 from ..references import parse_protocol_name, resolve_data_file, resolve_reference, text_of
 from ..sizes import round_up
 from ..storage.base import FALLOC, FULL, OFF
-from ..storage.hints import DEFAULT_EXTENT_SIZE, MAX_EXTENT_SIZE, FileHints
+from ..storage.hints import MAX_EXTENT_SIZE, FileHints
 from ..storage.local import LocalFile
 from ..storage.locks import REPLACE
 from .plan import Plan, nothing
@@ -228,7 +228,7 @@ def file_hints(options: dict[str, Any]) -> FileHints:
     hint = options.get("extent_size_hint")
     if hint is not None and hint > MAX_EXTENT_SIZE:
         raise OptionError("Extent size hint is too large", remedy="the largest is %d" % MAX_EXTENT_SIZE)
-    return FileHints(bool(options.get("nocow")), DEFAULT_EXTENT_SIZE if hint is None else hint)
+    return FileHints(bool(options.get("nocow")), hint)
 
 
 def plan_create(

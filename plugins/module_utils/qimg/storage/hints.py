@@ -9,7 +9,7 @@ import struct
 from collections import namedtuple
 
 #: As QEMU: the smallest piece that XFS allocates for an image, against fragmentation.
-DEFAULT_EXTENT_SIZE = 1 << 20
+_DEFAULT_EXTENT_SIZE = 1 << 20
 #: What the system has room for.
 MAX_EXTENT_SIZE = (1 << 32) - 1
 
@@ -24,8 +24,9 @@ _FS_XFLAG_EXTSIZE = 0x00000800
 _FSXATTR = struct.Struct("=IIIII8s")
 
 
-class FileHints(namedtuple("FileHints", ["nocow", "extent_size"], defaults=(False, DEFAULT_EXTENT_SIZE))):
-    """``nocow``: no copy-on-write (btrfs); ``extent_size``: bytes that are allocated together (XFS), 0: no matter."""
+class FileHints(namedtuple("FileHints", ["nocow", "extent_size"], defaults=(False, None))):
+    """``nocow``: no copy-on-write (btrfs); ``extent_size``: bytes that are allocated together (XFS), 0: no matter,
+    ``None``: nobody asked."""
 
     __slots__ = ()
 
@@ -44,16 +45,17 @@ class FileHints(namedtuple("FileHints", ["nocow", "extent_size"], defaults=(Fals
             except OSError:
                 # As qemu-img: the file is as good without.
                 pass
-        if self.extent_size:
+        extent_size = _DEFAULT_EXTENT_SIZE if self.extent_size is None else self.extent_size
+        if extent_size:
             try:
                 attributes = bytearray(_FSXATTR.size)
                 fcntl.ioctl(fd, _FS_IOC_FSGETXATTR, attributes)
                 xflags, _extsize, *rest = _FSXATTR.unpack(attributes)
                 fcntl.ioctl(
-                    fd, _FS_IOC_FSSETXATTR, _FSXATTR.pack(xflags | _FS_XFLAG_EXTSIZE, self.extent_size, *rest)
+                    fd, _FS_IOC_FSSETXATTR, _FSXATTR.pack(xflags | _FS_XFLAG_EXTSIZE, extent_size, *rest)
                 )
             except OSError as error:
-                if self.extent_size != DEFAULT_EXTENT_SIZE:
+                if self.extent_size is not None:
                     return "Failed to set extent size hint: %s" % os.strerror(error.errno or 0)
         return None
 

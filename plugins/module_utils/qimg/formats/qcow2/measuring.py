@@ -40,7 +40,7 @@ def measure(options: dict[str, Any], size: int, source: Image | None) -> Measure
     given = {option.name: option.default for option in OPTIONS}
     given.update(options)
     geometry, order, version = _layout(given)
-    preallocation = given["preallocation"] or "off"
+    preallocation = "off" if given["preallocation"] is None else given["preallocation"]
     if preallocation not in PREALLOCATION_MODES:
         raise OptionError("invalid parameter value: %s" % preallocation, format="qcow2")
     data = round_up(size, geometry.cluster_size)
@@ -66,7 +66,7 @@ def _layout(given: dict[str, Any]) -> tuple[Geometry, int, int]:
     cluster_bits = check_cluster_size(given["cluster_size"])
     if given["extended_l2"]:
         check_extended_l2(cluster_bits)
-    compat = given["compat"] or "1.1"
+    compat = "1.1" if given["compat"] is None else given["compat"]
     # Not the other names of the versions: so does qemu-img.
     if compat not in ("0.10", "1.1"):
         raise OptionError("Invalid compatibility level: '%s'" % compat, format="qcow2")
