@@ -306,6 +306,52 @@ convert --image-opts -O qcow2 driver=nbd,path=bitmap,export=x,x-dirty-bitmap=@b 
 compare --image-opts driver=nbd,path=bitmap,export=x,x-dirty-bitmap=@b driver=nbd,path=bitmap,export=x
 compare --image-opts driver=nbd,path=over,export=x driver=nbd,path=over,export=x,x-dirty-bitmap=qemu:allocation-depth
 measure --image-opts -O qcow2 driver=nbd,path=bitmap,export=x,x-dirty-bitmap=@b
+info 'nbd+unix:///a/%2e%2e/x?socket=raw'
+info 'nbd+unix:///../x?socket=raw'
+info 'nbd+unix:///x/y/..?socket=raw'
+info 'nbd+unix:///./?socket=raw'
+info 'nbd+unix:///x#y?socket=raw'
+info 'nbd+unix:///x?socket=raw#y'
+info 'nbd+unix:///x?socket=other&socket=raw'
+info 'nbd+unix:///x?%73ocket=r%61w&'
+info 'nbd+unix:///x?socket=raw&tls-hostname=x'
+info 'nbd+unix:///%ff?socket=raw'
+info 'nbd+unix:///x%00?socket=raw'
+info 'nbd+unix:///%2?socket=raw'
+info 'nbd+unix:////x?socket=raw'
+info nbd+unix:x?socket=raw
+info NBD+UNIX:///x?socket=raw
+info nbd+tcp://127.0.0.1:1
+info nbd+vsock://1:2/x
+info nbd://127.0.0.1/x
+info nbd://127.0.0.1:0/x
+info nbd://127.0.0.1:65536/x
+info nbd://127.0.0.1:+1/x
+info nbd://127.0.0.1:1/x?y=z
+info nbd://u:p@127.0.0.1:1/x
+info nbd://[::1]:1/x
+info nbd://[::1]/x
+info nbd://[::1]x/x
+info nbd://[gggg::1]:1/x
+info nbd://[::1%25]:1/x
+info nbd://[::1%lo]:1/x
+info nbd://[::1%25nowhere]:1/x
+info nbd://[127.0.0.1]:1/x
+info nbd://loc%61lhost:1/x
+info nbd://127.0.0.%31:1/x
+info nbd:[::1]:1:exportname=x
+info nbd:127.0.0.1:nonsense
+info nbd:unix:raw:exportname=x:exportname=y
+info 'json:{"driver":"nbd","path":"raw","export":""}'
+info 'json:{"driver":"nbd","path":"raw","export":false}'
+info 'json:{"driver":"nbd","path":"raw","export":[]}'
+info 'json:{"driver":"nbd","path":true}'
+info 'json:{"driver":"nbd","server":{"type":"unix","path":null}}'
+info 'json:{"driver":"nbd","server":{"type":"fd","str":"99999999999999999999"}}'
+info 'json:{"driver":"nbd","server":{"type":"inet","host":"127.0.0.1","port":"1","ipv4":false}}'
+info 'json:{"driver":"nbd","server":{"type":"inet","host":"localhost","port":"1","numeric":true}}'
+info 'json:{"driver":"nbd","server":{"type":"inet","host":"127.0.0.1","port":"1","mptcp":"x"}}'
+info 'json:{"driver":"nbd","server":{"type":"vsock","cid":"1","port":"1"}}'
 """
 
 _EXTENTS = "extents=echo 0 1M hole; echo 1M 1M zero; echo 2M 1M hole,zero; echo 3M 1M"

@@ -122,3 +122,13 @@ def test_bytes_that_are_no_text_become_replacement_characters() -> None:
 def test_numbers_of_thousands_of_digits_are_large() -> None:
     positive, negative = parse_json("[%s, -%s]" % ("9" * 5000, "9" * 5000))
     assert positive == -negative > 1 << 64
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [('{"a": "b\udcff"}', "stray '\"b\udcff'"), ('{"a": "b\udcc3c"}', "invalid UTF-8 sequence in string")],
+)
+def test_a_string_that_is_no_text_is_refused(text: str, words: str) -> None:
+    with pytest.raises(JsonSyntaxError) as caught:
+        parse_json(text)
+    assert words in str(caught.value)

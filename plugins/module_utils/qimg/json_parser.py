@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _SPACE = " \t\r\n"
 _DIGITS = "0123456789"
+#: The bytes 0xFE and 0xFF, as Python has what is no UTF-8.
+_NEVER_UTF_8 = "\udcfe\udcff"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "/": "/", "\\": "\\", '"': '"', "'": "'"}
 _KEYWORDS = {"true": True, "false": False, "null": None}
@@ -142,8 +144,10 @@ class _Parser:
                 return "".join(pieces)
             if character == "\\":
                 pieces.append(self._escape())
-            elif ord(character) < 32:
+            elif ord(character) < 32 or character in _NEVER_UTF_8:
                 raise _error("stray '%s'" % text[start : self._position])
+            elif "\udc80" <= character <= "\udcff":
+                raise _error("invalid UTF-8 sequence in string")
             else:
                 pieces.append(character)
 

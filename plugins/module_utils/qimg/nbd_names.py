@@ -10,6 +10,7 @@ tools use (``tls-certificates``, ``tls-psk-file``, ``tls-hostname``, ``tls-verif
 from __future__ import annotations
 
 from .errors import OptionError
+from .option_text import take_option
 from .sizes import decimal
 
 TYPE_CHECKING = False
@@ -109,24 +110,57 @@ def _parse_uri(name: str) -> dict[str, Any]:
             node["tls-hostname"] = parameters.pop("tls-hostname")
     if parameters:
         raise _bad_uri(name)
-    if slash and path:
-        node["export"] = _decoded(path, name)
+    export = _without_dot_segments(_decoded(path, name)) if slash else ""
+    if export:
+        node["export"] = export
     return node
+
+
+def _without_dot_segments(path: str) -> str:
+    """What is left of the path behind a first slash when ``.`` and ``..`` are resolved (RFC 3986, section 5.2.4)."""
+    segments: list[str] = []
+    names = path.split("/")
+    for segment in names:
+        if segment == "..":
+            del segments[-1:]
+        elif segment != ".":
+            segments.append(segment)
+    if names[-1] in (".", "..") and segments:
+        segments.append("")
+    return "/".join(segments)
 
 
 def _host_and_port(authority: str, name: str) -> tuple[str, str]:
     if authority.startswith("["):
         host, bracket, rest = authority[1:].partition("]")
-        if not bracket or ":" not in host or (rest and not rest.startswith(":")):
+        if not bracket or (rest and not rest.startswith(":")):
             raise _bad_uri(name)
+        host, mark, zone = host.partition("%25")
+        if not _is_address(host, "AF_INET6") or (mark and not zone):
+            raise _bad_uri(name)
+        if mark:
+            host += "%" + _decoded(zone, name)
         port = rest[1:]
     else:
-        host, _colon, port = authority.partition(":")
-        host = _decoded(host, name)
+        encoded, _colon, port = authority.partition(":")
+        host = _decoded(encoded, name)
+        if host != encoded and (_is_address(host, "AF_INET") or _is_address(host, "AF_INET6")):
+            raise _bad_uri(name)
     if port and not (port.isascii() and port.isdigit() and decimal(port) < 1 << 16):
         raise _bad_uri(name)
     # A port of zero counts as none, as for QEMU.
     return host, port.lstrip("0")
+
+
+def _is_address(host: str, family: str) -> bool:
+    # Few names need it.
+    import socket
+
+    try:
+        socket.inet_pton(getattr(socket, family), host)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _parameters(query: str, name: str) -> dict[str, str]:
@@ -172,8 +206,8 @@ def display_name(node: dict[str, Any]) -> str | None:
             server = {"type": "unix", "path": node["path"]}
         else:
             server = {"type": "inet", "host": node.get("host"), "port": node.get("port", DEFAULT_PORT)}
-    export = node.get("export")
-    slash = "/%s" % export if export else ""
+    export = take_option(dict(node), "export")
+    slash = "" if export is None else "/%s" % export
     scheme = "nbds" if "tls" in node else "nbd"
     if server.get("type") == "unix":
         return "%s+unix://%s?socket=%s" % (scheme, slash, server.get("path"))

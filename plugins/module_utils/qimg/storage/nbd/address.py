@@ -7,7 +7,7 @@ from collections import namedtuple
 
 from ... import nbd_names
 from ...errors import OptionError
-from ...option_text import parse_boolean, parse_number
+from ...option_text import parse_boolean, parse_number, take_option
 from ...references import display_name
 
 TYPE_CHECKING = False
@@ -18,12 +18,12 @@ INET, UNIX, VSOCK, FD = "inet", "unix", "vsock", "fd"
 
 #: Type of server -> its options; the first ones must be given, as many as the number says.
 _SERVER_OPTIONS: dict[str, tuple[int, tuple[str, ...]]] = {
-    INET: (2, ("host", "port", "to", "numeric", "ipv4", "ipv6", "keep-alive")),
+    INET: (2, ("host", "port", "to", "numeric", "ipv4", "ipv6", "keep-alive", "mptcp")),
     UNIX: (1, ("path", "abstract", "tight")),
     VSOCK: (2, ("cid", "port")),
     FD: (1, ("str",)),
 }
-_BOOLEANS = ("numeric", "ipv4", "ipv6", "keep-alive", "abstract", "tight")
+_BOOLEANS = ("numeric", "ipv4", "ipv6", "keep-alive", "mptcp", "abstract", "tight")
 
 
 class NbdAddress(
@@ -51,8 +51,7 @@ def take_address(options: dict[str, Any]) -> NbdAddress:
     """
     name = display_name({"driver": "nbd", **options})
     server = _take_server(options)
-    export = options.pop("export", None)
-    export = "" if export is None else str(export)
+    export = _text(options.pop("export", None)) or ""
     if len(export.encode("utf-8", "surrogateescape")) > nbd_names.MAX_STRING:
         raise OptionError("export name too long to send to server")
     tls = options.pop("tls", None)
@@ -75,7 +74,8 @@ def take_address(options: dict[str, Any]) -> NbdAddress:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    text = take_option({"": value}, "")
+    return None if text is None else str(text)
 
 
 def _checked_port(name: str, value: Any) -> str:
@@ -86,8 +86,7 @@ def _checked_port(name: str, value: Any) -> str:
 
 
 def _take_server(options: dict[str, Any]) -> dict[str, Any]:
-    path, host = options.pop("path", None), options.pop("host", None)
-    port = options.pop("port", None)
+    path, host, port = (_text(options.pop(name, None)) for name in ("path", "host", "port"))
     server = options.pop("server", None)
     if path is not None and host is not None:
         raise OptionError("path and host may not be used at the same time")
@@ -107,6 +106,9 @@ def _checked_server(given: dict[str, Any]) -> dict[str, Any]:
     given = dict(given)
     if "type" not in given:
         raise OptionError("Parameter 'type' is missing")
+    for name, value in given.items():
+        if value is None:
+            raise OptionError("Internal error: parameter %s invalid" % name)
     kind = str(given.pop("type"))
     if kind not in _SERVER_OPTIONS:
         raise OptionError("Parameter 'type' does not accept value '%s'" % kind)
@@ -115,7 +117,7 @@ def _checked_server(given: dict[str, Any]) -> dict[str, Any]:
     for name in known[:needed]:
         if name not in given:
             raise OptionError("Parameter '%s' is missing" % name)
-        server[name] = str(given.pop(name))
+        server[name] = _text(given.pop(name))
     for name in known[needed:]:
         if name in given:
             value = given.pop(name)

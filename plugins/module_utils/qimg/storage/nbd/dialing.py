@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two attempts under ``open-timeout``.
 _PAUSE = 0.25
+#: TCP on several paths at once.  (``socket.IPPROTO_MPTCP`` came with Python 3.10.)
+_IPPROTO_MPTCP = 262
 #: Longest path of a Unix socket: ``sun_path``, less its final zero byte.
 _MAX_UNIX_PATH = 107
 
@@ -57,9 +59,8 @@ def _dial(server: dict[str, Any], name: str, seconds: float) -> socket.socket:
 def _dial_inet(server: dict[str, Any], name: str, seconds: float) -> socket.socket:
     host, port = server["host"], server["port"]
     where = "%s:%s" % (host, port)
-    flags = socket.AI_NUMERICHOST if server.get("numeric") else 0
     try:
-        found = socket.getaddrinfo(host, port, _family(server), socket.SOCK_STREAM, 0, flags)
+        found = socket.getaddrinfo(host, port, _family(server), socket.SOCK_STREAM, 0, socket.AI_V4MAPPED)
     except socket.gaierror as error:
         raise StorageError(
             "address resolution failed for %s: %s" % (where, error.strerror), path=name, remedy="check host and port"
@@ -69,7 +70,8 @@ def _dial_inet(server: dict[str, Any], name: str, seconds: float) -> socket.sock
     failure: OSError | None = None
     for family, kind, protocol, _canonical, place in found:
         try:
-            connected = _connect(socket.socket(family, kind, protocol), place, seconds)
+            unconnected = socket.socket(family, kind, _IPPROTO_MPTCP if server.get("mptcp") else protocol)
+            connected = _connect(unconnected, place, seconds)
         except OSError as error:
             failure = error
             continue
@@ -126,6 +128,9 @@ def _take_descriptor(number: str, name: str) -> socket.socket:
         return socket.socket(fileno=os.dup(int(number)))
     except ValueError as error:
         raise OptionError("Unable to parse FD number %s" % number, path=name) from error
+    except OverflowError as error:
+        words = os.strerror(errno.ERANGE)
+        raise OptionError("Unable to parse FD number %s: %s" % (number, words), path=name) from error
     except OSError as error:
         raise StorageError("File descriptor '%s' is not a socket" % number, path=name, errno=error.errno) from error
 
