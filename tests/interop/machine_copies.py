@@ -111,8 +111,12 @@ def damage_a_refcount(image: Path, where: int, value: int) -> None:
     table = int.from_bytes(content[48:56], "big")
     blocks = int.from_bytes(content[56:60], "big") << bits - 3
     offsets = [int.from_bytes(content[table + 8 * index : table + 8 * index + 8], "big") for index in range(blocks)]
-    counting = max(1, ((len(content) >> bits) << order) // 8)
-    index, position = divmod(where * (counting - 1) // 1000, 1 << bits)
+    clusters = -(-len(content) >> bits)
+    index, position = divmod(where * ((clusters << order) - 1 >> 3) // 1000, 1 << bits)
+    # What counts clusters beyond the end of the file stays: nobody looks at it.
+    counted = (clusters << order) - 8 * (index * (1 << bits) + position)
+    mask = 255 if counted >= 8 else (1 << counted) - 1
     if offsets[index]:
-        content[offsets[index] + position] = value
+        place = offsets[index] + position
+        content[place] = content[place] & ~mask | value & mask
         image.write_bytes(content)

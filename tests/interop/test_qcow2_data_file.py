@@ -12,15 +12,27 @@ from support.in_process import inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from qimg.formats.base import Image
 
 pytestmark = pytest.mark.oracle
 
 
+COMMANDS: dict[str, Callable[[Image], None]] = {
+    "discard 0 150k": lambda image: image.discard(0, 150 << 10),
+    "write -z -u 0 150k": lambda image: image.write_zeroes(0, 150 << 10),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("preallocation", ["off", "metadata"])
 @pytest.mark.parametrize("raw", ["off", "on"])
 @pytest.mark.parametrize("extended", ["off", "on"])
-def test_a_discard_drops_the_first_cluster_too(tmp_path: Path, extended: str, raw: str, preallocation: str) -> None:
+def test_the_first_cluster_is_given_back_too(
+    tmp_path: Path, extended: str, raw: str, preallocation: str, command: str
+) -> None:
     options = "data_file=data.raw,data_file_raw=%s,extended_l2=%s,preallocation=%s" % (raw, extended, preallocation)
     seen = []
     for side in ("ours", "qemu"):
@@ -29,9 +41,9 @@ def test_a_discard_drops_the_first_cluster_too(tmp_path: Path, extended: str, ra
         oracle.qemu_img("create", "-q", "-f", "qcow2", "-o", options, "i.qcow2", "150k", cwd=directory)
         if side == "ours":
             with inside(directory), Opener().open("i.qcow2", "qcow2", WRITE) as image:
-                image.discard(0, 150 << 10)
+                COMMANDS[command](image)
         else:
-            oracle.qemu_io("i.qcow2", "discard 0 150k", cwd=directory)
+            oracle.qemu_io("i.qcow2", command, cwd=directory)
         code, found, _lines = oracle.check("i.qcow2", cwd=directory)
         seen.append((code, check_elsewhere(found), map_elsewhere(oracle.map_("i.qcow2", cwd=directory))))
     assert seen[0] == seen[1]

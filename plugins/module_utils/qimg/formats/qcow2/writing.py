@@ -222,7 +222,7 @@ class Writer:
         entry = table.entries[2 * index]
         if entry & COMPRESSED:
             return False
-        return bool(entry & COPIED) and has_place(entry, self._metadata.has_data_file)
+        return bool(entry & COPIED) and self._has_place(entry)
 
     def _is_absent(self, table: L2Table | None, index: int) -> bool:
         return table is None or not (table.entries[2 * index] or table.entries[2 * index + 1])
@@ -283,11 +283,14 @@ class Writer:
             self._fill(host + position, content)
         return host
 
+    def _has_place(self, entry: int) -> bool:
+        return has_place(entry, self._metadata.has_data_file)
+
     def _kept_subclusters(self, entry: int, bitmap: int) -> int:
         """Which subclusters of a cluster hold data, as a bitmap."""
         if entry & COMPRESSED:
             return _ALL_SUBCLUSTERS
-        return bitmap & _ALL_SUBCLUSTERS if has_place(entry, self._metadata.has_data_file) else 0
+        return bitmap & _ALL_SUBCLUSTERS if self._has_place(entry) else 0
 
     # Zeroes
 
@@ -395,7 +398,7 @@ class Writer:
         if not self._geometry.extended_l2:
             for index in range(first, last):
                 entry = table.entries[index]
-                if entry & COMPRESSED or (deallocate and entry & OFFSET_MASK):
+                if entry & COMPRESSED or (deallocate and self._has_place(entry)):
                     self._release(table, index, index + 1)
                     table.entries[index] = ZERO_FLAG
                 else:
@@ -425,7 +428,7 @@ class Writer:
             sub = self._geometry.subcluster_size
             self.occupy(start + first * sub, start + last * sub)
             return
-        if whole and (entry & COMPRESSED or (deallocate and entry & OFFSET_MASK)):
+        if whole and (entry & COMPRESSED or (deallocate and self._has_place(entry))):
             self._release(table, index, index + 1)
             table.entries[2 * index] = 0
             table.entries[2 * index + 1] = _ALL_SUBCLUSTERS << 32
@@ -461,7 +464,7 @@ class Writer:
         entry, bitmap = table.entries[2 * index], table.entries[2 * index + 1]
         if entry & COMPRESSED:
             return {COMPRESSED_KIND}
-        allocated = has_place(entry, self._metadata.has_data_file)
+        allocated = self._has_place(entry)
         return {subcluster_kind(bitmap, number, allocated) for number in range(SUBCLUSTERS)}
 
     # Compressed data
