@@ -126,6 +126,38 @@ def test_an_empty_image_that_does_not_fit_leaves_what_is_there(options: dict[str
     assert path.read_bytes() == OLD * (MIB // len(OLD))
 
 
+@pytest.mark.parametrize("convert", [False, True])
+@pytest.mark.parametrize("options", [{}, {"data_file_raw": True}, {"preallocation": "metadata"}])
+def test_a_device_has_room_for_the_tables_of_data_elsewhere(
+    options: dict[str, Any], convert: bool, directory: Path, export: Any
+) -> None:
+    source, data = str(directory / "disk.qcow2"), directory / "data.raw"
+    options = {"data_file": str(data), "cluster_size": 4096, **options}
+
+    def make(target: str) -> None:
+        if convert:
+            plan_convert(ConvertRequest((source,), None, target, "qcow2", options=options)).apply()
+        else:
+            create(target, "qcow2", 6 * MIB, options, existing=OVERWRITE)
+
+    make(str(directory / "file.qcow2"))
+    needed = (directory / "file.qcow2").stat().st_size
+    needed += -needed % 512
+    for size in (needed - 512, 4096):
+        data.write_bytes(OLD)
+        path, name = export(size)
+        with pytest.raises(StorageError, match="No space left on device"):
+            make(name)
+        assert path.read_bytes() == (OLD * (size // len(OLD) + 1))[:size]
+        assert data.read_bytes() == OLD
+    for size in (needed, MIB):
+        path, name = export(size)
+        make(name)
+        assert oracle.is_clean(name, "-f", "qcow2")
+        if convert:
+            assert oracle.ask_qemu_img("compare", "-f", "qcow2", "-F", "qcow2", name, source).code == 0
+
+
 def test_dd_into_what_is_too_small_leaves_what_is_there(directory: Path, export: Any) -> None:
     path, name = export(MIB)
     with pytest.raises(StorageError, match="error while writing to output image file: No space left on device"):

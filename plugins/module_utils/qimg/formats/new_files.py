@@ -122,7 +122,8 @@ class NewFiles:
     def trial(self) -> NewFiles:
         """Where to try out making the image, so that nothing is lost if that fails.
 
-        These files themselves, if they do not get their names; what stands for a device that would be written in place.
+        These files themselves, if they do not get their names; what stands for a device that would be written in place,
+        and for further files, which are taken to have room.
         """
         if not self.is_device:
             return self
@@ -133,7 +134,7 @@ class NewFiles:
         def imagine(_node: Node, _writable: bool, _cache: CacheMode) -> Storage:
             return ImaginedDevice(device)
 
-        return NewFiles(self._path, self._driver, self._opener, imagine)
+        return _TriedFiles(self._path, self._driver, self._opener, imagine)
 
     def _target(self, name: str, driver: str, hints: FileHints) -> NewFile | ExistingTarget:
         if driver == "file":
@@ -225,6 +226,15 @@ def target_exists(name: str, rehearsal: Rehearsal | None, protocol: str | None =
         return True
     path: str = parse_protocol_name(name, driver)["filename"]
     return os.path.exists(path) if rehearsal is None else rehearsal.exists(path)
+
+
+class _TriedFiles(NewFiles):
+    """Where it is tried out whether an image fits on a device."""
+
+    def add(self, name: str, least: int) -> Storage:
+        from ..storage.imagined import ImaginedFile
+
+        return ImaginedFile(name)
 
 
 def _place(name: str, driver: str) -> Any:

@@ -25,16 +25,19 @@ def surely_fits(
 
     If not, the way to find out without harm is to make it on what :meth:`NewFiles.trial` gives.
 
-    An image whose data are elsewhere is taken to fit: its tables are small.
-
     :param row: the format of the new image
     :param options: all options of the new image
     :param sources: what is going to be copied into it, but for zeroes; ``None``: every byte may be
     :param bitmaps: whether the sources' bitmaps are copied as well
     """
-    if files.room is None or row.measure is None or "data_file" in options:
+    if files.room is None or row.measure is None:
         return True
     try:
+        if "data_file" in options:
+            # The tables for data that are elsewhere.
+            inside = {name: value for name, value in options.items() if not name.startswith("data_file")}
+            full = row.measure(inside, options["size"], None)
+            return not bitmaps and full.fully_allocated - options["size"] <= files.room
         empty = row.measure(options, options["size"], None)
         if empty.fully_allocated <= files.room and not bitmaps:
             return True

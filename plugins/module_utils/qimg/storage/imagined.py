@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""A device that only says whether there is room in it."""
+"""A device that only says whether there is room in it, and a file that has room for everything."""
 from __future__ import annotations
 
 import errno
@@ -78,3 +78,48 @@ class ImaginedDevice(Storage):
                 offset=offset,
                 remedy="it has only %d bytes, and nothing was written: use a larger one" % self._device.size,
             )
+
+
+class ImaginedFile(Storage):
+    """Takes what would be written to a new file, of any length, and keeps nothing: all of it reads as zeroes.
+
+    :param name: what it would be called
+    """
+
+    writable = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def read_into(self, offset: int, buffer: Buffer) -> None:
+        memoryview(buffer)[:] = bytes(len(buffer))
+
+    def write(self, offset: int, data: Buffer) -> None:
+        self._size = max(self._size, offset + len(data))
+
+    def write_zeroes(self, offset: int, length: int, deallocate: bool = True) -> None:
+        self._size = max(self._size, offset + length)
+
+    def copy_from(self, source: Storage, source_offset: int, offset: int, length: int) -> bool:
+        self._size = max(self._size, offset + length)
+        return True
+
+    def preallocate(self, offset: int, length: int, mode: str) -> None:
+        """There is room."""
+
+    def truncate(self, size: int) -> None:
+        self._size = size
+
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+    def lock(self, intent: LockIntent) -> None:
+        """Nobody else knows of it."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
