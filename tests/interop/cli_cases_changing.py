@@ -97,6 +97,10 @@ over.qcow2
 -b over.qcow2 -F qcow2 over.qcow2
 -f raw -b ./over.qcow2 over.qcow2
 -f raw -b odd.raw -F raw odd.raw
+-b empty.qcow2 -F qcow2 'json:{"driver":"qcow2","backing":{"file":{"filename":"other.qcow2"}},"file.filename":"over.qcow2"}'
+-b empty.qcow2 -F qcow2 'json:{"driver":"qcow2","backing":{"file":{"filename":"data.qcow2"}},"file.filename":"over.qcow2"}'
+-b empty.qcow2 -F qcow2 'json:{"driver":"qcow2","backing":null,"file.filename":"data.qcow2"}'
+-b empty.qcow2 -F qcow2 'json:{"driver":"qcow2","backing":null,"file.filename":"over.qcow2"}'
 -b empty.qcow2 -F raw top.qcow2
 -b '' top.qcow2
 -t none -T none -b other.qcow2 -F qcow2 top.qcow2
@@ -147,6 +151,9 @@ data.qcow2 -1M
 --preallocation=full --shrink data.qcow2 1M
 --preallocation=full data.qcow2 1M
 --preallocation=foo data.qcow2 +1M
+-f raw --preallocation=full /dev/null 1M
+-f raw --preallocation=metadata /dev/null 1M
+-f raw --preallocation=metadata odd.raw 1M
 odd.raw 12M
 -f raw odd.raw 10M --shrink
 odd.raw +1

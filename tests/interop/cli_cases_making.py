@@ -22,6 +22,9 @@ LINES = {
 -f qcow2 -b odd.raw -F host_device new.qcow2
 -f qcow2 -b snapshots.qcow2 -F foo new
 -f qcow2 -b nope:x -F foo new
+-f qcow2 -b data.qcow2 -F qcow2 '' 1M
+-f qcow2 -b '' '' 1M
+-f qcow2 -b ./missing -F foo '' 1M
 -u -f qcow2 -b snapshots.qcow2 -F foo new 1M
 -u -f qcow2 -b nope -F qcow2 new
 -u -f qcow2 -b nope -F qcow2 new 1M

@@ -141,6 +141,13 @@ json:nope
 --image-opts driver=qcow2,file.filename=data.qcow2,node-name=
 --image-opts driver=qcow2,file.filename=data.qcow2,node-name=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 --image-opts driver=qcow2,file.filename=data.qcow2,file.node-name=a.b-c_d
+--image-opts driver=qcow2,file.filename=data.qcow2,node-name=n,file.node-name=n
+--image-opts driver=qcow2,file.filename=missing,node-name=1
+--image-opts driver=qcow2,file.filename=missing,detect-zeroes=x
+--image-opts driver=qcow2,file.filename=missing,discard=x
+--image-opts driver=qcow2,file.filename=missing,cache.direct=x
+--image-opts driver=qcow2,file.filename=data.qcow2,node-name=1,discard=x,detect-zeroes=x
+--image-opts driver=qcow2,node-name=1
 --image-opts driver=qcow2,file.filename=data.qcow2,cache=none
 'json:{"driver":"raw","offset":-1,"file.filename":"data.qcow2"}'
 --image-opts driver=qcow2,file.filename=data.qcow2,discard=maybe

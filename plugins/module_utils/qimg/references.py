@@ -377,7 +377,7 @@ def resolve_reference(referrer: str, name: str) -> str:
     """
     if not name or os.path.isabs(name) or protocol_of(name) is not None:
         return name
-    if referrer.startswith("json:"):
+    if not referrer or referrer.startswith("json:"):
         raise UnsupportedOperationError(
             "Cannot use relative backing file names for '%s'" % referrer,
             path=referrer,

@@ -65,3 +65,12 @@ def get_format(name: str) -> Format:
             "Unknown driver '%s'" % name, remedy="the formats are %s" % ", ".join(format_names())
         )
     return _FORMATS[name]()
+
+
+def check_driver(reference: object, driver: str | None) -> None:
+    """Say that nobody knows a driver before anything that is wrong with the name of an image.
+
+    :raises OptionError: it is not even one that QEMU has
+    """
+    if driver is not None and not is_driver(driver) and not str(reference).startswith("json:"):
+        get_format(driver)

@@ -12,7 +12,6 @@ from ..references import names_backing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from ..references import Node
     from ..storage.base import Storage
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
 _MAX_NODE_NAME = 31
 
 
-class CommonOptions(
-    namedtuple("CommonOptions", ["cache", "force_share", "must_be_writable", "auto_read_only", "inherited"])
+class OpeningOptions(
+    namedtuple("OpeningOptions", ["cache", "force_share", "must_be_writable", "auto_read_only", "inherited"])
 ):
-    """What a node says of itself.
+    """How a node says that it is opened.
 
     ``cache``: its mode; ``force_share``: whether to take no locks; ``must_be_writable``: whether it is not to be opened
     where it cannot be written, though nobody is going to; ``auto_read_only``: whether it is opened for reading there;
@@ -53,15 +52,12 @@ class CommonOptions(
         return open_storage(node, writable, self.cache)
 
 
-def take_common_options(
-    node: Node, writable: bool, cache: CacheMode, force_share: bool, discard: str = "ignore"
-) -> CommonOptions:
-    """Take the options that every node has.
+def take_opening_options(node: Node, writable: bool, cache: CacheMode, force_share: bool) -> OpeningOptions:
+    """Take the options that say how a node is opened.
 
-    :param cache: what is in force where the node does not say it; ``force_share``, ``discard``: likewise
+    :param cache: what is in force where the node does not say it; ``force_share``: likewise
     :raises OptionError: one of them is wrong, or the node cannot be opened so
     """
-    _check_node_name(take_option(node, "node-name"))
     inherited = {name: node[name] for name in ("read-only", "auto-read-only") if name in node}
     is_asked_to_be_writable = node.get("read-only") is not None
     read_only = take_boolean(node, "read-only")
@@ -81,6 +77,18 @@ def take_common_options(
         raise OptionError("Block node is read-only")
     if (writable or is_asked_to_be_writable) and force_share:
         raise OptionError("force-share=on can only be used with read-only images")
+    return OpeningOptions(cache, force_share, is_asked_to_be_writable and not auto_read_only, auto_read_only, inherited)
+
+
+def take_working_options(node: Node, discard: str, names: set[str]) -> None:
+    """Take the options that say how a node works: nothing comes of them here, but they may be wrong all the same.
+
+    QEMU looks at them when it has opened what lies beneath the node.
+
+    :param discard: what is in force where the node does not say it
+    :param names: those of the nodes that are open already; takes that of this one
+    :raises OptionError: one of them is wrong
+    """
     discard = take_option(node, "discard", discard)
     if discard not in ("ignore", "off", "unmap", "on"):
         raise OptionError("Invalid discard option")
@@ -91,21 +99,22 @@ def take_common_options(
         raise OptionError(
             "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"
         )
-    return CommonOptions(cache, force_share, is_asked_to_be_writable and not auto_read_only, auto_read_only, inherited)
+    name = take_option(node, "node-name")
+    if name is not None:
+        _check_node_name(str(name), names)
+        names.add(str(name))
 
 
-def _check_node_name(name: Any) -> None:
-    """Names of nodes mean nothing here, but may be wrong all the same.
+def _check_node_name(name: str, names: set[str]) -> None:
+    """Check the name of a node.
 
-    :param name: ``None``: there is none
     :raises OptionError: in QEMU's words
     """
-    if name is None:
-        return
-    text = str(name)
-    if not text[:1].isalpha() or not text.isascii() or not all(sign.isalnum() or sign in "-._" for sign in text):
-        raise OptionError("Invalid node-name: '%s'" % text)
-    if len(text) > _MAX_NODE_NAME:
+    if not name[:1].isalpha() or not name.isascii() or not all(sign.isalnum() or sign in "-._" for sign in name):
+        raise OptionError("Invalid node-name: '%s'" % name)
+    if name in names:
+        raise OptionError("Duplicate nodes with node-name='%s'" % name)
+    if len(name) > _MAX_NODE_NAME:
         raise OptionError("Node name too long")
 
 

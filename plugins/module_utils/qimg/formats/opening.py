@@ -35,10 +35,10 @@ from ..storage.protocols import (
     open_storage,
     with_driver,
 )
-from . import get_format, is_driver
+from . import check_driver, get_format
 from .chain import chain_too_long, infinite_loop
 from .nested import ImageStorage, whole_node
-from .node_options import settle_backing, take_common_options, take_refused_backing
+from .node_options import settle_backing, take_opening_options, take_refused_backing, take_working_options
 from .probing import probe_storage
 from .watcher import Watcher
 
@@ -120,6 +120,8 @@ class Opener:
         #: The files that may not be met below, and those that are being opened (``None``: an image of another kind).
         self._above: list[tuple[int, int]] = []
         self._chain: list[tuple[int, int] | None] = []
+        #: The names that nodes have been given.
+        self._node_names: set[str] = set()
 
     def variant(self, **changes: Any) -> Opener:
         """The same with other values for some of its attributes."""
@@ -196,9 +198,9 @@ class Opener:
         if writable is None:
             writable = purpose in _WRITING
         # Threads that share an opener have chains of their own.
-        opening = self.variant(_chain=list(self._above))
+        opening = self.variant(_chain=list(self._above), _node_names=set())
         try:
-            _check_driver(reference, format)
+            check_driver(reference, format)
             node = node_of(reference, format)
             return opening._open_node(node, plain_name(reference), purpose, backing, writable, self.cache)
         except ImageError as error:
@@ -251,14 +253,14 @@ class Opener:
             # Whatever else is wrong with it comes first.
             self._open_node(node, name, READ, backing, False, cache).abandon()
             raise OptionError("Block node is read-only")
-        common = take_common_options(node, writable, cache, self.force_share, self.discard)
+        how = take_opening_options(node, writable, cache, self.force_share)
         if protocol is not None:
             # Its bytes, as they are.
-            node = {"driver": driver, "file": node}
+            node = {"driver": driver, "file": {"discard": self.discard, **node}}
         child = node["file"] = self._child_node(node, driver)
         entered = len(self._chain)
-        beneath = {**common.inherited, **child}
-        storage = self._open_child(beneath, purpose, writable, common.cache, backing or protocol is None)
+        beneath = {**how.inherited, **child}
+        storage = self._open_child(beneath, purpose, writable, how.cache, backing or protocol is None)
         # What lies below is not known before it is open.
         own = {key: value for key, value in node.items() if key not in ("backing", "data-file")}
         try:
@@ -273,16 +275,17 @@ class Opener:
             if row is None:
                 driver = probe_storage(storage, filename)
                 row = get_format(driver)
-                if driver == "raw" and writable:
-                    self.watcher.notice(_PROBED_RAW % filename)
+            take_working_options(node, self.discard, self._node_names)
+            if probed and driver == "raw" and writable:
+                self.watcher.notice(_PROBED_RAW % filename)
             if name is None:
                 filename = display_name(dict(own, driver=driver) if protocol is None else child)
-            self._lock(storage, row, purpose, writable, common.force_share)
+            self._lock(storage, row, purpose, writable, how.force_share)
             rest = {key: value for key, value in node.items() if key not in ("driver", "file")}
             if not backing and rest.get("backing", "") is None:
                 # It would not be opened anyway.
                 del rest["backing"]
-            children = Children(self, rest, filename, purpose, backing, probed, common.cache, node)
+            children = Children(self, rest, filename, purpose, backing, probed, how.cache, node)
             image: Image = row.open(storage, filename, rest, children)
             image.node = dict(node, driver=driver)
             image.found_nodes = children.found
@@ -317,6 +320,7 @@ class Opener:
             return with_driver(child)
         if driver is None:
             raise OptionError("Must specify either driver or file")
+        take_working_options(node, self.discard, self._node_names)
         raise OptionError("A block device must be specified for \"file\"")
 
     def _open_child(
@@ -332,10 +336,11 @@ class Opener:
             # For whoever looks at what lies on top only, this is data.
             below = READ if purpose == INFO else purpose
             return ImageStorage(self._open_node(node, None, below, True, writable, cache))
-        common = take_common_options(node, writable, cache, self.force_share, "unmap")
+        how = take_opening_options(node, writable, cache, self.force_share)
+        take_working_options(node, "unmap", self._node_names)
         settle_backing(node, self.watcher.warning)
         refused = take_refused_backing(node, backing)
-        storage = common.open_storage(node, writable, self.open_storage)
+        storage = how.open_storage(node, writable, self.open_storage)
         if refused:
             storage.close()
             raise OptionError("Driver doesn't support backing files")
@@ -362,15 +367,6 @@ class Opener:
             storage.lock(locks.READ_RAW)
         else:
             storage.lock(locks.READ_IMAGE)
-
-
-def _check_driver(reference: Reference, driver: str | None) -> None:
-    """Say that nobody knows a driver before anything that is wrong with a file name.
-
-    :raises OptionError: it is not even one that QEMU has
-    """
-    if driver is not None and not is_driver(driver) and not str(reference).startswith("json:"):
-        get_format(driver)
 
 
 def open_image(
@@ -489,7 +485,7 @@ class Children:
         purpose = self.purpose if self.purpose in (SOURCE, INFO) else READ
         node, name = override, None
         if target is not None:
-            _check_driver(target, stored_format or None)
+            check_driver(target, stored_format or None)
             self._opener.check_backing(self._location, target)
             node = node_with(target, stored_format or None, override)
             name = plain_name(target) if not override else None

@@ -116,17 +116,17 @@ def check_backing_options(path: str, row: Format, backing_file: str | None, back
 
 def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener: Opener) -> None:
     backing_file = values["backing_file"]
-    if not backing_file:
-        raise OptionError("Expected backing file name, got empty string", path=path)
     if backing_file == path or _is_same_file(path, backing_file):
         raise OptionError("Error: Trying to create an image with the same filename as the backing file", path=path)
+    if not backing_file:
+        raise OptionError("Expected backing file name, got empty string", path=path)
     backing_format = values.get("backing_fmt")
     if open_backing:
         # Only its size and format are of interest, whoever may be using it: as qemu-img, without locks.  What it lies
         # on must be there all the same.
         looking = opener.variant(force_share=True)
+        target = resolve_reference(path, backing_file)
         try:
-            target = resolve_reference(path, backing_file)
             with looking.open(target, backing_format, INFO) as backing:
                 values.setdefault("size", backing.size)
                 detected = backing.format

@@ -130,10 +130,14 @@ class RawImage(Image, Resizable):
         self.check_resize()
         old = self.storage.size
         end = size + self._offset
+        if self.storage.is_device and end != old:
+            if self.storage.protocol == "host_device" and preallocation != "off":
+                raise UnsupportedOperationError(
+                    "Preallocation mode '%s' unsupported for this non-regular file" % preallocation, path=self.filename
+                )
+            raise StorageError("Cannot resize %s" % self.storage.plural, path=self.filename)
         if preallocation == "metadata":
             raise UnsupportedOperationError("Unsupported preallocation mode: metadata", path=self.filename)
-        if self.storage.is_device and end != old:
-            raise StorageError("Cannot resize %s" % self.storage.plural, path=self.filename)
         try:
             if end > old and preallocation != "off":
                 self.storage.preallocate(old, end - old, preallocation)
