@@ -8,6 +8,7 @@ the command lines.
 """
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -19,6 +20,7 @@ from cli_differences import is_known_in_files, known_difference
 from generated_images import Scenario, scenario
 from generated_lines import Lines
 
+from support.comparable import map_elsewhere
 from support.oracle import Answer
 from support.side_by_side import Difference, SideBySide, template
 
@@ -41,13 +43,14 @@ _TIMES = (
     (r'("date-n?sec"): \d+', r"\1: 0"),
 )
 #: … and, of images that the two have changed, on where in the file a cluster lies and what the file system made of it.
+#: (How many clusters there are is compared with the files.)
 _PLACES = (
     (r"(disk size|file length): .*", r"\1"),
     (r'("actual-size"): \d+', r"\1: 0"),
     (r'("image-end-offset"): \d+', r"\1: 0"),
-    (r'"fragmented-clusters": \d+,\s*', ""),
+    (r'"(fragmented|allocated|compressed)-clusters": \d+,\s*', ""),
     (r"Image end offset: \d+", ""),
-    (r"[\d.]+% fragmented", ""),
+    (r"\d+/\d+ = [\d.]+% allocated, [\d.]+% fragmented, [\d.]+% compressed clusters\n", ""),
 )
 
 
@@ -59,9 +62,16 @@ def _comparable(answer: Answer, words: list[str], changed: bool) -> Answer:
         # The length of a file, in the document of the file beneath an image.
         stdout = re.sub(r'"virtual-size": \d+,(\s*"filename": "[^"]*",\s*"format": "file")', r"\1", stdout)
     if changed and words[0] == "map" and answer.code == 0:
-        # Where clusters lie decides what is one extent; what the guest finds is compared with the files.
-        stdout = ""
+        # Where clusters lie decides what is one extent.
+        stdout = json.dumps(map_elsewhere(json.loads(stdout))) if stdout.startswith("[") else ""
     return Answer(answer.code, stdout, stderr)
+
+
+def _is_known_map(pair: SideBySide, theirs: Answer, ours: Answer) -> bool:
+    """Whether two answers of ``map`` tell of what may be different in files."""
+    if not theirs.stdout.startswith("[{") or (theirs.code, theirs.stderr) != (ours.code, ours.stderr):
+        return False
+    return is_known_in_files(pair.history, "map", json.loads(theirs.stdout), json.loads(ours.stdout))
 
 
 @pytest.mark.parametrize("case", cases())
@@ -91,7 +101,10 @@ def _run_case(case: int, images: Scenario, pair: SideBySide) -> None:
             return
         theirs, ours = (_comparable(answer, words, changed) for answer in (theirs, ours))
         known = None if theirs == ours else known_difference(words, theirs, ours)
-        if theirs != ours and known is None:
+        if theirs != ours and known is None and not _is_known_map(pair, theirs, ours):
+            if pair.has_known_differences and words[0] == "measure" and theirs.code == ours.code:
+                # It adds up what there is.
+                return
             raise pair.difference(theirs, ours)
         if theirs.code != ours.code or (known is not None and known.files_too):
             # From here on the files are not the same.
