@@ -67,6 +67,8 @@ UNUSUAL = {
 -o backing_file=odd.raw,backing_fmt=raw over-odd.qcow2
 """,
     "bench": r"""
+-d 1 -c 1 -s 100 -w bytes
+-f raw -d 1 -c 1 -s 100 -w bytes
 -c 20 -d 1 -s 64k unaligned.qcow2
 --image-opts -f raw -d 1 -c 1 --flush-interval 1 data.qcow2
 --image-opts -f raw -t nonsense data.qcow2

@@ -106,7 +106,7 @@ class SideBySide:
         for directory in (self.theirs, self.ours):
             subprocess.run(["cp", "-a", "--sparse=always", str(template), str(directory)], check=True)
         self.history: list[Sequence[str]] = []
-        self._failed = False
+        self._failed = self._repaired = False
         #: Whether files have been found to differ as they may.
         self.has_known_differences = False
         self._before: list[dict[str, tuple[int, ...]]] = [{}, {}]
@@ -129,9 +129,8 @@ class SideBySide:
             ours = qimg(*words, cwd=self.ours, stdin=file.fileno())
         # These exit so to say what they found, or have written something.
         self._failed = ours.code != 0 and words[:1] not in (["check"], ["compare"], ["bench"])
-        if self._failed and "Repairing cluster" in ours.stderr:
-            # Whoever opens an image for writing repairs what a crash has left, whatever comes of the rest.
-            self._failed = False
+        # Whoever opens an image for writing repairs what a crash has left, whatever comes of the rest.
+        self._repaired = "Repairing cluster" in ours.stderr
         theirs = theirs._replace(stdout=without_speed(theirs.stdout), stderr=upstream_words(theirs.stderr))
         return theirs, ours._replace(stdout=without_speed(ours.stdout))
 
@@ -159,6 +158,8 @@ class SideBySide:
 
         :raises Difference: saying in what they differ
         """
+        if self._failed and self._repaired:
+            return
         if self._failed:
             # That theirs has changed something is a known difference; ours never may.
             theirs, ours = self._changed_names()

@@ -181,6 +181,10 @@ class ProbedStorage(Storage):
                     remedy="say that the format is raw, if the guest disk is to hold another image",
                 )
         self._storage.write(offset, data)
+        # What may not be written byte by byte is written in whole sectors: a file that ends in one becomes longer.
+        end = round_up(offset + len(data), SECTOR)
+        if end > self._storage.size:
+            self._storage.truncate(end)
 
     def copy_from(self, source: Storage, source_offset: int, offset: int, length: int) -> bool:
         if offset < PROBE_BYTES:
