@@ -17,7 +17,7 @@ KINDS = st.lists(st.sampled_from([ABSENT, ZERO, DATA]), min_size=1, max_size=12)
 
 
 class Layer(Image):
-    """An image of one kind for each unit, without any bytes."""
+    """An image of one kind for each unit, without any bytes; neighbours of a kind are one run."""
 
     format = filename = "layer"
 
@@ -27,9 +27,14 @@ class Layer(Image):
         self.backing = backing
 
     def runs(self, offset: int, length: int) -> Iterator[Extent]:
-        for start in range(offset, offset + length):
+        start = offset
+        while start < offset + length:
             kind = self.kinds[start]
-            yield Extent(start, 1, kind, self if kind == DATA else None, start if kind == DATA else None)
+            end = start + 1
+            while end < offset + length and self.kinds[end] == kind:
+                end += 1
+            yield Extent(start, end - start, kind, self if kind == DATA else None, start if kind == DATA else None)
+            start = end
 
 
 def seen(layers: list[list[int]], unit: int) -> tuple[int, int]:

@@ -3,6 +3,8 @@
 """A guest disk as its whole backing chain has it."""
 from __future__ import annotations
 
+from itertools import chain
+
 from ..errors import ImageError, LimitError
 from .base import ABSENT, ABSENT_ALLOCATED, Extent, Image
 
@@ -37,27 +39,42 @@ def chain_extents(image: Image, offset: int, length: int, layers: int | None = N
     :param layers: look at so many images of the chain only; what is absent in all of them is not ``present``
     :raises CorruptImageError: the metadata of the range are broken
     """
-    return _extents(image, offset, length, 0, -1 if layers is None else layers - 1)
-
-
-def _extents(image: Image, offset: int, length: int, depth: int, layers_below: int) -> Iterator[Extent]:
-    backing = image.backing if layers_below else None
-    if backing is None and not depth:
+    if image.backing is None or layers == 1:
         # As the image says it.
-        yield from image.runs(offset, length)
-        return
+        return image.runs(offset, length)
+    return _extents(image.layers()[:layers], offset, length)
+
+
+def _extents(images: list[Image], offset: int, length: int) -> Iterator[Extent]:
+    # Fragments of a deep chain are looked up in many layers: no generator for each, and none inside of another.
+    lookups = [image.runs for image in images]
+    ends = [image.size for image in images]
+    lowest = len(images) - 1
     new = tuple.__new__
-    for start, run_length, kind, storage, host, _depth in image.runs(offset, length):
-        inside = 0
-        if backing is not None and (kind == ABSENT or kind == ABSENT_ALLOCATED):
-            inside = min(run_length, max(0, backing.size - start))
-            if inside:
-                yield from _extents(backing, start, inside, depth + 1, layers_below - 1)
-                start += inside
-                run_length -= inside
-                host = None if host is None else host + inside
-        if run_length:
+    #: Of the layers above, what comes after the run that is being looked up.
+    waiting: list[Iterator[Extent]] = []
+    depth = 0
+    runs = lookups[0](offset, length)
+    while True:
+        for start, run_length, kind, storage, host, _depth in runs:
+            if (kind == ABSENT or kind == ABSENT_ALLOCATED) and depth < lowest:
+                inside = ends[depth + 1] - start
+                if inside > 0:
+                    if inside < run_length:
+                        beyond = None if host is None else host + inside
+                        rest = Extent(start + inside, run_length - inside, kind, storage, beyond)
+                        runs = chain((rest,), runs)
+                        run_length = inside
+                    waiting.append(runs)
+                    depth += 1
+                    runs = lookups[depth](start, run_length)
+                    break
             yield new(Extent, (start, run_length, kind, storage, host, depth))
+        else:
+            if not waiting:
+                return
+            runs = waiting.pop()
+            depth -= 1
 
 
 def merged(extents: Iterator[Extent]) -> Iterator[Extent]:

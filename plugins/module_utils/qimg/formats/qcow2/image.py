@@ -6,7 +6,7 @@ from __future__ import annotations
 from ...errors import ImageError, LimitError, OptionError, UnsupportedOperationError
 from ...limits import DEFAULT_LIMITS, Limits
 from ...references import innermost_path, resolve_reference
-from ..base import ABSENT, DATA, DATA_ZERO, Extent, Image
+from ..base import DATA, DATA_ZERO, Extent, Image
 from ..capabilities import (
     Amendable,
     BitmapInfo,
@@ -28,13 +28,11 @@ from .layout import (
     DIRTY,
     EXT_BACKING_FORMAT,
     MAX_BACKING_NAME,
-    OFFSET_MASK,
     RAW_EXTERNAL_DATA,
     STATUS_TABLE_BYTES,
 )
 from .metadata import Metadata
 from .reading import TableReader
-from .table_runs import equal_run_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +77,7 @@ class Qcow2Image(
         self._limits = limits
         self._decompress: Callable[[bytes, int], bytes] | None = None
         self._sparse: bool | None = None
+        self._reader: TableReader | None = None
         self._writer: Writer | None = None
 
     # What the header says
@@ -134,44 +133,26 @@ class Qcow2Image(
     # Reading
 
     def runs(self, offset: int, length: int) -> Iterator[Extent]:
-        mapping = self.metadata.mapping
-        span = self.metadata.geometry.l2_span
-        reader = TableReader(
-            self.metadata.geometry, self.data_storage, self.metadata.has_data_file, self.storage.name
-        )
-        is_sparse = self._is_sparse
-        end = offset + length
-        while offset < end:
-            l1_index = offset // span
-            table = mapping.table(l1_index)
-            if table is None:
-                stop_index = l1_index
-                limit = min(len(mapping.l1), (end - 1) // span + 1)
-                while stop_index < limit and not mapping.l1[stop_index] & OFFSET_MASK:
-                    stop_index = equal_run_end(mapping.l1, stop_index, limit)
-                stop = end if stop_index >= len(mapping.l1) else min(end, stop_index * span)
-                yield Extent(offset, stop - offset, ABSENT, None, None)
-                offset = stop
-                continue
-            base = l1_index * span
-            stop = min(end, base + span)
-            runs = reader.runs(table.entries, base, offset, stop)
-            if is_sparse:
-                for run in runs:
-                    if run.kind == DATA and run.offset is not None:
-                        yield from self._sparse_runs(run.start, run.length, run.offset)
-                    else:
-                        yield run
-            else:
-                yield from runs
-            # Not that of the table where an entry further on is broken: whoever goes on is told then.
-            offset = runs[-1].start + runs[-1].length
+        if self._sparse is False and self._reader is not None:
+            return self._reader.runs(self.metadata.mapping, offset, length)
+        return self._runs(offset, length)
 
-    def _sparse_runs(self, start: int, length: int, host: int) -> Iterator[Extent]:
-        """Split a data run by what the file system knows to be holes."""
-        for offset, piece, is_data in self.data_storage.extents(host, length):
-            kind = DATA if is_data else DATA_ZERO
-            yield Extent(start + offset - host, piece, kind, self.data_storage, offset)
+    def _runs(self, offset: int, length: int) -> Iterator[Extent]:
+        if self._reader is None:
+            has_data_file = self.metadata.has_data_file
+            self._reader = TableReader(self.metadata.geometry, self.data_storage, has_data_file, self.storage.name)
+        runs = self._reader.runs(self.metadata.mapping, offset, length)
+        yield from self._without_holes(runs) if self._is_sparse else runs
+
+    def _without_holes(self, runs: Iterator[Extent]) -> Iterator[Extent]:
+        """Split data runs by what the file system knows to be holes."""
+        for run in runs:
+            start, length, kind, storage, host, _depth = run
+            if kind != DATA:
+                yield run
+                continue
+            for offset, piece, is_data in storage.extents(host, length):
+                yield Extent(start + offset - host, piece, DATA if is_data else DATA_ZERO, storage, offset)
 
     @property
     def _is_sparse(self) -> bool:
@@ -289,7 +270,7 @@ class Qcow2Image(
             self.metadata.roll_back(old_end)
             self.metadata = Metadata.load(self.storage, self._limits)
             self.metadata.data_file = data_file
-            self._writer = None
+            self._writer = self._reader = None
             if isinstance(error, MemoryError):
                 raise LimitError("There is not enough memory to change its tables", path=self.filename) from error
             raise

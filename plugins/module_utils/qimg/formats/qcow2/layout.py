@@ -76,6 +76,8 @@ REFCOUNT_TABLE_RESERVED = 0x1FF
 
 #: Subclusters of one cluster with extended L2 entries.
 SUBCLUSTERS = 32
+#: The bitmap of a cluster with all of them allocated.
+ALL_SUBCLUSTERS = (1 << SUBCLUSTERS) - 1
 MIN_EXTENDED_L2_CLUSTER_BITS = 14
 
 V2_HEADER_LENGTH = 72

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What an L2 table says about guest clusters: runs of a kind (sections "Cluster mapping", "Extended L2 Entries")."""
+"""What L2 tables say about guest clusters: runs of a kind (sections "Cluster mapping", "Extended L2 Entries")."""
 from __future__ import annotations
 
-from ...errors import CorruptImageError
+from ...errors import CorruptImageError, ImageError
 from ..base import (
     ABSENT,
     ABSENT_ALLOCATED,
@@ -13,7 +13,7 @@ from ..base import (
     Extent,
 )
 from ..base import COMPRESSED as COMPRESSED_KIND
-from .layout import COMPRESSED, COPIED, OFFSET_MASK, SUBCLUSTERS, ZERO_FLAG, Geometry, corrupt
+from .layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, OFFSET_MASK, SUBCLUSTERS, ZERO_FLAG, Geometry, corrupt
 from .table_runs import equal_run_end, progression_run_end
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ...storage.base import Storage
+    from .mapping import Mapping
 
 
 class TableReader:
@@ -37,8 +38,51 @@ class TableReader:
         self._storage = data_storage
         self._has_data_file = has_data_file
         self._path = path
+        self._span = geometry.l2_span
+        self._add_runs = self._add_extended if geometry.extended_l2 else self._add_standard
 
-    def runs(self, entries: array[int], base: int, start: int, end: int) -> list[Extent]:
+    def runs(self, mapping: Mapping, offset: int, length: int) -> Iterator[Extent]:
+        """What the tables have for a guest range.
+
+        :raises CorruptImageError: (when it is come to) an entry is invalid
+        """
+        span = self._span
+        base = offset - offset % span
+        end = offset + length
+        if offset < end <= base + span:
+            # Most look-ups are of a few clusters: a generator would double what they take.
+            try:
+                table = mapping.table(offset // span)
+                if table is not None:
+                    runs = self.table_runs(table.entries, base, offset, end)
+                    if runs[-1].start + runs[-1].length == end:
+                        return iter(runs)
+            except ImageError:
+                # Whoever only asks is not told.
+                pass
+        return self._all_runs(mapping, offset, end)
+
+    def _all_runs(self, mapping: Mapping, offset: int, end: int) -> Iterator[Extent]:
+        span = self._span
+        while offset < end:
+            l1_index = offset // span
+            table = mapping.table(l1_index)
+            if table is not None:
+                base = l1_index * span
+                runs = self.table_runs(table.entries, base, offset, min(end, base + span))
+                yield from runs
+                # Not the end of the table where an entry further on is broken: whoever goes on is told then.
+                offset = runs[-1].start + runs[-1].length
+            else:
+                stop_index = l1_index
+                limit = min(len(mapping.l1), (end - 1) // span + 1)
+                while stop_index < limit and not mapping.l1[stop_index] & OFFSET_MASK:
+                    stop_index = equal_run_end(mapping.l1, stop_index, limit)
+                stop = end if stop_index >= len(mapping.l1) else min(end, stop_index * span)
+                yield Extent(offset, stop - offset, ABSENT, None, None)
+                offset = stop
+
+    def table_runs(self, entries: array[int], base: int, start: int, end: int) -> list[Extent]:
         """The runs of one table for the guest range from ``start`` to ``end``.
 
         They end before an entry that is invalid, if one is not.
@@ -46,25 +90,22 @@ class TableReader:
         :param base: the guest offset of the table's first entry
         :raises CorruptImageError: the first entry is invalid
         """
-        if not self._geometry.extended_l2:
-            return self._standard_runs(entries, base, start, end)
+        # The innermost loops of every map: a list is built, because each generator on the way costs as much again.
         runs: list[Extent] = []
         try:
-            for run in self._extended_runs(entries, base, start, end):
-                runs.append(run)
+            self._add_runs(runs, entries, base, start, end)
         except CorruptImageError:
             if not runs:
                 raise
         return runs
 
-    def _standard_runs(self, entries: array[int], base: int, start: int, end: int) -> list[Extent]:
-        # The innermost loop of every map: a list is built, because each generator on the way costs as much again.
+    def _add_standard(self, runs: list[Extent], entries: array[int], base: int, start: int, end: int) -> None:
         bits = self._geometry.cluster_bits
         cluster_size = self._geometry.cluster_size
         unaligned = cluster_size - 1
         data_storage, has_data_file = self._storage, self._has_data_file
-        runs: list[Extent] = []
         append, new = runs.append, tuple.__new__
+        position = start
         index = start - base >> bits
         last = (end - base - 1 >> bits) + 1
         while index < last:
@@ -82,102 +123,97 @@ class TableReader:
                     stop += 1
             elif entry & OFFSET_MASK or (has_data_file and entry & (COPIED | ZERO_FLAG) == COPIED):
                 kind = ZERO_ALLOCATED if entry & ZERO_FLAG else DATA
-                storage, host = data_storage, entry & OFFSET_MASK
+                host = entry & OFFSET_MASK
                 if host & unaligned:
-                    if runs:
-                        break
                     raise self._unaligned(kind, index, host)
+                storage = data_storage
+                host += position & unaligned
                 if stop < last and entries[stop] == entry + cluster_size:
                     stop = progression_run_end(entries, index, last, cluster_size)
             else:
                 kind = ZERO if entry & ZERO_FLAG else ABSENT
                 if stop < last and entries[stop] == entry:
                     stop = equal_run_end(entries, index, last)
-            append(new(Extent, (base + (index << bits), stop - index << bits, kind, storage, host, 0)))
+            next_position = base + (stop << bits) if stop < last else end
+            append(new(Extent, (position, next_position - position, kind, storage, host, 0)))
+            position = next_position
             index = stop
-        if runs:
-            _cut(runs, start, end)
-        return runs
 
     def _unaligned(self, kind: int, index: int, host: int) -> CorruptImageError:
         what = "Cluster allocation" if kind == DATA else "Preallocated zero cluster"
         return corrupt(self._path, "%s offset %#x unaligned (L2 index: %#x)" % (what, host, index), host)
 
-    def _extended_runs(self, entries: array[int], base: int, start: int, end: int) -> Iterator[Extent]:
-        geometry, storage, has_data_file, path = self._geometry, self._storage, self._has_data_file, self._path
-        bits = geometry.cluster_bits
-        subcluster = geometry.subcluster_size
-        position, end = start - base, end - base
-        while position < end:
-            index = position >> bits
+    def _add_extended(self, runs: list[Extent], entries: array[int], base: int, start: int, end: int) -> None:
+        bits = self._geometry.cluster_bits
+        cluster_size = self._geometry.cluster_size
+        unaligned = cluster_size - 1
+        data_storage, has_data_file = self._storage, self._has_data_file
+        append, new = runs.append, tuple.__new__
+        position = start
+        index = start - base >> bits
+        last = (end - base - 1 >> bits) + 1
+        while index < last:
             entry, bitmap = entries[2 * index], entries[2 * index + 1]
-            cluster_start = index << bits
+            stop = index + 1
+            storage: Storage | None = None
+            host: int | None = None
+            kind = -1
             if entry & COMPRESSED:
                 if bitmap:
-                    raise corrupt(path, "Compressed cluster with a subcluster bitmap (L2 index: %#x)" % index)
-                stop = min(end, cluster_start + geometry.cluster_size)
-                yield Extent(base + position, stop - position, COMPRESSED_KIND, None, None)
-                position = stop
-                continue
-            host = entry & OFFSET_MASK
-            allocated = has_place(entry, has_data_file)
-            if host & (geometry.cluster_size - 1):
-                raise corrupt(path, "Cluster allocation offset %#x unaligned (L2 index: %#x)" % (host, index), host)
-            if bitmap & bitmap >> 32 & 0xFFFFFFFF or (not allocated and bitmap & 0xFFFFFFFF):
-                raise corrupt(path, "Invalid subcluster bitmap %#x (L2 index: %#x)" % (bitmap, index))
-            if allocated and bitmap == 0xFFFFFFFF:
-                # Fully allocated clusters that follow each other are one run, as with standard entries.
-                stop_index = index + 1
-                limit = (end - 1 >> bits) + 1
-                wanted = host + geometry.cluster_size
-                while (
-                    stop_index < limit
-                    and entries[2 * stop_index + 1] == 0xFFFFFFFF
-                    and entries[2 * stop_index] & (OFFSET_MASK | COMPRESSED) == wanted
-                    and (has_data_file or wanted)
-                ):
-                    stop_index += 1
-                    wanted += geometry.cluster_size
-                stop = min(end, stop_index << bits)
-                yield Extent(base + position, stop - position, DATA, storage, host + position - cluster_start)
-                position = stop
-                continue
-            if not bitmap and not allocated:
-                stop_index = index + 1
-                limit = (end - 1 >> bits) + 1
-                while stop_index < limit and entries[2 * stop_index] == entry and not entries[2 * stop_index + 1]:
-                    stop_index += 1
-                stop = min(end, stop_index << bits)
-                yield Extent(base + position, stop - position, ABSENT, None, None)
-                position = stop
-                continue
-            cluster_end = min(end, cluster_start + geometry.cluster_size)
-            while position < cluster_end:
-                number = (position - cluster_start) // subcluster
-                kind = subcluster_kind(bitmap, number, allocated)
-                stop_number = number + 1
-                while stop_number < SUBCLUSTERS and subcluster_kind(bitmap, stop_number, allocated) == kind:
-                    stop_number += 1
-                stop = min(cluster_end, cluster_start + stop_number * subcluster)
-                if allocated:
-                    yield Extent(base + position, stop - position, kind, storage, host + position - cluster_start)
-                else:
-                    yield Extent(base + position, stop - position, kind, None, None)
-                position = stop
+                    raise corrupt(self._path, "Compressed cluster with a subcluster bitmap (L2 index: %#x)" % index)
+                kind = COMPRESSED_KIND
+            elif has_place(entry, has_data_file):
+                host = entry & OFFSET_MASK
+                if host & unaligned:
+                    raise self._unaligned(DATA, index, host)
+                if bitmap >> 32 & bitmap:
+                    raise self._invalid_bitmap(bitmap, index)
+                if bitmap == ALL_SUBCLUSTERS:
+                    # Fully allocated clusters that follow each other are one run, as with standard entries.
+                    kind = DATA
+                    wanted = host + cluster_size
+                    while (
+                        stop < last
+                        and entries[2 * stop + 1] == ALL_SUBCLUSTERS
+                        and entries[2 * stop] & (OFFSET_MASK | COMPRESSED) == wanted
+                    ):
+                        stop += 1
+                        wanted += cluster_size
+                storage = data_storage
+                host += position & unaligned
+            elif bitmap & ALL_SUBCLUSTERS:
+                raise self._invalid_bitmap(bitmap, index)
+            elif not bitmap:
+                kind = ABSENT
+                if not entry:
+                    stop = equal_run_end(entries, 2 * index, 2 * last) // 2
+            next_position = base + (stop << bits) if stop < last else end
+            if kind < 0:
+                self._add_subclusters(runs, bitmap, storage, host, position, next_position)
+            else:
+                append(new(Extent, (position, next_position - position, kind, storage, host, 0)))
+            position = next_position
+            index = stop
 
+    def _add_subclusters(
+        self, runs: list[Extent], bitmap: int, storage: Storage | None, host: int | None, start: int, end: int
+    ) -> None:
+        """The runs in a part of one cluster whose subclusters differ, or are all absent or zero.
 
-def _cut(runs: list[Extent], start: int, end: int) -> None:
-    """Have runs of whole clusters begin and end where they were asked for."""
-    # Every small read comes here: _replace would take longer than all the rest of the look-up.
-    new = tuple.__new__
-    first_start, length, kind, storage, host, depth = runs[0]
-    skip = start - first_start
-    if skip:
-        host = None if host is None else host + skip
-        runs[0] = new(Extent, (start, length - skip, kind, storage, host, depth))
-    last_start, length, kind, storage, host, depth = runs[-1]
-    if last_start + length > end:
-        runs[-1] = new(Extent, (last_start, end - last_start, kind, storage, host, depth))
+        :param host: where the part lies; ``None``: the cluster has no place
+        """
+        bits = self._geometry.subcluster_size.bit_length() - 1
+        allocated = host is not None
+        while start < end:
+            kind, stop = subcluster_run(bitmap, start >> bits & SUBCLUSTERS - 1, allocated)
+            run_end = min(end, ((start >> bits & -SUBCLUSTERS) + stop) << bits)
+            runs.append(tuple.__new__(Extent, (start, run_end - start, kind, storage, host, 0)))
+            if host is not None:
+                host += run_end - start
+            start = run_end
+
+    def _invalid_bitmap(self, bitmap: int, index: int) -> CorruptImageError:
+        return corrupt(self._path, "Invalid subcluster bitmap %#x (L2 index: %#x)" % (bitmap, index))
 
 
 def has_place(entry: int, has_data_file: bool) -> bool:
@@ -198,10 +234,16 @@ def standard_kind(entry: int, has_data_file: bool) -> tuple[int, int]:
     return (DATA, offset) if has_place(entry, has_data_file) else (ABSENT, 0)
 
 
-def subcluster_kind(bitmap: int, number: int, allocated: bool) -> int:
-    """What one subcluster of an extended L2 entry is."""
-    if bitmap >> (32 + number) & 1:
-        return ZERO_ALLOCATED if allocated else ZERO
-    if bitmap >> number & 1:
-        return DATA
-    return ABSENT_ALLOCATED if allocated else ABSENT
+def subcluster_run(bitmap: int, number: int, allocated: bool) -> tuple[int, int]:
+    """What one subcluster of an extended L2 entry is, and up to which one all are so."""
+    zeroes, data = bitmap >> 32 + number, (bitmap & ALL_SUBCLUSTERS) >> number
+    if zeroes & 1:
+        kind = ZERO_ALLOCATED if allocated else ZERO
+        others = ~zeroes
+    elif data & 1:
+        kind = DATA
+        others = ~data
+    else:
+        kind = ABSENT_ALLOCATED if allocated else ABSENT
+        others = zeroes | data | 1 << SUBCLUSTERS - number
+    return kind, number + (others & -others).bit_length() - 1

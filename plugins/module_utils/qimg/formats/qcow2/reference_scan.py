@@ -11,6 +11,7 @@ from ...errors import CorruptImageError, LimitError
 from ..capabilities import CheckResult
 from .copied_flags import first_words
 from .layout import (
+    ALL_SUBCLUSTERS,
     COMPRESSED,
     COPIED,
     EXT_CRYPTO,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from .metadata import Metadata
 
-_ALL_SUBCLUSTERS = 0xFFFFFFFF
 #: QEMU checks no larger files.
 _MAX_CLUSTERS = (1 << 31) - 1
 #: A file is not taken to be longer than this just because a refcount block is said to lie so far out.
@@ -270,7 +270,7 @@ class ReferenceScan:
         extended = self._geometry.extended_l2
         words = first_words(entries, self._geometry)
         bitmaps = entries[1::2] if extended else None
-        plain_bitmaps = bitmaps is None or not set(bitmaps) - {0, _ALL_SUBCLUSTERS}
+        plain_bitmaps = bitmaps is None or not set(bitmaps) - {0, ALL_SUBCLUSTERS}
         size = self._geometry.cluster_size
         next_offset = 0
         index, end = 0, len(words)
@@ -339,7 +339,7 @@ class ReferenceScan:
         is_plain_zero = bitmaps is None and entry & ZERO_FLAG
         # In an external data file, guest data may lie at the very beginning.
         if not host and (is_plain_zero or not (self._metadata.has_data_file and entry & COPIED)):
-            if bitmap & _ALL_SUBCLUSTERS:
+            if bitmap & ALL_SUBCLUSTERS:
                 self._report("ERROR: Unallocated cluster has non-zero subcluster allocation map")
                 result.corruptions += 1
             return next_offset
@@ -349,7 +349,7 @@ class ReferenceScan:
         if (l2_offset, index) in self.ignored:
             return next_offset
         if host % size:
-            has_data = bitmap & _ALL_SUBCLUSTERS if bitmaps is not None else not entry & ZERO_FLAG
+            has_data = bitmap & ALL_SUBCLUSTERS if bitmaps is not None else not entry & ZERO_FLAG
             result.corruptions += 1
             if has_data:
                 self._report("ERROR offset=%x: Data cluster is not properly aligned; L2 entry corrupted." % host)

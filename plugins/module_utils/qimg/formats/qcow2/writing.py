@@ -12,8 +12,8 @@ from ..base import ABSENT, ABSENT_ALLOCATED, DATA, ZERO, ZERO_ALLOCATED
 from ..base import COMPRESSED as COMPRESSED_KIND
 from ..chain import chain_extents
 from .compressed_writing import CompressedWriter
-from .layout import COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG
-from .reading import has_place, standard_kind, subcluster_kind
+from .layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG
+from .reading import has_place, standard_kind, subcluster_run
 from .table_runs import progression, progression_run_end
 
 TYPE_CHECKING = False
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .metadata import Metadata
 
     Pieces = list[tuple[Storage, int, int]]
-
-_ALL_SUBCLUSTERS = 0xFFFFFFFF
 
 
 class Writer:
@@ -250,7 +248,7 @@ class Writer:
                     position = cluster_start + number * sub
                     fills.append((position - cluster_start, self._old_content(base, position, position + sub)))
         else:
-            kept = bitmap & _ALL_SUBCLUSTERS
+            kept = bitmap & ALL_SUBCLUSTERS
         head = cluster_start + first * sub
         if start > head and not (in_place and kept >> first & 1):
             fills.append((head - cluster_start, self._old_content(base, head, start)))
@@ -259,9 +257,9 @@ class Writer:
             fills.append((end - cluster_start, self._old_content(base, end, tail)))
 
         written = (1 << min(last, SUBCLUSTERS)) - (1 << first)
-        new_bitmap = (kept | written) & _ALL_SUBCLUSTERS
+        new_bitmap = (kept | written) & ALL_SUBCLUSTERS
         zero_bits = bitmap >> 32 & ~new_bitmap if not entry & COMPRESSED else 0
-        new_bitmap |= (zero_bits & _ALL_SUBCLUSTERS) << 32
+        new_bitmap |= (zero_bits & ALL_SUBCLUSTERS) << 32
         if in_place and new_bitmap == bitmap:
             return entry & OFFSET_MASK
         table = self._mapping.own_table(l1_index)
@@ -289,8 +287,8 @@ class Writer:
     def _kept_subclusters(self, entry: int, bitmap: int) -> int:
         """Which subclusters of a cluster hold data, as a bitmap."""
         if entry & COMPRESSED:
-            return _ALL_SUBCLUSTERS
-        return bitmap & _ALL_SUBCLUSTERS if self._has_place(entry) else 0
+            return ALL_SUBCLUSTERS
+        return bitmap & ALL_SUBCLUSTERS if self._has_place(entry) else 0
 
     # Zeroes
 
@@ -421,7 +419,7 @@ class Writer:
     ) -> None:
         entry, bitmap = table.entries[2 * index], table.entries[2 * index + 1]
         mask = (1 << last) - (1 << first)
-        whole = mask == _ALL_SUBCLUSTERS
+        whole = mask == ALL_SUBCLUSTERS
         if entry & COMPRESSED and not whole:
             # A compressed cluster has no subclusters: it must become an ordinary one first.
             start = base + (index << self._geometry.cluster_bits)
@@ -431,7 +429,7 @@ class Writer:
         if whole and (entry & COMPRESSED or (deallocate and self._has_place(entry))):
             self._release(table, index, index + 1)
             table.entries[2 * index] = 0
-            table.entries[2 * index + 1] = _ALL_SUBCLUSTERS << 32
+            table.entries[2 * index + 1] = ALL_SUBCLUSTERS << 32
             return
         table.entries[2 * index + 1] = bitmap & ~mask | mask << 32
 
@@ -453,7 +451,7 @@ class Writer:
             self._release(table, index, index + 1)
             if words == 2:
                 table.entries[index * 2] = 0
-                table.entries[index * 2 + 1] = _ALL_SUBCLUSTERS << 32
+                table.entries[index * 2 + 1] = ALL_SUBCLUSTERS << 32
             else:
                 table.entries[index] = ZERO_FLAG if keeps_zero_flag else 0
 
@@ -465,7 +463,12 @@ class Writer:
         if entry & COMPRESSED:
             return {COMPRESSED_KIND}
         allocated = self._has_place(entry)
-        return {subcluster_kind(bitmap, number, allocated) for number in range(SUBCLUSTERS)}
+        kinds = set()
+        number = 0
+        while number < SUBCLUSTERS:
+            kind, number = subcluster_run(bitmap, number, allocated)
+            kinds.add(kind)
+        return kinds
 
     # Compressed data
 
