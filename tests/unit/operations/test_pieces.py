@@ -41,17 +41,27 @@ def test_every_byte_is_moved_once_or_is_zero_or_is_left(
     )
     moved: list[int] = []
     for piece in cutter.pieces(source_runs(runs)):
-        assert 0 < piece.length <= piece_bytes
-        assert piece.start // piece_bytes == (piece.start + piece.length - 1) // piece_bytes
-        position = piece.start
+        assert 0 < piece.length <= cutter.most_bytes
+        done = 0
+        for start, position, length in piece.stretches():
+            assert position == done and 0 < length <= piece_bytes
+            assert start // piece_bytes == (start + length - 1) // piece_bytes
+            done += length
+        assert done == piece.length
+        position = 0
         for part in piece.parts:
-            assert part.start == position and part.layer_start == position
-            assert part.offset is None or part.offset == position + 1000
+            (start,) = [
+                start + position - begin
+                for start, begin, length in piece.stretches()
+                if begin <= position and position + part.length <= begin + length
+            ]
+            assert part.start == part.layer_start == start
+            assert part.offset is None or part.offset == start + 1000
             position += part.length
-        assert position == piece.start + piece.length
-        moved += range(piece.start, position)
+            moved += range(start, start + part.length)
     rest = [byte for byte in range(len(kinds)) if byte not in {*moved, *zero}]
 
+    assert moved == sorted(moved)
     assert sorted([*moved, *zero, *rest]) == list(range(len(kinds)))
     assert sum(left) == len(rest)
     assert all(kinds[byte] == ABSENT for byte in rest)
@@ -75,3 +85,15 @@ def test_a_run_is_split_only_inside(position: int, lengths: list[int]) -> None:
     assert [part.length for part in parts] == lengths
     assert [part.offset - part.start for part in parts] == [7 - 100] * len(parts)
     assert [part.layer_start - part.start for part in parts] == [40 - 100] * len(parts)
+
+
+def test_small_stretches_are_moved_together() -> None:
+    cutter = PieceCutter(4, 32, False, False, lambda start, length: None, lambda length: None)
+    runs = [(DATA, 4), (ZERO, 4), (DATA, 8), (ABSENT, 100), (DATA, 4), (DATA, 4), (ZERO, 4), (DATA, 32)]
+
+    pieces = list(cutter.pieces(source_runs(runs)))
+
+    assert [piece.stretches() for piece in pieces] == [
+        [(0, 0, 4), (8, 4, 8), (116, 12, 8)],
+        [(128, 0, 32)],
+    ]

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ..storage.base import Storage
 
     Explain = Callable[[ImageError, str, int], ImageError]
-    #: Storage, offset in it, offset in the piece, length.
-    Places = list[tuple[Storage, int, int, int]]
+    #: Storage, offset in it, offset in the piece, length, offset in the target.
+    Places = list[tuple[Storage, int, int, int, int]]
     Result = TypeVar("Result")
 
 
@@ -116,6 +116,7 @@ class Copier:
         self._explain = explain or at_offset
         self._unit = target.cluster_size if options.compress and target.cluster_size else target.write_unit
         self._piece_bytes = max(options.piece_bytes, self._unit)
+        self._most_bytes = 0
         self._compress = target.compressor() if options.compress and isinstance(target, Compressing) else None
         self._turn = threading.Condition()
         self._next_index = 0
@@ -140,6 +141,7 @@ class Copier:
             self._zero_run,
             self._advance,
         )
+        self._most_bytes = cutter.most_bytes
         pieces = cutter.pieces(runs)
         work_together(self._options.threads, lambda: self._work(pieces), self._stop)
         if self._failure is not None:
@@ -149,9 +151,12 @@ class Copier:
 
     def _work(self, pieces: Iterator[Piece]) -> None:
         buffer: memoryview | None = None
+        moved = 0
         try:
             while True:
                 with self._turn:
+                    if moved:
+                        self._advance(moved)
                     if self._failure is not None:
                         return
                     piece = next(pieces, None)
@@ -165,10 +170,9 @@ class Copier:
                     self._keep_to_rate(piece.length)
                     if buffer is None:
                         spare = self._spare_buffers
-                        buffer = spare.pop() if spare else aligned_buffer(self._piece_bytes)
+                        buffer = spare.pop() if spare else aligned_buffer(self._most_bytes)
                 self._move(piece, buffer)
-                with self._turn:
-                    self._advance(piece.length)
+                moved = piece.length
         except _Stopped:
             return
         except BaseException as error:  # pylint: disable=broad-except
@@ -181,30 +185,44 @@ class Copier:
             self._turn.notify_all()
 
     def _move(self, piece: Piece, buffer: memoryview) -> None:
+        view = buffer[: piece.length]
         try:
-            self._load_and_store(piece, buffer)
+            if self._options.offload and all(part.storage is not None for part in piece.parts):
+                self._copy_in_kernel(piece, view)
+                return
+            self._load(piece, view)
+            if self._compress is not None:
+                self._move_compressed(piece, view)
+                return
+            stretches = [
+                (target, position, length, self._data_units(view[position : position + length]))
+                for target, position, length in piece.stretches()
+            ]
+            # From the buffer, where the bytes are in the processor's cache: copying in the kernel would fetch them
+            # again.
+            for storage, host, start, length, target in self._in_turn(piece, lambda: self._place_stretches(stretches)):
+                self._write(storage, host, view[start : start + length], target)
         except _ReadFailed as failure:
             raise failure.error from None
-        except UNUSABLE as error:
-            raise self._explain(error, WRITING, piece.start) from error
 
-    def _load_and_store(self, piece: Piece, buffer: memoryview) -> None:
-        view = buffer[: piece.length]
-        only = piece.parts[0]
-        if self._options.offload and len(piece.parts) == 1 and only.storage is not None:
-            for storage, host, start, length in self._in_turn(piece, lambda: self._place(piece, 0, piece.length)):
-                if not storage.copy_from(only.storage, only.offset + start, host, length):
-                    self._load_plain(only, start, view[start : start + length])
-                    storage.write(host, view[start : start + length])
-            return
-        self._load(piece, view)
-        if self._compress is not None:
-            self._move_compressed(piece, view)
-            return
-        runs = list(self._data_units(view)) if self._options.sparse_grain else [(0, piece.length)]
-        # From the buffer, where the bytes are in the processor's cache: copying in the kernel would fetch them again.
-        for storage, host, start, length in self._in_turn(piece, lambda: self._place_runs(piece, runs)):
-            storage.write(host, view[start : start + length])
+    def _write(self, storage: Storage, host: int, data: memoryview, target: int) -> None:
+        try:
+            storage.write(host, data)
+        except UNUSABLE as error:
+            raise self._explain(error, WRITING, target) from error
+
+    def _copy_in_kernel(self, piece: Piece, view: memoryview) -> None:
+        """Have the kernel copy parts that all lie in files, as far as it can."""
+        placed = self._in_turn(piece, lambda: [self._place(part.start, 0, part.length) for part in piece.parts])
+        for part, places in zip(piece.parts, placed):
+            for storage, host, start, length, target in places:
+                try:
+                    if storage.copy_from(part.storage, part.offset + start, host, length):
+                        continue
+                except UNUSABLE as error:
+                    raise self._explain(error, WRITING, target) from error
+                self._load_plain(part, start, view[:length])
+                self._write(storage, host, view[:length], target)
 
     def _in_turn(self, piece: Piece, work: Callable[[], Result]) -> Result:
         """Do something with the target's metadata, when all earlier pieces have."""
@@ -249,43 +267,51 @@ class Copier:
                 if self._options.salvage is not None:
                     self._options.salvage(failure.offset, failure)
 
-    def _data_units(self, view: memoryview) -> Iterator[tuple[int, int]]:
-        """The parts of a piece that are not zero, rounded to the target's unit of allocation."""
+    def _data_units(self, view: memoryview) -> list[tuple[int, int]]:
+        """The parts of a stretch that are not zero, rounded to the target's unit of allocation."""
         unit, length = self._unit, len(view)
-        start = end = -1
+        if not self._options.sparse_grain:
+            return [(0, length)]
+        units: list[tuple[int, int]] = []
         for run_start, run_end in data_runs(view, self._options.sparse_grain):
             run_start = run_start // unit * unit
             run_end = min(length, -(-run_end // unit) * unit)
-            if start >= 0 and run_start <= end:
-                end = max(end, run_end)
-                continue
-            if start >= 0:
-                yield start, end
-            start, end = run_start, run_end
-        if start >= 0:
-            yield start, end
+            if units and run_start <= units[-1][1]:
+                units[-1] = (units[-1][0], max(units[-1][1], run_end))
+            else:
+                units.append((run_start, run_end))
+        return units
 
-    def _place_runs(self, piece: Piece, runs: list[tuple[int, int]]) -> Places:
+    def _place_stretches(self, stretches: list[tuple[int, int, int, list[tuple[int, int]]]]) -> Places:
         placed: Places = []
-        position = 0
-        for start, end in runs:
-            self._zero(piece.start + position, start - position)
-            placed += self._place(piece, start, end)
-            position = end
-        self._zero(piece.start + position, piece.length - position)
+        for target, position, length, units in stretches:
+            done = 0
+            for start, end in units:
+                self._zero(target + done, start - done)
+                placed += self._place(target + start, position + start, end - start)
+                done = end
+            self._zero(target + done, length - done)
         return placed
 
-    def _place(self, piece: Piece, start: int, end: int) -> Places:
-        """Where the target has the bytes of a piece from ``start`` to ``end``."""
+    def _place(self, target: int, position: int, length: int) -> Places:
+        """Where the target has ``length`` bytes from ``position`` of a piece that are to be at ``target``."""
+        try:
+            places = self._target.place(target, length)
+        except UNUSABLE as error:
+            raise self._explain(error, WRITING, target) from error
         placed: Places = []
-        for storage, host, length in self._target.place(piece.start + start, end - start):
-            placed.append((storage, host, start, length))
-            start += length
+        for storage, host, part in places:
+            placed.append((storage, host, position, part, target))
+            position += part
+            target += part
         return placed
 
     def _zero(self, start: int, length: int) -> None:
         if length and not self._target_is_zero:
-            self._target.write_zeroes(start, length)
+            try:
+                self._target.write_zeroes(start, length)
+            except UNUSABLE as error:
+                raise self._explain(error, WRITING, start) from error
 
     def _load_plain(self, run: SourceRun, position: int, view: memoryview) -> None:
         """Read plain bytes of a run, from ``position`` in it."""
@@ -296,33 +322,40 @@ class Copier:
 
     def _move_compressed(self, piece: Piece, view: memoryview) -> None:
         unit = self._unit
-        clusters: list[tuple[int, bytes | None, memoryview]] = []
-        for position in range(0, piece.length, unit):
-            plain = view[position : position + unit]
-            if self._options.sparse_grain and is_zero(plain):
-                continue
-            if len(plain) < unit:
-                # The last cluster of an image whose size is not a multiple of the cluster size.
-                plain = memoryview(bytes(plain) + bytes(unit - len(plain)))
-            clusters.append((position, self._compress(plain) if self._compress else None, plain))
+        stretches = []
+        for target, begin, length in piece.stretches():
+            clusters: list[tuple[int, bytes | None, memoryview]] = []
+            for position in range(0, length, unit):
+                plain = view[begin + position : begin + min(position + unit, length)]
+                if self._options.sparse_grain and is_zero(plain):
+                    continue
+                if len(plain) < unit:
+                    # The last cluster of an image whose size is not a multiple of the cluster size.
+                    plain = memoryview(bytes(plain) + bytes(unit - len(plain)))
+                clusters.append((position, self._compress(plain) if self._compress else None, plain))
+            stretches.append((target, length, clusters))
 
         def store() -> None:
-            done = 0
-            for position, data, plain in clusters:
-                self._zero(piece.start + done, position - done)
-                self._target.write_compressed(piece.start + position, data, plain)  # type: ignore[attr-defined]
-                done = min(piece.length, position + unit)
-            self._zero(piece.start + done, piece.length - done)
+            for target, length, clusters in stretches:
+                done = 0
+                for position, data, plain in clusters:
+                    self._zero(target + done, position - done)
+                    self._store_compressed(target + position, data, plain)
+                    done = min(length, position + unit)
+                self._zero(target + done, length - done)
 
         self._in_turn(piece, store)
+
+    def _store_compressed(self, target: int, data: bytes | None, plain: memoryview) -> None:
+        try:
+            self._target.write_compressed(target, data, plain)  # type: ignore[attr-defined]
+        except UNUSABLE as error:
+            raise self._explain(error, WRITING, target) from error
 
     # Under the lock
 
     def _zero_run(self, start: int, length: int) -> None:
-        try:
-            self._zero(start, length)
-        except UNUSABLE as error:
-            raise self._explain(error, WRITING, start) from error
+        self._zero(start, length)
         self._advance(length)
 
     def _advance(self, length: int) -> None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 # What a source has for a run of guest bytes.
 DATA, ZERO, ABSENT = 0, 1, 2
 
+#: No more stretches are added to a piece of so many parts.
+_ENOUGH_PARTS = 32
+
 
 class SourceRun(namedtuple("SourceRun", ["start", "length", "kind", "storage", "offset", "layer", "layer_start"])):
     """A run of guest bytes to be moved to ``start`` of the target.
@@ -26,15 +29,12 @@ class SourceRun(namedtuple("SourceRun", ["start", "length", "kind", "storage", "
 
     def part(self, position: int, length: int) -> SourceRun:
         """``length`` bytes of the run, from ``position`` in it."""
-        return SourceRun(
-            self.start + position,
-            length,
-            self.kind,
-            self.storage,
-            None if self.offset is None else self.offset + position,
-            self.layer,
-            self.layer_start + position,
-        )
+        start, whole, kind, storage, offset, layer, layer_start = self
+        if length == whole:
+            return self
+        offset = None if offset is None else offset + position
+        fields = (start + position, length, kind, storage, offset, layer, layer_start + position)
+        return tuple.__new__(SourceRun, fields)
 
     def reader(self) -> Callable[[memoryview], None]:
         """What fills a buffer with the run, and looks at no metadata any more: bytes of data, otherwise zeroes."""
@@ -67,16 +67,14 @@ def source_runs(image: Image, extents: Iterator[Extent], shift: int = 0) -> Iter
     :param shift: what to add to guest offsets of the source to get those of the target
     """
     layers = image.layers()
+    new = tuple.__new__
     for extent in extents:
-        start = extent.start + shift
+        start, length, _kind, storage, offset, depth = extent
         _data, zero, present, _compressed = extent.state
         if not zero:
-            layer = layers[extent.depth]
-            yield SourceRun(start, extent.length, DATA, extent.storage, extent.offset, layer, extent.start)
-        elif present:
-            yield SourceRun(start, extent.length, ZERO, None, None, image, extent.start)
+            yield new(SourceRun, (start + shift, length, DATA, storage, offset, layers[depth], start))
         else:
-            yield SourceRun(start, extent.length, ABSENT, None, None, image, extent.start)
+            yield new(SourceRun, (start + shift, length, ZERO if present else ABSENT, None, None, image, start))
 
 
 def split_run(run: SourceRun, position: int) -> Iterator[SourceRun]:
@@ -90,29 +88,50 @@ def split_run(run: SourceRun, position: int) -> Iterator[SourceRun]:
 
 
 class Piece:
-    """A stretch of target bytes that one thread moves at once; zeroes in it are filled in."""
+    """Target bytes that one thread moves at once: stretches of them, with what is zero or absent left out."""
 
-    __slots__ = ("index", "start", "length", "parts", "readers")
+    __slots__ = ("index", "length", "parts", "readers")
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, first: SourceRun) -> None:
         self.index = 0
-        self.start = start
-        self.length = 0
-        self.parts: list[SourceRun] = []
+        self.length = first.length
+        self.parts = [first]
         #: For each part, what fills a buffer with it.
         self.readers: list[Callable[[memoryview], None]] = []
 
+    @property
+    def end(self) -> int:
+        """Where its last stretch ends in the target."""
+        last = self.parts[-1]
+        return int(last.start + last.length)
+
     def add(self, run: SourceRun) -> None:
-        """Append a run, which must begin where the piece ends."""
+        """Append a run, which must begin where the piece ends or later."""
         self.parts.append(run)
         self.length += run.length
+
+    def stretches(self) -> list[tuple[int, int, int]]:
+        """Neighbouring parts together: where they begin in the target and in the piece, and their length."""
+        found: list[tuple[int, int, int]] = []
+        target = position = done = 0
+        for part in self.parts:
+            start = part.start
+            if done > position and start != target + done - position:
+                found.append((target, position, done - position))
+                position = done
+            if done == position:
+                target = start
+            done += part.length
+        found.append((target, position, done - position))
+        return found
 
 
 class PieceCutter:
     """Cuts runs into pieces of whole units, and says what is zero or absent over whole units.
 
     :param unit: bytes that the target allocates together (a power of two)
-    :param piece_bytes: length of a piece at the most (a power of two, at least ``unit``)
+    :param piece_bytes: length of a stretch of a piece at the most (a power of two, at least ``unit``); all of them
+        together are at most :attr:`most_bytes`
     :param zeroes_are_data: whether zero runs are to be written like data
     :param units_are_whole: whether a unit with any data must be in a piece as a whole, what is absent from it included
     :param on_zero: called with start and length of zeroes that are in no piece
@@ -135,6 +154,9 @@ class PieceCutter:
         self._on_zero = on_zero
         self._on_absent = on_absent
         self._piece: Piece | None = None
+        #: No more stretches are added to a piece of so many bytes.
+        self._enough_bytes = piece_bytes // 2
+        self.most_bytes = self._enough_bytes + piece_bytes
 
     def pieces(self, runs: Iterator[SourceRun]) -> Iterator[Piece]:
         """The pieces of a sequence of runs without gaps, in order."""
@@ -168,9 +190,7 @@ class PieceCutter:
     def _whole_units(self, run: SourceRun) -> Iterator[Piece]:
         if run.kind == DATA:
             yield from self._data(run)
-            return
-        yield from self._finish_piece()
-        if run.kind == ZERO:
+        elif run.kind == ZERO:
             self._on_zero(run.start, run.length)
         else:
             self._on_absent(run.length)
@@ -194,9 +214,17 @@ class PieceCutter:
         while position < run.length:
             start = run.start + position
             length = min(run.length - position, self._piece_bytes - start % self._piece_bytes)
-            if self._piece is None:
-                self._piece = Piece(start)
-            self._piece.add(run.part(position, length))
+            part = run.part(position, length)
+            piece = self._piece
+            if piece is not None and start != piece.end:
+                # Small stretches are moved together: taking turns for each takes as long as moving it.
+                if piece.length > self._enough_bytes or len(piece.parts) >= _ENOUGH_PARTS:
+                    yield piece
+                    piece = None
+            if piece is None:
+                self._piece = Piece(part)
+            else:
+                piece.add(part)
             position += length
             if (start + length) % self._piece_bytes == 0:
                 yield from self._finish_piece()
