@@ -56,9 +56,11 @@ def test_an_aligned_buffer_begins_on_a_page_and_is_zero() -> None:
 
 
 @given(st.binary(min_size=1, max_size=20), st.binary(max_size=20))
-def test_a_buffer_can_be_compared_with_the_beginning_of_another(content: bytes, other: bytes) -> None:
+def test_a_buffer_can_be_compared_with_parts_of_another(content: bytes, other: bytes) -> None:
     buffer = ComparableBuffer(len(content))
     buffer.view[:] = content
 
-    assert buffer.begins_with(memoryview(other)) == content.startswith(other)
-    assert buffer.begins_with(memoryview(content[: len(content) // 2]))
+    assert buffer.holds(memoryview(other)) == content.startswith(other)
+    for offset in range(len(content)):
+        assert buffer.holds(memoryview(other), offset) == content.startswith(other, offset)
+        assert buffer.holds(memoryview(content)[offset:], offset)

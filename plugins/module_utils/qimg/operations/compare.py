@@ -361,7 +361,7 @@ def _first_difference(
         if is_zero(view):
             return None
         first, second = view, memoryview(bytes(len(view)))
-    elif buffer.begins_with(second):
+    elif buffer.holds(second):
         return None
     for position in range(0, len(first), SECTOR):
         if bytes(first[position : position + SECTOR]) != bytes(second[position : position + SECTOR]):

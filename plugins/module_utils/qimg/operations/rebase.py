@@ -11,12 +11,13 @@ from ..formats.base import ABSENT, ABSENT_ALLOCATED
 from ..formats.capabilities import Compressing, Rebasable
 from ..formats.chain import chain_extents
 from ..formats.opening import INFO, READ, WRITE, Opener
-from ..limits import MIB, SECTOR
+from ..limits import MIB
 from ..references import resolve_reference, says_backing, text_of, without_backing_options
+from ..storage.buffers import ComparableBuffer, aligned_buffer
 from ..storage.cache import WRITEBACK, CacheMode
 from .copying import READING, Copier, copy_options
 from .pieces import ABSENT as SKIP
-from .pieces import DATA, ZERO, SourceRun
+from .pieces import DATA, ZERO, SourceRun, source_runs
 from .plan import Plan, nothing
 
 TYPE_CHECKING = False
@@ -302,9 +303,10 @@ def _differing_runs(
 ) -> Iterator[SourceRun]:
     """What has to be copied into the overlay of some ranges in which it has nothing."""
     old = image.backing
+    differences = _Differences(old, new, unit)
     for start, end in ranges:
         for part_start, part_end in _candidates(old, start, end, unit, image.size, shared):
-            yield from _differences(old, new, part_start, part_end, unit)
+            yield from differences.runs(part_start, part_end)
 
 
 def _candidates(
@@ -330,77 +332,81 @@ def _candidates(
         yield max(last, inside // unit * unit, start), end
 
 
-def _differences(old: Image | None, new: Image | None, start: int, end: int, unit: int) -> Iterator[SourceRun]:
-    """Compare a range unit by unit; neighbouring units that differ are one run."""
-    piece = max(unit, MIB)
-    old_size = old.size if old is not None else 0
-    pending: list[int] = []
-    position = start
-    while position < end:
-        stop = min(end, (position // piece + 1) * piece)
-        if _both_zero(old, new, position, stop):
-            position = stop
-            continue
-        ours = _read(old, position, stop - position, "old")
-        theirs = _read(new, position, stop - position, "new")
-        if ours != theirs:
-            unit_start = position
-            while unit_start < stop:
-                unit_end = min(stop, (unit_start // unit + 1) * unit)
-                here = slice(unit_start - position, unit_end - position)
-                if ours[here] != theirs[here]:
-                    if pending and pending[1] == unit_start:
-                        pending[1] = unit_end
-                    else:
-                        yield from _as_runs(old, old_size, pending)
-                        pending = [unit_start, unit_end]
-                unit_start = unit_end
-        position = stop
-    yield from _as_runs(old, old_size, pending)
+class _Differences:
+    """Compares what the old and the new backing file answer, unit by unit."""
+
+    def __init__(self, old: Image | None, new: Image | None, unit: int) -> None:
+        self._old = old
+        self._new = new
+        self._unit = unit
+        self._piece_bytes = max(unit, MIB)
+        self._ours = ComparableBuffer(self._piece_bytes)
+        self._theirs = aligned_buffer(self._piece_bytes)
+
+    def runs(self, start: int, end: int) -> Iterator[SourceRun]:
+        """What the old one has where they differ, zeroes beyond its end."""
+        while start < end:
+            stop = min(end, (start // self._piece_bytes + 1) * self._piece_bytes)
+            ours = _runs_of(self._old, start, stop, "old")
+            theirs = _runs_of(self._new, start, stop, "new")
+            # If both maps say that all of it is zero, nothing has to be read.
+            if any(run.kind == DATA for run in ours) or any(run.kind == DATA for run in theirs):
+                view = self._ours.view[: stop - start]
+                _load(ours, start, view, "old")
+                _load(theirs, start, self._theirs[: stop - start], "new")
+                for first, last in self._differing_units(start, stop):
+                    for run in ours:
+                        begin = max(0, first - run.start)
+                        length = min(run.length, last - run.start) - begin
+                        if length > 0:
+                            yield run.part(begin, length)
+            start = stop
+
+    def _differing_units(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Runs of units whose loaded bytes differ, of a range that was loaded."""
+        theirs = self._theirs
+        if self._ours.holds(theirs[: stop - start]):
+            return
+        first = -1
+        position = start
+        while position < stop:
+            unit_end = min(stop, (position // self._unit + 1) * self._unit)
+            if self._ours.holds(theirs[position - start : unit_end - start], position - start):
+                if first >= 0:
+                    yield first, position
+                first = -1
+            elif first < 0:
+                first = position
+            position = unit_end
+        if first >= 0:
+            yield first, stop
 
 
-def _as_runs(old: Image | None, old_size: int, pending: list[int]) -> Iterator[SourceRun]:
-    """A differing range as runs to copy: the old backing file's bytes, zeroes beyond its end."""
-    if not pending:
-        return
-    start, end = pending
-    inside = max(start, min(end, old_size // SECTOR * SECTOR))
-    if old is not None and inside > start:
-        for extent in chain_extents(old, start, inside - start):
-            if extent.zero:
-                yield SourceRun(extent.start, extent.length, ZERO, None, None, None, extent.start)
-            else:
-                layer = old.layers()[extent.depth]
-                yield SourceRun(
-                    extent.start, extent.length, DATA, extent.storage, extent.offset, layer, extent.start
-                )
-    if inside < end:
-        yield SourceRun(inside, end - inside, ZERO, None, None, None, inside)
-
-
-def _both_zero(old: Image | None, new: Image | None, start: int, end: int) -> bool:
-    """Whether the maps alone say that both are zero."""
-    for image, which in ((old, "old"), (new, "new")):
-        if image is None or start >= image.size:
-            continue
+def _runs_of(image: Image | None, start: int, stop: int, which: str) -> list[SourceRun]:
+    """Data and zeroes of a guest range, zeroes beyond the end."""
+    inside = start
+    runs = []
+    if image is not None and start < image.size:
+        inside = min(stop, image.size)
         try:
-            if any(not extent.zero for extent in chain_extents(image, start, min(end, image.size) - start)):
-                return False
+            runs = [
+                run._replace(kind=ZERO) if run.kind == SKIP else run
+                for run in source_runs(image, chain_extents(image, start, inside - start))
+            ]
         except UNUSABLE as error:
             raise _unread(error, which, start) from error
-    return True
+    if inside < stop:
+        runs.append(SourceRun(inside, stop - inside, ZERO, None, None, None, inside))
+    return runs
 
 
-def _read(image: Image | None, start: int, length: int, which: str) -> bytes:
-    """Guest bytes, zeroes beyond the end."""
-    inside = max(0, min(length, image.size - start)) if image is not None else 0
-    if image is None or not inside:
-        return bytes(length)
-    try:
-        data = image.read(start, inside)
-    except UNUSABLE as error:
-        raise _unread(error, which, start) from error
-    return data + bytes(length - inside)
+def _load(runs: list[SourceRun], start: int, view: memoryview, which: str) -> None:
+    """Fill ``view`` with runs from ``start`` on."""
+    for run in runs:
+        try:
+            run.reader()(view[run.start - start : run.start - start + run.length])
+        except UNUSABLE as error:
+            raise _unread(error, which, run.start) from error
 
 
 def _unread(error: ImageError, which: str, offset: int) -> ImageError:

@@ -28,6 +28,6 @@ class ComparableBuffer:
         self._bytes = bytearray(self._SKIP + length)
         self.view = memoryview(self._bytes)[self._SKIP :]
 
-    def begins_with(self, other: memoryview) -> bool:
-        """Whether ``other`` is the same as the first bytes of this buffer."""
-        return self._bytes.startswith(other, self._SKIP)
+    def holds(self, other: memoryview, offset: int = 0) -> bool:
+        """Whether ``other`` is the same as the bytes of this buffer from ``offset`` on."""
+        return self._bytes.startswith(other, self._SKIP + offset)

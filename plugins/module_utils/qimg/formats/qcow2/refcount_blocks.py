@@ -184,7 +184,8 @@ class RefcountBlocks:
 
     def used_end(self) -> int:
         """One more than the last cluster in use."""
-        for index in range(len(self.table) - 1, -1, -1):
+        used = len(self.table.tobytes().rstrip(b"\0"))
+        for index in range((used - 1) // self.table.itemsize, -1, -1):
             block = self._block(index)
             if block is not None and any(block.counts):
                 last = len(block.counts) - 1
