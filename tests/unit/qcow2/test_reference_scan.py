@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""L2 tables that many L1 entries refer to are counted together, with the same result as one after another."""
+"""What is counted together, or entry by entry, counts the same as one after another, or in runs."""
 from __future__ import annotations
 
 import tempfile
+from array import array
 from pathlib import Path
 from unittest import mock
 
@@ -11,11 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qimg.formats.capabilities import CheckResult
-from qimg.formats.qcow2 import reference_scan
+from qimg.formats.qcow2 import reference_scan, table_runs
+from qimg.formats.qcow2.copied_flags import bitmaps_contradict, copied_changes
+from qimg.formats.qcow2.layout import OFFSET_MASK, Geometry
 from qimg.formats.qcow2.metadata import Metadata
 from qimg.formats.qcow2.reference_counter import ReferenceCounter
 from qimg.storage.local import LocalFile
 from support.crafted import COMPRESSED, COPIED, Crafted, snapshot_entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _CLUSTER, _CLUSTERS = 512, 64
 _TABLES = range(16, 20)
@@ -75,6 +82,72 @@ def test_tables_counted_together_count_the_same(
         assert _scan(path, 1 << 20, order) == _scan(path, 0, order)
 
 
+#: Entries without errors, in any order; many of them follow each other.
+_sound_table = st.permutations(range(40, 52)).map(
+    lambda numbers: [number * _CLUSTER | COPIED if number < 49 else 0 for number in numbers]
+)
+_sound_tables = st.lists(_sound_table, min_size=len(_TABLES), max_size=len(_TABLES))
+
+
+@given(_l1_tables, st.one_of(_l2_tables, _sound_tables), st.sampled_from([0, 1, 4]))
+def test_entries_looked_at_one_by_one_count_the_same_as_runs(
+    l1_tables: list[list[int]], l2_tables: list[list[int]], order: int
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "disk.qcow2"
+        _make(path, l1_tables, l2_tables)
+        with mock.patch.object(table_runs, "_MANY_RUNS", 1):
+            scattered = _scan(path, 1 << 20, order)
+        with mock.patch.object(table_runs, "_MANY_RUNS", 1 << 20):
+            assert scattered == _scan(path, 1 << 20, order)
+
+
+class _Counts:
+    """Refcounts in a list, in the place of those of an image."""
+
+    def __init__(self, counts: list[int]) -> None:
+        self._counts = array("H", counts)
+
+    def slices(self, first: int, count: int) -> list[array[int]]:
+        return [self._counts[first : first + count]]
+
+    def each(self, clusters: list[int]) -> list[int]:
+        return [self._counts[cluster] for cluster in clusters]
+
+
+@given(
+    st.lists(st.one_of(st.just(0), _l2_entries, _clusters.map(lambda offset: offset | COPIED)), max_size=40),
+    st.lists(st.integers(0, 2), min_size=_CLUSTERS + 2, max_size=_CLUSTERS + 2),
+)
+def test_flags_looked_at_one_by_one_are_as_wrong_as_in_runs(entries: list[int], counts: list[int]) -> None:
+    words = array("Q", [entry for entry in entries if entry & OFFSET_MASK < len(counts) * _CLUSTER])
+    refcounts: Any = _Counts(counts)
+
+    with mock.patch.object(table_runs, "_MANY_RUNS", 1):
+        scattered = copied_changes(words, Geometry(9), refcounts)
+    wrong = {index: flag for start, end, flag in scattered for index in range(start, end)}
+
+    assert wrong == {
+        index: counts[(word & OFFSET_MASK) // _CLUSTER] == 1
+        for index, word in enumerate(words)
+        if word & OFFSET_MASK
+        and not word & COMPRESSED
+        and (counts[(word & OFFSET_MASK) // _CLUSTER] == 1) != bool(word & COPIED)
+    }
+
+
+_bitmaps = st.one_of(st.sampled_from([0, 1, 1 << 32, 0xFFFFFFFF, 0xFFFFFFFF << 32]), st.integers(0, (1 << 64) - 1))
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 512, COPIED, COPIED | 1024]), _bitmaps), min_size=4, max_size=4))
+def test_bitmaps_contradict_their_entries_or_themselves(entries: list[tuple[int, int]]) -> None:
+    words, bitmaps = (array("Q", column) for column in zip(*entries))
+
+    assert bitmaps_contradict(words, bitmaps) == any(
+        bitmap & bitmap >> 32 or (bitmap & 0xFFFFFFFF and not word & OFFSET_MASK) for word, bitmap in entries
+    )
+
+
 _times = st.sampled_from([1, 2, 7, 100, 254, 255, 256, 70000])
 _additions = st.tuples(st.integers(0, 9000), st.integers(1, 5000), _times)
 
@@ -91,3 +164,28 @@ def test_references_are_counted_exactly(additions: list[tuple[int, int, int]]) -
     assert list(counter.block(6, 3000, 5000)) == expected[3000:8000]
     for limit in (1, 254, 255, 256, 70000):
         assert counter.reaches(4000, 200, limit) == (max(expected[4000:4200]) >= limit)
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=12),
+    st.lists(st.integers(0, 9), min_size=1, max_size=8),
+    st.sampled_from([1, 3, 250, 254, 300]),
+    st.sampled_from([4, 65535]),
+)
+def test_each_of_some_clusters_is_added_as_runs_are_or_none(
+    before: list[int], clusters: list[int], times: int, limit: int
+) -> None:
+    counter, other = ReferenceCounter(10), ReferenceCounter(10)
+    for cluster in before:
+        counter.add(cluster, 1)
+        other.add(cluster, 1)
+
+    done = counter.add_each(clusters, times, limit)
+
+    if done:
+        for cluster in clusters:
+            other.add(cluster, 1, times)
+    counts = [other.get(cluster) for cluster in range(10)]
+    assert [counter.get(cluster) for cluster in range(10)] == counts
+    assert not done or max(counts[cluster] for cluster in clusters) <= limit
+    assert done or len(set(clusters)) < len(clusters) or max(counts) + times > min(limit, 254)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 
-from .layout import COMPRESSED, COPIED, OFFSET_MASK, Geometry
-from .table_runs import equal_run_end, progression_run_end
+from .layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, L2_RESERVED, OFFSET_MASK, Geometry
+from .table_runs import as_lanes, equal_run_end, lanes, progression_run_end, scattered_entries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +29,12 @@ def first_words(entries: array[int], geometry: Geometry) -> array[int]:
     return entries[0::2] if geometry.extended_l2 else entries
 
 
-def data_runs(words: array[int], geometry: Geometry) -> Iterator[tuple[int, int, int]]:
-    """Runs of uncompressed entries with neighbouring host clusters and equal flags: ``(index, end, first cluster)``."""
-    index, end = 0, len(words)
+def data_runs(words: array[int], geometry: Geometry, index: int = 0) -> Iterator[tuple[int, int, int]]:
+    """Runs of uncompressed entries with neighbouring host clusters and equal flags: ``(index, end, first cluster)``.
+
+    :param index: of the entry to begin with
+    """
+    end = len(words)
     while index < end:
         entry = words[index]
         if entry & COMPRESSED:
@@ -42,6 +45,25 @@ def data_runs(words: array[int], geometry: Geometry) -> Iterator[tuple[int, int,
             index = stop
         else:
             index = equal_run_end(words, index, end)
+
+
+def bitmaps_contradict(words: array[int], bitmaps: array[int]) -> bool:
+    """Whether subclusters of a table are said to be data and zeroes, or to be data in no host cluster."""
+    count = len(words)
+    data = as_lanes(bitmaps) & lanes(ALL_SUBCLUSTERS, count)
+    # Adding so much sets the top bit of every lane that is not zero.
+    rest = lanes(COPIED - 1, count)
+    placed = (as_lanes(words) & lanes(OFFSET_MASK, count)) + rest
+    return bool(data & as_lanes(bitmaps) >> 32 or (data + rest) & ~placed & lanes(COPIED, count))
+
+
+def scattered_clusters(words: array[int], geometry: Geometry) -> list[int]:
+    """The host clusters of ordinary entries, in order; none if any entry needs a closer look."""
+    closer = COMPRESSED | L2_RESERVED | geometry.cluster_size - 1 & OFFSET_MASK
+    if any(entry & closer for entry in filter(None, words)):
+        return []
+    bits = geometry.cluster_bits
+    return [(entry & OFFSET_MASK) >> bits for entry in filter(None, words) if entry & OFFSET_MASK]
 
 
 def host_clusters(words: array[int], geometry: Geometry) -> Iterator[tuple[int, int]]:
@@ -75,20 +97,36 @@ def clear_copied(entries: array[int], geometry: Geometry) -> None:
 
 def copied_changes(words: array[int], geometry: Geometry, refcounts: Refcounts) -> list[tuple[int, int, bool]]:
     """Runs ``(index, end, flag)`` of entries whose COPIED flag is not what their refcounts say."""
-    changes = []
-    for index, end, first in data_runs(words, geometry):
-        flag = bool(words[index] & COPIED)
-        position = index
-        for part in refcounts.slices(first, end - index):
-            start = 0
-            while start < len(part):
-                stop = equal_run_end(part, start, len(part))
-                wanted = part[start] == 1
-                if wanted != flag:
-                    changes.append((position + start, position + stop, wanted))
-                start = stop
-            position += len(part)
+    changes: list[tuple[int, int, bool]] = []
+    begin = 0
+    while begin < len(words):
+        next_begin = len(words)
+        for number, (index, end, first) in enumerate(data_runs(words, geometry, begin)):
+            further = scattered_entries(number, index - begin)
+            if further and _flags_are_right(words[index : index + further], geometry, refcounts):
+                next_begin = index + further
+                break
+            flag = bool(words[index] & COPIED)
+            position = index
+            for part in refcounts.slices(first, end - index):
+                start = 0
+                while start < len(part):
+                    stop = equal_run_end(part, start, len(part))
+                    wanted = part[start] == 1
+                    if wanted != flag:
+                        changes.append((position + start, position + stop, wanted))
+                    start = stop
+                position += len(part)
+        begin = next_begin
     return changes
+
+
+def _flags_are_right(words: array[int], geometry: Geometry, refcounts: Refcounts) -> bool:
+    """Whether :func:`copied_changes` would find nothing; faster where hardly any cluster follows another one."""
+    bits = geometry.cluster_bits
+    entries = [word for word in filter(None, words) if word & OFFSET_MASK and not word & COMPRESSED]
+    counts = refcounts.each([(entry & OFFSET_MASK) >> bits for entry in entries])
+    return [count == 1 for count in counts] == [entry >= COPIED for entry in entries]
 
 
 def apply_copied_changes(

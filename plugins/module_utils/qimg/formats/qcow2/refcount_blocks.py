@@ -82,6 +82,18 @@ class RefcountBlocks:
         block = self._block(cluster // self.block_entries)
         return block.counts[cluster % self.block_entries] if block else 0
 
+    def each(self, clusters: list[int]) -> list[int]:
+        """The refcounts of some clusters."""
+        entries = self.block_entries
+        indexes = {cluster // entries for cluster in clusters}
+        if len(indexes) > self._max_blocks:
+            return [self.get(cluster) for cluster in clusters]
+        blocks = {}
+        for index in indexes:
+            block = self._block(index)
+            blocks[index] = block.counts if block else widths.zeroes(self.order, entries)
+        return [blocks[cluster // entries][cluster % entries] for cluster in clusters]
+
     def slices(self, first: int, count: int) -> list[array[int]]:
         """The refcounts of a run of clusters, as consecutive arrays."""
         parts = []

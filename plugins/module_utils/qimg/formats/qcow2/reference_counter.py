@@ -54,6 +54,18 @@ class ReferenceCounter:
                 self._add_to_many(first, old, run.start(), run.end(), times)
         self._counts[first:end] = new
 
+    def add_each(self, clusters: list[int], times: int, limit: int) -> bool:
+        """``times`` more references to each of some clusters, in any order; none lies beyond the present end.
+
+        :returns: whether that was done: not if one comes twice, or would have very many, or more than ``limit``
+        """
+        counts = self._counts
+        if max(map(counts.__getitem__, clusters)) + times > min(limit, _MANY - 1) or len(set(clusters)) < len(clusters):
+            return False
+        for cluster in clusters:
+            counts[cluster] += times
+        return True
+
     def _add_to_many(self, first: int, old: bytearray, start: int, end: int, times: int) -> None:
         """The part of :meth:`add` for a run of clusters that have many references from now on.
 

@@ -7,6 +7,11 @@ import sys
 from array import array
 
 _SHORT_GAP = 64
+#: To find a run and do something with it takes as long as looking at so many entries without anything in them.
+_LONG_RUN = 64
+#: So many runs tell how it goes on in a table: that many times as far as they reach.
+_MANY_RUNS = 8
+_FURTHER = 16
 
 #: step -> (powers of two n) -> (n lanes of 0, step, 2·step …; n lanes of 1), as integers of 64-bit lanes.
 _progressions: dict[int, dict[int, tuple[int, int]]] = {}
@@ -75,6 +80,24 @@ def progression(first: int, count: int, step: int) -> array[int]:
     if sys.byteorder == "big":
         values.byteswap()
     return values[:count]
+
+
+def lanes(value: int, count: int) -> int:
+    """``count`` (a power of two) 64-bit lanes of one value, as an integer."""
+    return _lanes(count, 0)[1] * value
+
+
+def as_lanes(values: array[int]) -> int:
+    """Values as an integer of 64-bit lanes, the first one or the last one lowest; for all arrays the same."""
+    return int.from_bytes(values.tobytes(), sys.byteorder)
+
+
+def scattered_entries(runs: int, entries: int) -> int:
+    """How many entries of a table to look at one by one, because the last ``entries`` of it were so many runs.
+
+    :returns: 0: looking for runs takes less time
+    """
+    return entries * _FURTHER if runs == _MANY_RUNS and entries < _MANY_RUNS * _LONG_RUN else 0
 
 
 def _is_progression(values: array[int], start: int, count: int, first: int, step: int) -> bool:
