@@ -15,7 +15,7 @@ from qimg.errors import FormatError
 from qimg.formats.qcow2 import layout
 from qimg.formats.qcow2 import refcount_widths as widths
 from qimg.formats.qcow2.reference_counter import ReferenceCounter
-from qimg.formats.qcow2.table_runs import equal_run_end, progression, progression_run_end
+from qimg.formats.qcow2.table_runs import any_has, equal_run_end, progression, progression_run_end
 
 U32, U64 = st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 64) - 1)
 CLUSTER_BITS = st.integers(layout.MIN_CLUSTER_BITS, layout.MAX_CLUSTER_BITS)
@@ -142,3 +142,10 @@ def test_a_run_does_not_go_on_beyond_64_bits() -> None:
     table = array("Q", [last - 1024, last - 512, last, *range(0, 512 * 20, 512)])
 
     assert progression_run_end(table, 0, len(table), 512) == 3
+
+
+@given(st.lists(U64, min_size=8, max_size=8), st.integers(0, 63))
+def test_whether_any_value_has_a_bit_is_told_of_all_at_once(values: list[int], bit: int) -> None:
+    kept = [value & ~(1 << bit) for value in values[:4]] + values[4:]
+
+    assert any_has(array("Q", kept), 1 << bit) == any(value >> bit & 1 for value in kept)

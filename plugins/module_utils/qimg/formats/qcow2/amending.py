@@ -27,6 +27,7 @@ from .layout import (
     feature_name_table,
 )
 from .shared_tables import all_l2_tables, rewrite_tables
+from .table_runs import any_has
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def _downgrade(metadata: Metadata) -> None:
 
 
 def _has_compressed_clusters(metadata: Metadata) -> bool:
-    return any(entry & COMPRESSED for _offset, entries in all_l2_tables(metadata) for entry in entries)
+    return any(any_has(entries, COMPRESSED) for _offset, entries in all_l2_tables(metadata))
 
 
 def _expand_zero_clusters(metadata: Metadata) -> None:
@@ -252,6 +253,9 @@ def _expand_zero_clusters(metadata: Metadata) -> None:
     has_backing = bool(metadata.backing_file)
 
     def expand(entries: array[int], references: int) -> bool:
+        if not any_has(entries, ZERO_FLAG):
+            # Most tables have no zero clusters, and need not be looked through.
+            return False
         changed = False
         for index, entry in enumerate(entries):
             if not entry & ZERO_FLAG or entry & COMPRESSED:

@@ -92,6 +92,11 @@ def as_lanes(values: array[int]) -> int:
     return int.from_bytes(values.tobytes(), sys.byteorder)
 
 
+def any_has(values: array[int], bit: int) -> bool:
+    """Whether any of the values (a power of two of them) has a bit."""
+    return bool(as_lanes(values) & lanes(bit, len(values)))
+
+
 def scattered_entries(runs: int, entries: int) -> int:
     """How many entries of a table to look at one by one, because the last ``entries`` of it were so many runs.
 
