@@ -150,6 +150,7 @@ class _Run:
     def __init__(self, request: BenchRequest, image: Image) -> None:
         self._request = request
         self._image = image
+        self._size = image.size
         #: Who holds this sends what comes next; while somebody keeps it, nothing is sent.
         self._turn = threading.Lock()
         self._offsets_left = enumerate(self._offsets(), 1)
@@ -182,13 +183,22 @@ class _Run:
             self._failure = error
 
     def _read_all(self) -> None:
-        view = memoryview(bytearray(self._request.size))
-        while self._failure is None:
-            with self._turn:
-                _number, offset = next(self._offsets_left, _NO_MORE)
-            if offset is None:
-                return
-            self._read(offset, view)
+        image, size = self._image, self._request.size
+        view = memoryview(bytearray(size))
+        try:
+            while self._failure is None:
+                # Nothing changes the metadata, so that they may be looked at in the same turn.
+                with self._turn:
+                    _number, offset = next(self._offsets_left, _NO_MORE)
+                    if offset is None:
+                        return
+                    self._check(offset)
+                    runs = source_runs(image, chain_extents(image, offset, size), -offset)
+                    parts = [(run.start, run.length, run.reader()) for run in runs]
+                for start, length, reader in parts:
+                    reader(view[start : start + length])
+        except ImageError as error:
+            raise _failed(error) from error
 
     def _write_all(self) -> None:
         interval, drain = self._request.flush_interval, self._request.drain
@@ -209,7 +219,7 @@ class _Run:
                 self._flush()
 
     def _offsets(self) -> Iterator[int]:
-        offset, size = self._request.offset, self._image.size
+        offset, size = self._request.offset, self._size
         for _number in range(self._request.count):
             yield offset
             offset += self._request.stride
@@ -217,7 +227,7 @@ class _Run:
                 offset %= size
 
     def _check(self, offset: int) -> None:
-        if offset + self._request.size > self._image.size:
+        if offset + self._request.size > self._size:
             import errno
             import os
 
@@ -226,19 +236,8 @@ class _Run:
                 path=self._image.filename,
                 errno=errno.EIO,
                 remedy="a request of %d bytes at offset %d goes over the end of the disk (%d bytes)"
-                % (self._request.size, offset, self._image.size),
+                % (self._request.size, offset, self._size),
             )
-
-    def _read(self, offset: int, view: memoryview) -> None:
-        self._check(offset)
-        try:
-            with self._metadata:
-                runs = list(source_runs(self._image, chain_extents(self._image, offset, len(view))))
-                readers = [run.reader() for run in runs]
-            for run, reader in zip(runs, readers):
-                reader(view[run.start - offset : run.start - offset + run.length])
-        except ImageError as error:
-            raise _failed(error) from error
 
     def _write(self, offset: int) -> None:
         try:
