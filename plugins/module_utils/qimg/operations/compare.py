@@ -3,7 +3,6 @@
 """Whether two guest disks have the same content."""
 from __future__ import annotations
 
-import os
 import threading
 from collections import namedtuple
 
@@ -11,12 +10,12 @@ from ..errors import UNUSABLE, UnknownContentError
 from ..formats.base import ABSENT, Extent
 from ..formats.chain import chain_extents, merged
 from ..formats.opening import READ, Opener
-from ..limits import DEFAULT_LIMITS, SECTOR
+from ..limits import BUFFER_BYTES, SECTOR
 from ..references import shown_reference
 from ..sizes import round_up
 from ..storage.buffers import ComparableBuffer, aligned_buffer
 from ..storage.zeros import is_zero
-from .parallel import ordered_results
+from .parallel import ordered_results, useful_threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -191,15 +190,14 @@ def _mismatches(
     one: _Disk, other: _Disk, strict: bool
 ) -> Iterator[tuple[int, tuple[Reason, int] | None]]:
     """For each stretch, its end and what differs in it first."""
-    threads = max(2, min(DEFAULT_LIMITS.threads, os.cpu_count() or 1))
-    yield from ordered_results(_jobs(one, other, strict), threads)
+    yield from ordered_results(_jobs(one, other, strict), useful_threads())
 
 
 def _jobs(
     one: _Disk, other: _Disk, strict: bool
 ) -> Iterator[Callable[[], tuple[int, tuple[Reason, int] | None]]]:
     buffers = threading.local()
-    piece = DEFAULT_LIMITS.buffer_bytes // 2
+    piece = BUFFER_BYTES // 2
 
     def job_for(stretches: list[_Stretch]) -> Callable[[], tuple[int, tuple[Reason, int] | None]]:
         def job() -> tuple[int, tuple[Reason, int] | None]:

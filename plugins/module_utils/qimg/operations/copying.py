@@ -9,17 +9,16 @@ in order too.
 """
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import namedtuple
 
 from ..errors import UNUSABLE, StorageLostError
 from ..formats.capabilities import Compressing
-from ..limits import DEFAULT_LIMITS, SECTOR, Limits
+from ..limits import BUFFER_BYTES, SECTOR
 from ..storage.buffers import aligned_buffer
 from ..storage.zeros import DEFAULT_GRAIN, data_runs, is_zero
-from .parallel import work_together
+from .parallel import useful_threads, work_together
 from .pieces import ABSENT, Piece, PieceCutter, SourceRun
 
 TYPE_CHECKING = False
@@ -45,7 +44,7 @@ LOOKING = "reading block status"
 class CopyOptions(
     namedtuple(
         "CopyOptions",
-        ["sparse_grain", "compress", "offload", "rate", "salvage", "threads", "piece_bytes"],
+        ["sparse_grain", "compress", "offload", "rate", "salvage", "threads"],
     )
 ):
     """How to copy.
@@ -56,6 +55,7 @@ class CopyOptions(
     :param rate: bytes per second at the most; 0: no limit
     :param salvage: called with each unreadable offset and the error, which says so; zeroes take the place of what
         cannot be read; ``None``: an error ends the copy
+    :param threads: how many copy at once
     """
 
     __slots__ = ()
@@ -68,15 +68,12 @@ def copy_options(
     rate: int = 0,
     salvage: Callable[[int, ImageError], None] | None = None,
     threads: int | None = None,
-    limits: Limits = DEFAULT_LIMITS,
 ) -> CopyOptions:
     """Options with their usual values.
 
     :param threads: how many copy at once; ``None``: as many as the machine has use for
     """
-    if threads is None:
-        threads = max(2, min(limits.threads, os.cpu_count() or 1))
-    return CopyOptions(sparse_grain, compress, offload, rate, salvage, threads, limits.buffer_bytes)
+    return CopyOptions(sparse_grain, compress, offload, rate, salvage, threads or useful_threads())
 
 
 class _Stopped(Exception):
@@ -115,7 +112,7 @@ class Copier:
         self._progress = progress
         self._explain = explain or at_offset
         self._unit = target.cluster_size if options.compress and target.cluster_size else target.write_unit
-        self._piece_bytes = max(options.piece_bytes, self._unit)
+        self._piece_bytes = max(BUFFER_BYTES, self._unit)
         self._most_bytes = 0
         self._compress = target.compressor() if options.compress and isinstance(target, Compressing) else None
         self._turn = threading.Condition()

@@ -3,6 +3,7 @@
 """Doing work in several threads, and taking the results in order."""
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 
@@ -11,6 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from queue import SimpleQueue
     from typing import Any
+
+
+#: More of them make nothing faster: the memory, or the medium, is what all wait for.
+_MOST_THREADS = 4
+
+
+def useful_threads() -> int:
+    """How many threads this machine has use for: two even on one processor, which need not wait for the medium."""
+    return max(2, min(_MOST_THREADS, os.cpu_count() or 1))
 
 
 def work_together(threads: int, work: Callable[[], None], stop: Callable[[BaseException], None]) -> None:

@@ -130,5 +130,3 @@ ERROR_VALUES = (1, 5, 12, 22, 28, 75, NBD_ENOTSUP, NBD_ESHUTDOWN)
 DEFAULT_MAXIMUM = 1 << 25
 #: The largest minimum that a server may ask for.
 MAX_MINIMUM = 1 << 16
-#: The length of a request is a 32-bit number.
-MAX_LENGTH = (1 << 32) - 1
