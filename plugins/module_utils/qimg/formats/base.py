@@ -381,9 +381,10 @@ class Format(
 ):
     """One row of the table of formats.
 
-    ``open(storage, node, children)`` gives an :class:`Image`; ``create(target, size, options)`` gives a writable,
-    empty one, or is ``None`` for formats that are only read; ``options`` is a tuple of
-    :class:`~qimg.formats.options.CreateOption`; ``passes_locks_through`` says that others may write while we read
+    ``open(storage, filename, node, children)`` gives an :class:`Image`, and takes from the node what it understands;
+    ``create(files, filename, options, backing)`` gives a writable, empty one in new files
+    (:class:`~qimg.formats.new_files.NewFiles`), or is ``None`` for formats that are only read; ``options`` is a tuple
+    of :class:`~qimg.formats.options.CreateOption`; ``passes_locks_through`` says that others may write while we read
     (raw); ``measure(options, size, source)`` gives the :class:`Measurement` of a new image of ``size`` guest bytes,
     empty or with the content of the :class:`Image` ``source``, or is ``None``; ``compresses`` says that new images are
     :class:`~qimg.formats.capabilities.Compressing`; ``protocol`` is the one that takes the name of an image as it is,

@@ -92,44 +92,62 @@ def plan_convert(
         action = "convert %s to a %s image" % (_shown(request), request.format)
         return ConvertPlan(request.target_name, [action], {}, _after(request, size), run, opener)
     before = _existing(request.target, opener)
-    if before["format"] != request.format:
-        reason = before.pop("problem", None) or "its format is %s, not %s" % (before["format"], request.format)
-        if replace == NEVER:
-            raise MismatchError(
-                "The existing file is not what was asked for: %s" % reason,
-                path=request.target_name,
-                remedy="remove it, or choose to have it replaced",
-            )
-        after = _after(request, _try_sources(request, opener))
-        return ConvertPlan(request.target_name, ["replace the existing file: %s" % reason], before, after, run, opener)
+    if before["format"] == request.format:
+        return _plan_by_content(request, replace, record, before, run, opener)
+    reason = before.pop("problem", None) or "its format is %s, not %s" % (before["format"], request.format)
+    if replace == NEVER:
+        raise MismatchError(
+            "The existing file is not what was asked for: %s" % reason,
+            path=request.target_name,
+            remedy="remove it, or choose to have it replaced",
+        )
+    after = _after(request, _try_sources(request, opener))
+    return ConvertPlan(request.target_name, ["replace the existing file: %s" % reason], before, after, run, opener)
+
+
+def _plan_by_content(
+    request: ConvertRequest,
+    replace: Replace,
+    record: bool,
+    before: dict[str, Any],
+    run: Callable[[Opener, Progress], None],
+    opener: Opener,
+) -> ConvertPlan:
+    """Plan what to do about an image of the wanted format that is there already.
+
+    :param before: what is known of it
+    :param run: replaces it
+    """
     sources = _look_at_sources(request, opener)
     target = conversion_record.look_at(request.target, request.format, opener)
-    unchanged = ConvertPlan(request.target_name, [], before, before, nothing, opener)
-    unchanged.matches = True
-    if conversion_record.is_unchanged(sources, target, request.snapshot, request.target):
-        return unchanged
+    matches: bool | None = True
+    difference = None
+    if not conversion_record.is_unchanged(sources, target, request.snapshot, request.target):
+        matches, difference = _compared(request, replace, opener)
+        if matches and record and target is not None and conversion_record.has_settled(target):
+            _remember(request, sources, target)
+    if matches or replace == NEVER:
+        plan = ConvertPlan(request.target_name, [], before, before, nothing, opener)
+    else:
+        action = "replace the existing image: %s" % difference
+        after = _after(request, _try_sources(request, opener))
+        plan = ConvertPlan(request.target_name, [action], before, after, run, opener)
+    plan.matches, plan.difference = matches, difference
+    return plan
+
+
+def _compared(request: ConvertRequest, replace: Replace, opener: Opener) -> tuple[bool | None, str | None]:
+    """Whether the target has the sources' content, and why not; ``None``: nobody knows."""
     try:
         difference = content_difference(request, opener)
     except ImageError as error:
         if replace == NEVER:
             # The source may have been taken away since, or somebody is using the target: that is no reason to fail.
-            unchanged.matches = None
-            unchanged.difference = "they could not be compared (%s)" % error
-            return unchanged
+            return None, "they could not be compared (%s)" % error
         if not isinstance(error, UnknownContentError):
             raise
-        difference = "they cannot be compared yet (%s)" % error
-    if difference is None:
-        if record and target is not None and conversion_record.has_settled(target):
-            _remember(request, sources, target)
-        return unchanged
-    if replace == NEVER:
-        unchanged.matches, unchanged.difference = False, difference
-        return unchanged
-    after = _after(request, _try_sources(request, opener))
-    plan = ConvertPlan(request.target_name, ["replace the existing image: %s" % difference], before, after, run, opener)
-    plan.matches, plan.difference = False, difference
-    return plan
+        return False, "they cannot be compared yet (%s)" % error
+    return difference is None, difference
 
 
 def _with_names(request: ConvertRequest) -> ConvertRequest:
