@@ -31,6 +31,10 @@ attributes:
     # For modules that change images.
     CHANGES = r"""
 options: {}
+notes:
+  - An image that another host, or another process on the host, is working on is refused, and left as it is.
+    Have tasks for one image on storage that several hosts share run on one of them, with C(run_once), or on one after
+    another, with C(throttle=1).
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.

@@ -94,6 +94,7 @@ options:
       - V(if_different) replaces it if its guest disk does not have the size and the content of the source.
         They are compared up to the first difference, and not at all if neither side has been written to since they were
         found to be the same. B(What a virtual machine has written to it since is lost.)
+        A block device with a raw image may be longer than the source; what lies behind that is not looked at.
       - V(always) replaces it in every run. B(All data in it is lost.)
     type: str
     choices:

@@ -130,6 +130,8 @@ class Image(ABC):
     backing_format: str | None = None
     #: The backing file's name, resolved against the image's own name.
     full_backing_file: str | None = None
+    #: Whether the guest disk is all of the storage, byte for byte, and so as long as that.
+    is_plain = False
     #: Whether the content is encrypted.
     encrypted: bool = False
     _closed = False

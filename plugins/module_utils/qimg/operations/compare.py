@@ -99,9 +99,11 @@ def compare_images(
     return _compare(_Disk([one]), _Disk([other]), strict, progress)
 
 
-def compare_joined(parts: list[Image], other: Image) -> CompareResult:
-    """Compare several open images, put one after another as ``convert`` does, with one."""
-    return _compare(_Disk(parts), _Disk([other]), False, None)
+def compare_joined(parts: list[Image], other: Image, length: int) -> CompareResult:
+    """Compare several open images, put one after another as ``convert`` does, with the first bytes of one."""
+    beginning = _Disk([other])
+    beginning.size = length
+    return _compare(_Disk(parts), beginning, False, None)
 
 
 def _compare(one: _Disk, other: _Disk, strict: bool, progress: Callable[[float], None] | None) -> CompareResult:

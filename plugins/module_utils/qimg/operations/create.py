@@ -417,7 +417,8 @@ def plan_remove(path: str, opener: Opener | None = None) -> Plan:
             "Only image files can be removed, not '%s'" % path, path=path, remedy="remove it where it is served"
         )
     path = parse_protocol_name(path, driver)["filename"]
-    if opener.rehearsal is not None and opener.rehearsal.content(path) is not None:
+    content = opener.rehearsal.content(path) if opener.rehearsal is not None else None
+    if content is not None and content.is_new:
         return _plan_rehearsed_removal(path, opener)
     try:
         if opener.rehearsal is not None and opener.rehearsal.is_gone(path):
@@ -450,7 +451,7 @@ def plan_remove(path: str, opener: Opener | None = None) -> Plan:
 
 
 def _plan_rehearsed_removal(path: str, opener: Opener) -> Plan:
-    """To remove what only a rehearsal has made, or changed."""
+    """To remove what only a rehearsal has made."""
 
     def run(opener: Opener, _progress: Progress) -> None:
         if opener.rehearsal is not None:

@@ -60,6 +60,7 @@ class RawImage(Image, Resizable):
         self.dirty = storage.dirty
         self._offset = offset
         self._fixed_size = size
+        self.is_plain = size is None and not offset
         end = round_up(storage.size, SECTOR)
         if offset > end:
             raise OptionError(
