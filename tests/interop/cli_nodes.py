@@ -23,6 +23,8 @@ _TYPES = r"""
 "json:{'driver':'qcow2','file.filename':'data.qcow2','x':[[1]]}"
 "json:{'driver':'qcow2','file.filename':'data.qcow2','x':{'y':{}}}"
 "json:{'driver':'qcow2','file.filename':'over.qcow2','backing':{}}"
+"json:{'driver':'qcow2','file.filename':'data.qcow2','backing':{}}"
+"json:{'driver':'qcow2','file.filename':'data.qcow2','encrypt.format':5}"
 "json:{'driver':'qcow2','file.filename':'over.qcow2','backing':5}"
 "json:{'driver':'qcow2','file.filename':'over.qcow2','backing':5,'backing.driver':'raw'}"
 "json:{'driver':'qcow2','file.filename':'over.qcow2','backing':null,'backing.driver':'raw'}"
@@ -71,6 +73,7 @@ driver=raw,file.filename=sparse.raw,help
 driver=raw,file.filename=sparse.raw,nohelp,?
 file.filename.=data.qcow2
 driver=raw,file.driver=qcow2,file.file.filename=external.qcow2
+driver=raw,file.driver=qcow2,file.file.filename=snapshots.qcow2
 driver=raw,file.driver=qcow2,file.file.filename=over.qcow2,file.backing=
 driver=raw,file.driver=qcow2,file.file.filename=over.qcow2,file.backing.driver=raw
 driver=raw,file.driver=qcow2,file.file.filename=over.qcow2,file.backing.file.filename=other.qcow2
@@ -124,6 +127,16 @@ NODES = {
             "--object %s --object secret,id=s,data=x,keyid=k,iv=x empty.qcow2" % _UNPADDED,
         )
     ),
+    "resize": r"""
+--image-opts file.driver=raw,file.file.filename=sparse.raw,file.file.driver=file 11M
+""",
+    "snapshot": r"""
+-l --image-opts driver=raw,offset=512,file.driver=qcow2,file.file.filename=snapshots.qcow2
+-c zz --image-opts driver=raw,file.driver=raw,file.file.driver=qcow2,file.file.file.filename=snapshots.qcow2
+-a s1 --image-opts driver=raw,file.driver=qcow2,file.file.filename=snapshots.qcow2
+-d s1 --image-opts driver=raw,file.driver=qcow2,file.file.filename=snapshots.qcow2
+-d zz --image-opts driver=raw,file.driver=raw,file.file.filename=sparse.raw
+""",
     "create": r"""
 -f qcow2 -o data_file=file:./x new 1M
 -f qcow2 -o data_file=file:a:b new 1M

@@ -8,7 +8,7 @@ from ..references import plain_name, says_backing
 from ..storage.base import DATA, HOLE, Storage
 from ..storage.protocols import PROTOCOLS
 from . import base as image_base
-from .capabilities import Resizable
+from .capabilities import HasSnapshots, Resizable
 from .chain import chain_extents
 
 TYPE_CHECKING = False
@@ -50,6 +50,20 @@ def _has_other_backing(image: Image) -> bool:
         return image.backing.filename != image.backing_file
     named = plain_name(image.full_backing_file or "json:")
     return named is not None and image.backing.filename != named
+
+
+def with_snapshots(image: Image) -> HasSnapshots | None:
+    """What keeps the snapshots of a disk: the image itself, or what lies beneath a format that has none.
+
+    As in QEMU, they are the snapshots of all that lies beneath, even if only a part of it is shown.
+
+    :returns: ``None`` if nothing does
+    """
+    while not isinstance(image, HasSnapshots):
+        if not isinstance(image.storage, ImageStorage):
+            return None
+        image = image.storage.image
+    return image
 
 
 class ImageStorage(Storage):

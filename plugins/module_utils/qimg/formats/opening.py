@@ -277,7 +277,7 @@ class Opener:
                 row = get_format(driver)
             take_working_options(node, self.discard, self._node_names)
             if probed and driver == "raw" and writable:
-                self.watcher.notice(_PROBED_RAW % filename)
+                self.watcher.notice(_PROBED_RAW % (name or display_name(child)))
             if name is None:
                 filename = display_name(dict(own, driver=driver) if protocol is None else child)
             self._lock(storage, row, purpose, writable, how.force_share)
@@ -459,8 +459,8 @@ class Children:
         override = stored_name
         if self._node.get("backing", "") is None or names_backing(self._node):
             override = self._node.pop("backing")
-        else:
-            # A number, say, is neither a name nor a description.
+        elif stored_name:
+            # A number, say, is neither a name nor a description, and counts for nothing where there is a backing file.
             self._node.pop("backing", None)
         if not override:
             return None

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..errors import ImageError, OptionError
-from ..formats.capabilities import HasSnapshots
 from ..formats.chain import chain_too_long, infinite_loop
-from ..formats.nested import ImageStorage, whole_node
+from ..formats.nested import ImageStorage, whole_node, with_snapshots
 from ..formats.opening import INFO, Opener
 from ..references import display_name, local_path
 from ..sizes import round_up
@@ -186,6 +185,7 @@ def image_info(image: Image) -> ImageInfo:
     if image.format in PROTOCOLS:
         return file_info(image.storage)
     backing = [] if image.backing is None else [("backing", image_info(image.backing))]
+    holder = with_snapshots(image)
     others = [(name, storage_info(storage)) for name, storage in image.other_storages().items()]
     return ImageInfo(
         image.filename,
@@ -198,7 +198,7 @@ def image_info(image: Image) -> ImageInfo:
         image.backing_file,
         image.full_backing_file,
         image.backing_format,
-        image.snapshots if isinstance(image, HasSnapshots) else [],
+        holder.snapshots if holder is not None else [],
         image.format_specific(),
         [*backing, *others, ("file", storage_info(image.storage))],
     )

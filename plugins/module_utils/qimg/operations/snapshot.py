@@ -7,6 +7,7 @@ import time
 
 from ..errors import OptionError, UnknownContentError, UnsupportedOperationError
 from ..formats.capabilities import HasSnapshots
+from ..formats.nested import with_snapshots
 from ..formats.opening import READ, WRITE, Opener
 from ..references import without_backing_options
 from .compare import compare_images
@@ -32,7 +33,8 @@ def list_snapshots(
 ) -> list[SnapshotInfo]:
     """The snapshots of an image, in the order of its table; none for a format without snapshots."""
     with (opener or Opener()).open(reference, format, READ) as image:
-        return image.snapshots if isinstance(image, HasSnapshots) else []
+        holder = with_snapshots(image)
+        return holder.snapshots if holder is not None else []
 
 
 def find_snapshot(snapshots: list[SnapshotInfo], wanted: str) -> SnapshotInfo | None:
@@ -293,14 +295,15 @@ def _names(reference: Reference, format: str | None, opener: Opener) -> tuple[st
 
 
 def _snapshots(image: Image) -> HasSnapshots:
-    if not isinstance(image, HasSnapshots):
+    holder = with_snapshots(image)
+    if holder is None:
         raise UnsupportedOperationError(
             "Format driver '%s' does not support internal snapshots" % image.format,
             path=image.filename,
             format=image.format,
             remedy="convert the image to qcow2, or use an overlay instead",
         )
-    return image
+    return holder
 
 
 def _document(snapshots: list[SnapshotInfo]) -> dict[str, Any]:

@@ -122,6 +122,6 @@ def _take_encryption(node: dict[str, Any]) -> None:
     """What is needed to decrypt an image is not needed for one that is not encrypted, unless it says that it is."""
     given = node.get("encrypt")
     if isinstance(given, dict) and given:
-        if "format" in given:
+        if isinstance(given.get("format"), str):
             raise OptionError("No encryption in image header, but options specified format '%s'" % given["format"])
         del node["encrypt"]
