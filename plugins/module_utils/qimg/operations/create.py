@@ -277,41 +277,26 @@ def plan_create(
         asked = {*explicit, "size"} if size is not None else set(explicit)
         wanted = {name: resolved[name] for name in resolved if name in asked}
         before, differences = _differences(path, format, resolved, wanted, size_policy, opener)
-        if not differences or existing == IGNORE:
-            actions = []
-        elif existing == FAIL:
-            raise MismatchError(
-                "The existing file is not what was asked for: %s" % "; ".join(differences),
-                path=path,
-                remedy="change it with the module or command for that, or say that it may be recreated or ignored",
-            )
-        else:
-            actions = ["replace the existing file: %s" % "; ".join(differences)]
-
+        actions = _actions_over_existing(path, existing, differences)
     if actions and existing in (FAIL, IGNORE):
         keep_data_file(path, resolved.get("data_file"), opener)
 
-    def make(opener: Opener) -> None:
-        with new_files(path, format, resolved, opener, sync) as files:
-            if not surely_fits(creatable(format, path), resolved, files, ()):
-                with empty_image(path, format, files.trial(), resolved):
-                    pass
-            with empty_image(path, format, files, resolved):
-                pass
-            if is_new and existing != OVERWRITE:
-                files.require_new()
-            if existing in (FAIL, IGNORE):
-                files.require_new_others()
-            files.commit()
-
     def run(opener: Opener, _progress: Progress) -> None:
         try:
-            make(opener)
+            with new_files(path, format, resolved, opener, sync) as files:
+                if not surely_fits(creatable(format, path), resolved, files, ()):
+                    with empty_image(path, format, files.trial(), resolved):
+                        pass
+                with empty_image(path, format, files, resolved):
+                    pass
+                if is_new and existing != OVERWRITE:
+                    files.require_new()
+                if existing in (FAIL, IGNORE):
+                    files.require_new_others()
+                files.commit()
         except StorageError as error:
             if error.errno == errno.EFBIG:
-                error.reason = "The image size is too large for file format '%s'" % format
-                if any(option.name == "cluster_size" for option in get_format(format).options):
-                    error.reason += " (try using a larger cluster size)"
+                error.reason = _too_large(format)
             raise
 
     after = before
@@ -323,6 +308,31 @@ def plan_create(
     plan.options = resolved
     plan.differences = differences
     return plan
+
+
+def _actions_over_existing(path: str, existing: Existing, differences: list[str]) -> list[str]:
+    """What is done about a file that is there.
+
+    :param differences: in what it is not what was asked for
+    :raises MismatchError: it has to be what was asked for, and is not
+    """
+    if not differences or existing == IGNORE:
+        return []
+    if existing == FAIL:
+        raise MismatchError(
+            "The existing file is not what was asked for: %s" % "; ".join(differences),
+            path=path,
+            remedy="change it with the module or command for that, or say that it may be recreated or ignored",
+        )
+    return ["replace the existing file: %s" % "; ".join(differences)]
+
+
+def _too_large(format: str) -> str:
+    """What a file that may not become so long means for its image."""
+    reason = "The image size is too large for file format '%s'" % format
+    if any(option.name == "cluster_size" for option in get_format(format).options):
+        reason += " (try using a larger cluster size)"
+    return reason
 
 
 def keep_data_file(path: str, data_file: str | None, opener: Opener) -> None:
