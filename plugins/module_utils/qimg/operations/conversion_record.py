@@ -27,13 +27,12 @@ from ..storage.replace import CLOCK_STEP_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional, Union
+    from typing import Any
 
     from ..references import Reference
+    from .snapshot import SnapshotName
 
     Side = list[list[Any]]
-    #: See :class:`~qimg.operations.conversion_request.ConvertRequest`.
-    Snapshot = Union[str, tuple[Optional[str], Optional[str]]]
 
 _VERSION = 2
 #: Places in what is recorded of one file.
@@ -90,7 +89,7 @@ def has_settled(side: Side, backdated_ns: int | None = None) -> bool:
     return all(max(file[_MTIME], file[_CTIME]) < now - CLOCK_STEP_NS for file in rest)
 
 
-def is_unchanged(sources: list[Side | None], target: Side | None, snapshot: Snapshot | None, path: str) -> bool:
+def is_unchanged(sources: list[Side | None], target: Side | None, snapshot: SnapshotName | None, path: str) -> bool:
     """Whether the last conversion that was recorded for ``path`` is one of these, and still true.
 
     :param path: the target's name
@@ -105,7 +104,7 @@ def is_unchanged(sources: list[Side | None], target: Side | None, snapshot: Snap
     return bool(remembered == _record(sources, target, snapshot))
 
 
-def remember(sources: list[Side | None], target: Side | None, snapshot: Snapshot | None, path: str) -> None:
+def remember(sources: list[Side | None], target: Side | None, snapshot: SnapshotName | None, path: str) -> None:
     """Record that the target has the sources' content; ``None`` among them: there is nothing to rely on."""
     import json
 
@@ -123,7 +122,7 @@ def remember(sources: list[Side | None], target: Side | None, snapshot: Snapshot
         return
 
 
-def _record(sources: list[Side | None], target: Side | None, snapshot: Snapshot | None) -> dict[str, Any]:
+def _record(sources: list[Side | None], target: Side | None, snapshot: SnapshotName | None) -> dict[str, Any]:
     return {"version": _VERSION, "sources": sources, "snapshot": snapshot, "target": target}
 
 

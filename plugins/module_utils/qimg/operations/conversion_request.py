@@ -75,31 +75,8 @@ class ConvertRequest(
         ),
     )
 ):
-    """What to convert, and how.
-
-    :param sources: the source images, which are put one after another, each filled up to whole sectors
-    :param source_format: their format; ``None``: detect it
-    :param target: the new image
-    :param format: its format; ``None``: detect that of an existing image
-    :param options: its creation options, by name
-    :param backing_file: its backing file, by the name that it is to store
-    :param backing_format: the format of that
-    :param snapshot: the snapshot of the source to read: its id or its name, or a pair of an id and a name, which both
-        have to match unless ``None``
-    :param compress: store compressed clusters
-    :param offload: have the kernel copy without looking for zeroes
-    :param sparse_grain: runs of this many zero bytes, a multiple of 512, are not stored; 0: store everything
-    :param into_existing: write into the image at ``target`` instead of making one
-    :param target_is_zero: the existing image reads as zeroes
-    :param rate: at most this many bytes per second; 0: no limit
-    :param salvage: called with offset and error of what cannot be read, which becomes zeroes, and of that whose place
-        cannot be found, which is read all the same; ``None``: either is an error
-    :param sync: have the new image on the medium before it takes its name
-    :param cache: how what is written to the target reaches its medium
-    :param threads: how many copy at most; ``None``: as many as the machine has use for
-    :param bitmaps: take the dirty bitmaps of the source along
-    :param skip_broken_bitmaps: called with the name of each inconsistent bitmap, which is then left out; ``None``:
-        such a bitmap is an error
+    """What to convert, and how: the ``sources`` are a tuple of images; the other fields are the arguments of
+    :func:`~qimg.operations.convert.convert`.
     """
 
     __slots__ = ()

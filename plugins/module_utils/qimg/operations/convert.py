@@ -280,15 +280,37 @@ def convert(
 
     The new image takes its name when it is complete.
 
-    :param source: an image, or a list of images
+    :param source: an image, or a list of images, which are put one after another, each filled up to whole sectors
     :param target: the new image
-    :param format: of the new image
-    :param source_format: of the source; ``None``: detect it
-
-    All further arguments are those of :class:`~qimg.operations.conversion_request.ConvertRequest` and of
-    :func:`plan_convert`, whose errors these are, too.
-
+    :param format: its format; ``None``: detect that of an existing image
+    :param source_format: of the sources; ``None``: detect it
+    :param options: its creation options, by name
+    :param backing_file: its backing file, by the name that it is to store
+    :param backing_format: the format of that
+    :param snapshot: the snapshot of the source to read: its id or its name, or a pair of an id and a name, which both
+        have to match unless ``None``
+    :param compress: store compressed clusters
+    :param offload: have the kernel copy without looking for zeroes
+    :param sparse_grain: runs of this many zero bytes, a multiple of 512, are not stored; 0: store everything
+    :param into_existing: write into the image at ``target`` instead of making one
+    :param target_is_zero: the existing image reads as zeroes
+    :param rate: at most this many bytes per second; 0: no limit
+    :param salvage: called with offset and error of what cannot be read, which becomes zeroes, and of that whose place
+        cannot be found, which is read all the same; ``None``: either is an error
+    :param sync: have the new image on the medium before it takes its name
+    :param cache: how what is written to the target reaches its medium
+    :param threads: how many copy at most; ``None``: as many as the machine has use for
+    :param bitmaps: take the dirty bitmaps of the source along
+    :param skip_broken_bitmaps: called with the name of each inconsistent bitmap, which is then left out; ``None``:
+        such a bitmap is an error
+    :param replace: what to do about an existing target: ``always`` replace it, ``never``, or ``if_different``, when its
+        guest content is not that of the source
+    :param record: keep a record of what has the same content, so that the next conversion need not compare it
+    :param opener: which files may be opened, and how
     :param progress: called with the fraction that is done, 0.0 to 1.0; what it raises ends the conversion
+    :raises OptionError: arguments contradict each other
+    :raises MismatchError: nothing may be replaced, and what is at the target is not an image of the wanted format
+    :raises ImageError: a source cannot be read, or the target cannot be made so
     """
     sources = tuple(source) if isinstance(source, (list, tuple)) else (source,)
     request = ConvertRequest(

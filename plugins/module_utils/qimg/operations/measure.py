@@ -70,8 +70,7 @@ def measure_image(
 
     :param format: of the new image
     :param options: its creation options, by name
-    :param snapshot: the snapshot of the image that would be converted, as in a
-        :class:`~qimg.operations.conversion_request.ConvertRequest`
+    :param snapshot: the snapshot of the image that would be converted, as for :func:`measure`
     :raises ImageError: the image cannot be read; otherwise as :func:`measure_size`
     """
     with (opener or Opener()).open(reference, source_format, READ) as image:
