@@ -5,6 +5,8 @@ from __future__ import annotations
 
 LINES = {
     "info": r"""
+unnamed.qcow2
+--output=json unnamed.qcow2
 directory.qcow2
 host_device:/dev/null
 host_cdrom:/dev/null
@@ -206,6 +208,7 @@ data.qcow2 -f qcow2
 --quiet=on data.qcow2
 """,
     "map": r"""
+unnamed.qcow2
 directory.qcow2
 unaligned.qcow2
 --output=json unaligned.qcow2

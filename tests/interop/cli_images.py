@@ -55,6 +55,8 @@ def build(directory: Path) -> None:
     oracle.qemu_img("bitmap", "--add", "--disable", "-g", "4k", "bitmaps.qcow2", "b1", cwd=directory)
     create("external.qcow2", "-o", "data_file=external.raw", size="1M")
     write("external.qcow2", "write -P 9 128k 64k")
+    create("unnamed.qcow2", "-o", "data_file=unnamed.raw", size="1M")
+    oracle.qemu_img("amend", "-o", "data_file=", "unnamed.qcow2", cwd=directory)
     create("narrow.qcow2", "-o", "refcount_bits=1", size="1M")
     write("narrow.qcow2", "write -P 3 0 64k")
     create("subclusters.qcow2", "-o", "extended_l2=on,cluster_size=64k", size="2M")

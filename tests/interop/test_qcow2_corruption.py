@@ -119,6 +119,45 @@ def test_a_check_counts_what_qemu_img_counts(name: str, originals: Path, tmp_pat
     assert not wrong, "\n".join(wrong)
 
 
+_READING = (
+    ("info", "--output=json", "-f", "qcow2", "i.qcow2"),
+    ("map", "--output=json", "-f", "qcow2", "i.qcow2"),
+    ("compare", "-f", "qcow2", "i.qcow2", "raw"),
+    ("convert", "-f", "qcow2", "-O", "raw", "i.qcow2", "new"),
+)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_what_is_damaged_says_and_reads_what_it_does_with_qemu_img(
+    name: str, originals: Path, tmp_path: Path
+) -> None:
+    content = _prepare(name, originals, tmp_path)
+    path = tmp_path / "i.qcow2"
+    path.write_bytes(content)
+    oracle.qemu_img("convert", "-O", "raw", "i.qcow2", "raw", cwd=tmp_path)
+    raw = (tmp_path / "raw").read_bytes()
+    with open(tmp_path / "raw", "r+b") as disk:
+        disk.seek(300 << 10)
+        disk.write(b"something else")
+    wrong = []
+    for number, damage in enumerate(list(damages(content))[STEP // 2 :: STEP]):
+        path.write_bytes(damaged(content, damage))
+        words = _READING[number % len(_READING)]
+        answers = []
+        bitmaps_only = False
+        for run in (oracle.ask_qemu_img, qimg):
+            answer = run(*words, cwd=tmp_path)
+            made = (tmp_path / "new").read_bytes() if words[0] == "convert" and not answer.code else b""
+            # Beside broken bitmaps, we read the guest's data.
+            bitmaps_only |= run is not qimg and words[0] != "info" and "bitmap" in answer.stderr.lower()
+            answers.append((answer.code, answer.stdout, made))
+        if bitmaps_only:
+            assert answers[0][0] != 0 and (words[0] != "convert" or answers[1][2] == raw), _shown(damage)
+        elif answers[0] != answers[1]:
+            wrong.append("%s: %s\n    qemu-img: %s\n    ours: %s" % (_shown(damage), words[0], *answers))
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("mode", ["leaks", "all"])
 @pytest.mark.parametrize("name", IMAGES)
 def test_a_repair_is_as_good_as_that_of_qemu_img(name: str, mode: str, originals: Path, tmp_path: Path) -> None:

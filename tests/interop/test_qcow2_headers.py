@@ -197,3 +197,22 @@ def test_the_repair_of_a_dirty_image_is_told_in_the_words_of_qemu_img(tmp_path: 
     (tmp_path / "i.qcow2").write_bytes(dirty)
     oracle.qemu_img("create", "-q", "-f", "qcow2", tmp_path / "base.qcow2", "1M")
     assert qimg(*shlex.split(line), cwd=tmp_path) == theirs
+
+
+@pytest.mark.parametrize("name", ["base.raw", "snapshot-name", "bitmap-name", "data.raw"])
+def test_names_end_at_the_first_zero_byte(name: str, tmp_path: Path) -> None:
+    (tmp_path / "base.raw").write_bytes(bytes(1 << 20))
+    if name == "data.raw":
+        oracle.qemu_img("create", "-q", "-f", "qcow2", "-o", "data_file=data.raw", "i.qcow2", "1M", cwd=tmp_path)
+    else:
+        words = ("create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "i.qcow2")
+        oracle.qemu_img(*words, cwd=tmp_path)
+        oracle.qemu_img("snapshot", "-c", "snapshot-name", "i.qcow2", cwd=tmp_path)
+        oracle.qemu_img("bitmap", "--add", "i.qcow2", "bitmap-name", cwd=tmp_path)
+    content = (tmp_path / "i.qcow2").read_bytes()
+    assert content.count(name.encode()) == 1
+    (tmp_path / "i.qcow2").write_bytes(content.replace(name.encode(), name[:-1].encode() + b"\0"))
+
+    theirs = oracle.run("qemu-img", "info", "--output=json", "i.qcow2", cwd=tmp_path)
+    assert theirs.code == 0 and '"%s"' % name[:-1] in theirs.stdout
+    assert qimg("info", "--output=json", "i.qcow2", cwd=tmp_path) == theirs

@@ -38,7 +38,7 @@ _SNAPSHOT = _object(
     {
         "id": _STRING,
         "name": _STRING,
-        "vm-state-size": _COUNT,
+        "vm-state-size": {"type": "integer"},
         "date-sec": _COUNT,
         "date-nsec": {"type": "integer", "minimum": 0, "maximum": 999999999},
         "vm-clock-sec": _COUNT,

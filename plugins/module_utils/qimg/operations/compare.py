@@ -228,8 +228,9 @@ def _jobs(
             continue
         position = start
         end = start + length
+        step = min(piece, left.step or piece, right.step or piece)
         while position < end:
-            size = min(piece - position % piece, end - position)
+            size = min(step - position % step, end - position)
             batch.append((position, size, left.reader(position, size), right.reader(position, size)))
             position += size
             if len(batch) == _BATCH:
@@ -305,6 +306,17 @@ class _Cursor:
             return False
         delta = one.start + self.shift - two.start - other.shift
         return one.offset - two.offset == delta and bool(one.storage.identity == two.storage.identity)
+
+    @property
+    def step(self) -> int | None:
+        """How much to read at once; ``None``: as much as wanted.
+
+        A compressed cluster may be damaged, and then what lies before it is looked at all the same.
+        """
+        extent = self.extent
+        if extent.zero or extent.storage is not None:
+            return None
+        return self.layers[extent.depth].cluster_size
 
     def reader(self, start: int, length: int) -> _Side:
         """How to read a part of it.

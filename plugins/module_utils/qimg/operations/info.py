@@ -108,7 +108,8 @@ def _snapshot_document(snapshot: Any) -> dict[str, Any]:
         "date-nsec": snapshot.date_nsec,
         "vm-clock-sec": seconds,
         "id": snapshot.id,
-        "vm-state-size": snapshot.vm_state_size,
+        # As a number with a sign, as QEMU has it.
+        "vm-state-size": (snapshot.vm_state_size ^ 1 << 63) - (1 << 63),
     }
     if snapshot.icount is not None:
         document["icount"] = snapshot.icount

@@ -136,6 +136,8 @@ class BitmapDirectory:
                 raise self._broken("Bitmap '%s' doesn't satisfy the constraints" % _text(name))
             if len(self.bitmaps) == count:
                 raise self._broken("More bitmaps found than specified in header extension")
+            # For QEMU, it ends at the first zero byte.
+            name = name.partition(b"\0")[0]
             bits = self._bits(name, granularity, table_offset, entries)
             self.bitmaps.append(Bitmap(name, granularity, flags, bits))
             position = end

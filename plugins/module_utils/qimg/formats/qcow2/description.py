@@ -31,7 +31,8 @@ def format_specific(metadata: Metadata, bitmaps: list[BitmapInfo]) -> dict[str, 
     if bitmaps:
         data["bitmaps"] = [_bitmap_document(bitmap) for bitmap in bitmaps]
     if metadata.has_data_file:
-        data["data-file"] = metadata.data_file_name
+        if metadata.data_file_name is not None:
+            data["data-file"] = metadata.data_file_name
         data["data-file-raw"] = bool(header.autoclear_features & RAW_EXTERNAL_DATA)
     return data
 

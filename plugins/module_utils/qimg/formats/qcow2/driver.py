@@ -7,7 +7,7 @@ from ...errors import CorruptImageError, FormatError, OptionError, StorageError
 from ...references import no_such_node
 from ..base import Format, Measurement
 from .image import Qcow2Image
-from .layout import CORRUPT, CRYPT_NONE, DIRTY, EXT_BITMAPS, MAX_SNAPSHOTS
+from .layout import CORRUPT, CRYPT_NONE, DIRTY, MAX_SNAPSHOTS, RAW_EXTERNAL_DATA
 from .metadata import Metadata
 from .options import OPTIONS
 
@@ -53,11 +53,8 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
             raise FormatError("Snapshot table too large", path=filename, format="qcow2")
         # As QEMU does: an image whose snapshots cannot be read is not opened.
         metadata.load_snapshots()
-    if metadata.has_valid_bitmaps:
-        # As QEMU does: where they lie has to be found, even if nobody asks for them.
-        from .bitmaps import parse_extension
-
-        parse_extension(metadata.extension(EXT_BITMAPS) or b"", metadata.geometry, filename)
+    if metadata.may_have_bitmaps and children.purpose == "info":
+        metadata.bitmaps.verify()
     if node:
         from . import runtime_options
 
@@ -70,6 +67,8 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
         node.pop("data-file", None)
         backing = children.open_backing(backing_file, metadata.backing_format)
         return Qcow2Image(metadata, filename, backing, children.limits)
+    if header.autoclear_features & RAW_EXTERNAL_DATA and not metadata.has_data_file:
+        raise FormatError("data-file-raw requires a data file", path=filename, format="qcow2")
     if header.crypt_method != CRYPT_NONE:
         raise OptionError("Parameter 'encrypt.key-secret' is required for cipher", path=filename, format="qcow2")
     if metadata.has_data_file:

@@ -25,7 +25,6 @@ from .layout import (
     MAX_REFCOUNT_ORDER,
     MAX_REFCOUNT_TABLE_BYTES,
     OFFSET_MASK,
-    RAW_EXTERNAL_DATA,
     Geometry,
     Header,
     check_features,
@@ -304,14 +303,12 @@ class Metadata:
     @property
     def backing_format(self) -> str | None:
         """The stored format of the backing file."""
-        content = self.extension(EXT_BACKING_FORMAT)
-        return None if content is None else content.decode("utf-8", "surrogateescape")
+        return _text(self.extension(EXT_BACKING_FORMAT))
 
     @property
     def data_file_name(self) -> str | None:
         """The stored name of the external data file."""
-        content = self.extension(EXT_DATA_FILE)
-        return None if content is None else content.decode("utf-8", "surrogateescape")
+        return _text(self.extension(EXT_DATA_FILE))
 
     @property
     def has_data_file(self) -> bool:
@@ -455,6 +452,11 @@ class Metadata:
             self._file_size = end
 
 
+def _text(content: bytes | None) -> str | None:
+    """A name that is stored; for QEMU it ends at the first zero byte."""
+    return None if content is None else content.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
 def _validate(header: Header, path: str) -> None:
     """What can be wrong in a header without looking at the tables.
 
@@ -472,8 +474,6 @@ def _validate(header: Header, path: str) -> None:
     refcount_bytes = header.refcount_table_clusters * cluster_size
     if header.refcount_order > MAX_REFCOUNT_ORDER:
         raise refuse("Reference count entry width too large; may not exceed 64 bits")
-    if header.autoclear_features & RAW_EXTERNAL_DATA and not header.incompatible_features & EXTERNAL_DATA_FILE:
-        raise refuse("data-file-raw requires a data file")
     if header.crypt_method > CRYPT_LUKS:
         raise UnsupportedFeatureError(
             "Unsupported encryption method %d" % header.crypt_method, path=path, format="qcow2"

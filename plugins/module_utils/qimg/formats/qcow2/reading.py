@@ -118,6 +118,11 @@ class TableReader:
                 if stop < last and not entries[stop]:
                     stop = equal_run_end(entries, index, last)
             elif entry & COMPRESSED:
+                if has_data_file:
+                    raise corrupt(
+                        self._path,
+                        "Compressed cluster entry found in image with external data file (L2 index: %#x)" % index,
+                    )
                 kind = COMPRESSED_KIND
                 while stop < last and entries[stop] & COMPRESSED:
                     stop += 1
@@ -126,6 +131,8 @@ class TableReader:
                 host = entry & OFFSET_MASK
                 if host & unaligned:
                     raise self._unaligned(kind, index, host)
+                if has_data_file and host != base + (index << bits):
+                    raise misplaced(self._path, host, base + (index << bits))
                 storage = data_storage
                 host += position & unaligned
                 if stop < last and entries[stop] == entry + cluster_size:
@@ -159,13 +166,14 @@ class TableReader:
             host: int | None = None
             kind = -1
             if entry & COMPRESSED:
-                if bitmap:
-                    raise corrupt(self._path, "Compressed cluster with a subcluster bitmap (L2 index: %#x)" % index)
+                # Its subclusters are not told apart: like QEMU, we look at no bitmap, and leave it to a check.
                 kind = COMPRESSED_KIND
             elif has_place(entry, has_data_file):
                 host = entry & OFFSET_MASK
                 if host & unaligned:
                     raise self._unaligned(DATA, index, host)
+                if has_data_file and host != base + (index << bits):
+                    raise misplaced(self._path, host, base + (index << bits))
                 if bitmap >> 32 & bitmap:
                     raise self._invalid_bitmap(bitmap, index)
                 if bitmap == ALL_SUBCLUSTERS:
@@ -214,6 +222,12 @@ class TableReader:
 
     def _invalid_bitmap(self, bitmap: int, index: int) -> CorruptImageError:
         return corrupt(self._path, "Invalid subcluster bitmap %#x (L2 index: %#x)" % (bitmap, index))
+
+
+def misplaced(path: str, host: int, guest: int) -> CorruptImageError:
+    """The error for a cluster that a data file has elsewhere than the guest: there, both are the same."""
+    reason = "External data file host cluster offset %#x does not match guest cluster offset: %#x"
+    return corrupt(path, reason % (host, guest), host)
 
 
 def has_place(entry: int, has_data_file: bool) -> bool:

@@ -13,7 +13,7 @@ from ..base import COMPRESSED as COMPRESSED_KIND
 from ..chain import chain_extents
 from .compressed_writing import CompressedWriter
 from .layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG
-from .reading import has_place, standard_kind, subcluster_run
+from .reading import has_place, misplaced, standard_kind, subcluster_run
 from .table_runs import progression, progression_run_end
 
 TYPE_CHECKING = False
@@ -97,7 +97,7 @@ class Writer:
             stop = self._in_place_end(table, index, last)
             if stop > index and table is not None:
                 host = table.entries[index] & OFFSET_MASK
-                self._check_data(host, stop - index)
+                self._check_data(host, stop - index, base + (index << bits))
             else:
                 stop = self._allocation_end(table, index, last)
                 host = self._allocate_standard(l1_index, base, index, stop, start, end)
@@ -149,7 +149,7 @@ class Writer:
         table = self._mapping.own_table(l1_index)
         host = self._reserved_host(table, index)
         if host:
-            self._check_data(host, 1)
+            self._check_data(host, 1, base + (index << bits))
         else:
             if self._metadata.has_data_file:
                 host = base + (index << bits)
@@ -190,10 +190,12 @@ class Writer:
             elif entry & OFFSET_MASK:
                 self._refcounts.release_data((entry & OFFSET_MASK) >> self._geometry.cluster_bits, 1)
 
-    def _check_data(self, host: int, clusters: int) -> None:
-        """Before guest data is overwritten where it is: see that it is no metadata."""
+    def _check_data(self, host: int, clusters: int, guest: int) -> None:
+        """Before guest data is overwritten where it is: see that it is no metadata, nor that of another cluster."""
         if not self._metadata.has_data_file:
             self._refcounts.check_data(host >> self._geometry.cluster_bits, clusters)
+        elif host != guest:
+            raise misplaced(self._metadata.storage.name, host, guest)
 
     # Extended L2 entries
 
@@ -235,7 +237,7 @@ class Writer:
         table = self._mapping.table(l1_index)
         in_place = self._is_ours(table, index)
         if in_place and table is not None:
-            self._check_data(table.entries[2 * index] & OFFSET_MASK, 1)
+            self._check_data(table.entries[2 * index] & OFFSET_MASK, 1, base + cluster_start)
         bitmap = table.entries[2 * index + 1] if table is not None else 0
         entry = table.entries[2 * index] if table is not None else 0
 
