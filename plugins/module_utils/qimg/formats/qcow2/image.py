@@ -139,8 +139,12 @@ class Qcow2Image(
 
     def _runs(self, offset: int, length: int) -> Iterator[Extent]:
         if self._reader is None:
-            has_data_file = self.metadata.has_data_file
-            self._reader = TableReader(self.metadata.geometry, self.data_storage, has_data_file, self.storage.name)
+            metadata = self.metadata
+            # What is written to may get another version.
+            has_zeroes = self.writable or metadata.header.version >= 3
+            self._reader = TableReader(
+                metadata.geometry, self.data_storage, metadata.has_data_file, self.storage.name, has_zeroes
+            )
         runs = self._reader.runs(self.metadata.mapping, offset, length)
         yield from self._without_holes(runs) if self._is_sparse else runs
 

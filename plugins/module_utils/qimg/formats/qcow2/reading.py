@@ -31,12 +31,16 @@ class TableReader:
     :param data_storage: where guest data lie
     :param has_data_file: whether that is another file than the image's own, where offset 0 is valid
     :param path: the image, for messages
+    :param has_zeroes: whether there may be zero clusters, which version 2 does not know
     """
 
-    def __init__(self, geometry: Geometry, data_storage: Storage, has_data_file: bool, path: str) -> None:
+    def __init__(
+        self, geometry: Geometry, data_storage: Storage, has_data_file: bool, path: str, has_zeroes: bool = True
+    ) -> None:
         self._geometry = geometry
         self._storage = data_storage
         self._has_data_file = has_data_file
+        self._has_zeroes = has_zeroes
         self._path = path
         self._span = geometry.l2_span
         self._add_runs = self._add_extended if geometry.extended_l2 else self._add_standard
@@ -103,7 +107,7 @@ class TableReader:
         bits = self._geometry.cluster_bits
         cluster_size = self._geometry.cluster_size
         unaligned = cluster_size - 1
-        data_storage, has_data_file = self._storage, self._has_data_file
+        data_storage, has_data_file, has_zeroes = self._storage, self._has_data_file, self._has_zeroes
         append, new = runs.append, tuple.__new__
         position = start
         index = start - base >> bits
@@ -141,6 +145,8 @@ class TableReader:
                 kind = ZERO if entry & ZERO_FLAG else ABSENT
                 if stop < last and entries[stop] == entry:
                     stop = equal_run_end(entries, index, last)
+            if not has_zeroes and (kind == ZERO or kind == ZERO_ALLOCATED):
+                raise corrupt(self._path, "Zero cluster entry found in pre-v3 image (L2 index: %#x)" % index)
             next_position = base + (stop << bits) if stop < last else end
             append(new(Extent, (position, next_position - position, kind, storage, host, 0)))
             position = next_position
