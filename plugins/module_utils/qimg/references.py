@@ -179,7 +179,7 @@ def _counts(name: str, value: Any) -> bool:
     """Whether an option has a value that QEMU looks at: it takes a number where only a text makes sense for nothing."""
     if name in _TEXTS:
         return not (value is None or isinstance(value, (bool, int, float, list, dict)))
-    return name not in _FILES or (isinstance(value, (str, dict)) and value != {})
+    return name not in _FILES or isinstance(value, (str, dict))
 
 
 def _put(place: Node, path: list[str], last: str, value: Any) -> None:

@@ -426,10 +426,10 @@ class Children:
         :param role: for messages: ``data file``
         """
         override = self._node.pop(key, None)
-        if isinstance(override, dict):
-            node = with_driver(override)
-        elif isinstance(override, str):
+        if isinstance(override, str):
             raise no_such_node({**self._node, key: override}, key)
+        if override:
+            node = with_driver(override)
         elif stored_name:
             target = resolve_data_file(self._location, stored_name)
             child = parse_reference(target).get("file")

@@ -75,7 +75,7 @@ def open_image(storage: Storage, filename: str, node: dict[str, Any], children: 
         metadata.data_file = children.open_file("data-file", metadata.data_file_name, "data file")
     elif isinstance(node.get("data-file"), str):
         raise no_such_node(node, "data-file")
-    elif "data-file" in node:
+    elif node.pop("data-file", None):
         raise OptionError("'data-file' can only be set for images with an external data file", path=filename)
     try:
         backing = children.open_backing(backing_file, metadata.backing_format)
