@@ -116,7 +116,8 @@ def write_certificates(directory: Path) -> None:
             builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         signed = builder.sign(authority_key, hashes.SHA256())
-        return signed.public_bytes(serialization.Encoding.PEM)
+        encoded: bytes = signed.public_bytes(serialization.Encoding.PEM)
+        return encoded
 
     directory.mkdir()
     (directory / "ca-cert.pem").write_bytes(certificate("authority", authority_key, None))
