@@ -109,7 +109,7 @@ class NewFiles:
         """
         resolved = resolve_data_file(self._path, name)
         driver = target_driver(resolved)
-        if _place(resolved, driver) == _place(self._path, self._driver):
+        if driver == self._driver and _place(resolved, driver) == _place(self._path, driver):
             raise OptionError("An image cannot be its own data file", path=self._path, remedy="name another file")
         other = self._target(resolved, driver, NO_HINTS)
         self._others.append(other)
