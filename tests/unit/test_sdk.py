@@ -15,7 +15,10 @@ import qimg
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "sdk.md"
 _NAMES = [name for name in dir(qimg) if name != "__version__"]
 #: Functions that do not do what a command does.
-_NO_COMMANDS = ("cache_mode", "extents_of", "format_names", "open_image", "schema", "schema_names")
+_NO_COMMANDS = (
+    "amendable_options", "cache_mode", "creation_options", "extents_of", "format_names", "open_image", "schema",
+    "schema_names",
+)
 
 
 @pytest.mark.parametrize("name", _NAMES)
@@ -43,8 +46,8 @@ def test_type_checkers_see_the_same_names_in_the_same_places() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["BitmapInfo", "CacheMode", "CheckReport", "CompareResult", "Extent", "ImageInfo", "Limits", "Measurement",
-     "SnapshotInfo"],
+    ["BitmapAction", "BitmapInfo", "CacheMode", "CheckReport", "CompareResult", "ConvertRequest", "CreateOption",
+     "DdRequest", "Extent", "ImageInfo", "Limits", "Measurement", "SnapshotInfo"],
 )  # fmt: skip
 def test_results_say_the_types_of_all_their_fields(name: str) -> None:
     result = getattr(qimg, name)
@@ -109,6 +112,16 @@ def test_measure_wants_an_image_or_a_size() -> None:
     with pytest.raises(qimg.OptionError):
         qimg.measure()
     assert qimg.measure(size=1 << 20, format="qcow2").fully_allocated > 1 << 20
+
+
+def test_options_of_formats_are_told_as_typed_values() -> None:
+    by_name = {option.name: option for option in qimg.creation_options("qcow2")}
+
+    assert by_name["cluster_size"].type == "size" and by_name["cluster_size"].default == 65536
+    assert "nocow" not in by_name and "nocow" in {option.name for option in qimg.creation_options("qcow2", "new")}
+    assert {option.name for option in qimg.amendable_options("qcow2")} <= {*by_name, "backing_file", "backing_fmt"}
+    with pytest.raises(qimg.UnsupportedOperationError):
+        qimg.amendable_options("raw")
 
 
 def test_dd_copies_the_blocks_that_it_is_told(tmp_path: Path) -> None:

@@ -58,10 +58,12 @@ if TYPE_CHECKING:
     from .formats.capabilities import SnapshotInfo as SnapshotInfo
     from .formats.opening import Opener as Opener
     from .formats.opening import open_image as open_image
+    from .formats.options import CreateOption as CreateOption
     from .formats.watcher import Watcher as Watcher
     from .limits import DEFAULT_LIMITS as DEFAULT_LIMITS
     from .limits import Limits as Limits
     from .operations.amend import amend as amend
+    from .operations.amend import amendable_options as amendable_options
     from .operations.amend import plan_amend as plan_amend
     from .operations.bench import bench as bench
     from .operations.bitmap import BitmapAction as BitmapAction
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
     from .operations.convert import plan_convert as plan_convert
     from .operations.create import CreatePlan as CreatePlan
     from .operations.create import create as create
+    from .operations.create import creation_options as creation_options
     from .operations.create import plan_create as plan_create
     from .operations.dd import DdPlan as DdPlan
     from .operations.dd import DdRequest as DdRequest
@@ -134,9 +137,10 @@ _PLACES = {
     "formats.base": ("Extent", "Image", "Measurement"),
     "formats.capabilities": ("BitmapInfo", "CheckResult", "SnapshotInfo"),
     "formats.opening": ("Opener", "open_image"),
+    "formats.options": ("CreateOption",),
     "formats.watcher": ("Watcher",),
     "limits": ("DEFAULT_LIMITS", "Limits"),
-    "operations.amend": ("amend", "plan_amend"),
+    "operations.amend": ("amend", "amendable_options", "plan_amend"),
     "operations.bench": ("bench",),
     "operations.bitmap": (
         "BitmapAction", "add_bitmap", "clear_bitmap", "dirty_ranges", "disable_bitmap", "enable_bitmap", "list_bitmaps",
@@ -147,7 +151,7 @@ _PLACES = {
     "operations.compare": ("CompareResult", "compare"),
     "operations.conversion_request": ("ConvertRequest",),
     "operations.convert": ("ConvertPlan", "convert", "plan_convert"),
-    "operations.create": ("CreatePlan", "create", "plan_create"),
+    "operations.create": ("CreatePlan", "create", "creation_options", "plan_create"),
     "operations.dd": ("DdPlan", "DdRequest", "dd", "plan_dd"),
     "operations.info": ("ImageInfo", "info", "info_chain"),
     "operations.map": ("extents_of", "map_image"),

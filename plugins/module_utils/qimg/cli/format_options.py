@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-from ..formats.new_files import target_driver
 from ..formats.options import BOOL, TYPE_TEXT, with_file_options
-from ..operations.create import creatable
+from ..operations.create import creatable, creation_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,13 +32,11 @@ def print_help(console: Console, format_name: str, filename: str | None) -> int:
     :param filename: the target, if it is known: then what its file understands belongs to it
     :raises OptionError: there is no such format or protocol
     """
-    row = creatable(format_name, filename or "")
+    options = creation_options(format_name, filename)
     if filename is not None:
-        options = with_file_options(row.options, target_driver(filename, row.protocol))
         console.write("Supported options:\n" + help_lines(options))
         return 0
-    own = tuple(option for option in row.options if option.creatable)
-    console.write("Supported %s options:\n%s\n" % (format_name, help_lines(own)))
+    console.write("Supported %s options:\n%s\n" % (format_name, help_lines(options)))
     console.write(
         "The protocol level may support further options.\nSpecify the target filename to include those options.\n"
     )

@@ -29,11 +29,20 @@ class CreateOption(
 ):
     """One option of ``-o``.
 
-    ``default`` is what is in force, and shown, when the option is not given (``None``: nothing); ``creatable`` and
-    ``amendable`` say to which commands it belongs; ``synonyms`` are pairs of another word for a value, and the value.
+    ``type`` is ``str``, ``size`` (bytes), ``num`` or ``bool``; ``default`` is what is in force, and shown, when the
+    option is not given (``None``: nothing); ``creatable`` and ``amendable`` say to which commands it belongs;
+    ``synonyms`` are pairs of another word for a value, and the value.
     """
 
     __slots__ = ()
+
+    name: str
+    type: str
+    help: str
+    default: Any
+    creatable: bool
+    amendable: bool
+    synonyms: tuple[tuple[str, str], ...]
 
     def same(self, value: Any, other: Any) -> bool:
         """Whether two values of the option mean the same."""

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from ..errors import OptionError, UnsupportedOperationError
-from ..formats.new_files import target_driver
-from ..formats.options import check_values, with_file_options
+from ..formats.options import check_values
 from ..limits import SECTOR
 from .bitmap_copying import bitmaps_to_copy
-from .create import check_backing_options, creatable
+from .create import check_backing_options, creatable, creation_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,8 +78,7 @@ def _say_nothing(*_what: Any) -> None:
 
 def _check_new(request: ConvertRequest) -> None:
     row = creatable(request.format, request.target)
-    declared = with_file_options(row.options, target_driver(request.target, row.protocol))
-    options: dict[str, Any] = check_values(declared, request.options or {})
+    options: dict[str, Any] = check_values(creation_options(request.format, request.target), request.options or {})
     backing_file = request.backing_file if request.backing_file is not None else options.get("backing_file")
     check_backing_options(request.target, row, request.backing_file, request.backing_format)
     _check_several(request, backing_file)

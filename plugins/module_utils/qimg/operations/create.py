@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..formats.base import Format, Image
     from ..formats.new_files import NewFiles
+    from ..formats.options import CreateOption
     from ..references import FileName
     from .plan import Progress
 
@@ -78,7 +79,7 @@ def resolve_options(
     :raises ImageError: the backing file cannot be opened
     """
     row = creatable(format, path)
-    declared = with_file_options(row.options, target_driver(path, row.protocol))
+    declared = creation_options(format, path)
     values = check_values(declared, options)
     if size is not None and "size" in values:
         raise OptionError("The image size must be specified only once", path=path)
@@ -171,6 +172,19 @@ def creatable(format: str, path: str) -> Format:
             "Format driver '%s' does not support image creation" % format, path=path, format=format
         )
     return row
+
+
+def creation_options(format: str, path: FileName | None = None) -> tuple[CreateOption, ...]:
+    """The options that a new image of a format can be given.
+
+    :param path: where it is to be, if that is known: then what its file understands is among them
+    :raises OptionError: there is no such format
+    :raises UnsupportedOperationError: its images are only read
+    """
+    if path is None:
+        return tuple(option for option in creatable(format, "").options if option.creatable)
+    row = creatable(format, text_of(path))
+    return with_file_options(row.options, target_driver(text_of(path), row.protocol))
 
 
 def new_files(path: str, format: str, options: dict[str, Any], opener: Opener, sync: bool = True) -> NewFiles:
