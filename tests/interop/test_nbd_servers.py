@@ -246,9 +246,11 @@ def test_credentials_that_are_not_there_are_named(tmp_path: Path) -> None:
 _PSK = "import ssl, sys; sys.exit(0 if getattr(ssl, 'HAS_PSK', False) else 1)"
 
 
-@pytest.mark.parametrize("server", ["qemu-nbd", "nbdkit"])
+@pytest.mark.parametrize("server", ["qemu-nbd", "nbdkit", "nbdkit with certificates"])
 @pytest.mark.parametrize("keys", ["right", "wrong", "missing"])
-def test_a_pre_shared_key_is_used_where_python_can(tmp_path: Path, server: str, keys: str) -> None:
+def test_a_pre_shared_key_is_used_where_python_can(
+    tmp_path: Path, certificates: Path, server: str, keys: str
+) -> None:
     """Python can from 3.13 on; before, one sentence says so."""
     (tmp_path / "f").write_bytes(pattern(MIB))
     for name, line in (("right", "qemu:00112233"), ("wrong", "qemu:44556677"), ("missing", "bob:00112233")):
@@ -256,6 +258,8 @@ def test_a_pre_shared_key_is_used_where_python_can(tmp_path: Path, server: str, 
         (tmp_path / name / "keys.psk").write_text(line + "\n", "ascii")
     directory = tmp_path / "right"
     served = nbdkit("--tls=require", "--tls-psk=%s/keys.psk" % directory, "file", "f")
+    if server == "nbdkit with certificates":
+        served = nbdkit("--tls=require", "--tls-certificates=%s" % certificates, "file", "f")
     if server == "qemu-nbd":
         served = [*qemu_nbd("f", "--tls-creds", "tls"), "--object",
                   "tls-creds-psk,id=tls,endpoint=server,dir=%s" % directory]  # fmt: skip

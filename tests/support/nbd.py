@@ -82,8 +82,11 @@ def nbdkit(*options: str) -> list[str]:
     return ["nbdkit", "--foreground", *options]
 
 
-def write_certificates(directory: Path) -> None:
-    """What QEMU's ``tls-creds-x509`` wants in a directory, for both ends; the server is ``localhost``."""
+def write_certificates(directory: Path, first_day: int = -1, last_day: int = 2) -> None:
+    """What QEMU's ``tls-creds-x509`` wants in a directory, for both ends; the server is ``localhost``.
+
+    :param first_day: of the ends' certificates, counted from today; ``last_day``: likewise
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -103,8 +106,8 @@ def write_certificates(directory: Path) -> None:
             .issuer_name(name("authority"))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=2))
+            .not_valid_before(now + datetime.timedelta(days=-9 if usage is None else first_day))
+            .not_valid_after(now + datetime.timedelta(days=9 if usage is None else last_day))
             .add_extension(x509.BasicConstraints(ca=usage is None, path_length=None), critical=True)
             .add_extension(
                 x509.KeyUsage(usage is not None, False, usage is not None, False, False, usage is None, False, False,

@@ -279,15 +279,19 @@ class _Negotiation:
         raw = self._plain.raw
         raw.settimeout(self._left())
         try:
-            secured = context.wrap_socket(raw, server_hostname=hostname)
+            secured = context.wrap_socket(raw, suppress_ragged_eofs=False, server_hostname=hostname)
         except ssl.SSLCertVerificationError as error:
-            raise StorageError(_certificate_words(error, hostname), path=self._address.name) from error
+            raise StorageError(
+                _certificate_words(error, hostname),
+                path=self._address.name,
+                remedy="OpenSSL says of it: %s" % error.verify_message,
+            ) from error
         except (OSError, ValueError) as error:
             # GnuTLS and OpenSSL have different words for everything that can go wrong here.
             words = getattr(error, "reason", None) or str(error)
             if isinstance(error, ssl.SSLEOFError):
-                # So GnuTLS, and QEMU with it, calls a server that hangs up: it does not take our credentials.
-                words = "The TLS connection was non-properly terminated."
+                # It does not take our credentials.
+                words = credentials.refusal
             raise StorageError("TLS handshake failed: %s" % words, path=self._address.name) from error
         self._wire = TlsWire(secured)
 
@@ -440,10 +444,6 @@ def _certificate_words(error: Exception, hostname: str | None) -> str:
         return "Certificate does not match the hostname %s" % hostname
     if code in (2, 18, 19, 20, 21):  # no issuer, or one that is not trusted
         return "The certificate hasn't got a known issuer"
-    if code == 10:  # X509_V_ERR_CERT_HAS_EXPIRED
-        return "The certificate has expired"
-    if code == 9:  # X509_V_ERR_CERT_NOT_YET_VALID
-        return "The certificate is not yet activated"
     if code == 23:  # X509_V_ERR_CERT_REVOKED
         return "The certificate has been revoked"
-    return "The certificate is not trusted: %s" % getattr(error, "verify_message", error)
+    return "The certificate is not trusted"

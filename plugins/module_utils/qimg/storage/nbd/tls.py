@@ -34,6 +34,11 @@ class TlsCredentials(ABC):
     #: Whether the server's certificate must be for the name by which it was called.
     checks_name: bool = False
 
+    @property
+    def refusal(self) -> str:
+        """GnuTLS's words, as QEMU prints them, for a server that hangs up during the handshake."""
+        return "The TLS connection was non-properly terminated."
+
     @abstractmethod
     def context(self) -> ssl.SSLContext:
         """What the ``ssl`` module needs.
@@ -107,6 +112,12 @@ class PskCredentials(TlsCredentials):
         self.endpoint = endpoint
         self._username = username
         self._key = _find_key(path, username)
+        self._is_asked_for = False
+
+    @property
+    def refusal(self) -> str:
+        # A server that has no such keys hangs up before it asks for ours.
+        return super().refusal if self._is_asked_for else "Insufficient credentials for that request."
 
     def context(self) -> ssl.SSLContext:
         import ssl
@@ -122,8 +133,13 @@ class PskCredentials(TlsCredentials):
         context.verify_mode = ssl.CERT_NONE
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers("PSK")
-        set_callback(lambda _hint: (self._username, self._key))
+        self._is_asked_for = False
+        set_callback(self._answer)
         return context
+
+    def _answer(self, _hint: str | None) -> tuple[str, bytes]:
+        self._is_asked_for = True
+        return self._username, self._key
 
 
 class AnonymousCredentials(TlsCredentials):

@@ -3,6 +3,8 @@
 """A connected socket as something that whole messages go through: one thread may receive while another sends."""
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 import threading
@@ -159,7 +161,10 @@ class TlsWire(Wire):
                 self._wait(self._select.POLLOUT)
                 continue
             except self._ssl.SSLEOFError:
-                raise _gone() from None
+                # In GnuTLS's words, as QEMU prints them.
+                raise ConnectionResetError(
+                    "Cannot read from TLS channel: The TLS connection was non-properly terminated."
+                ) from None
             if not got:
                 raise _gone()
             return got
@@ -184,7 +189,7 @@ class TlsWire(Wire):
                 self._wait(self._select.POLLIN)
                 continue
             except self._ssl.SSLEOFError:
-                raise _gone() from None
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
             view = view[sent:]
 
     def _wait(self, event: int) -> None:
