@@ -16,8 +16,8 @@ _PAGE = Path(__file__).resolve().parents[2] / "docs" / "sdk.md"
 _NAMES = [name for name in dir(qimg) if name != "__version__"]
 #: Functions that do not do what a command does.
 _NO_COMMANDS = (
-    "amendable_options", "cache_mode", "creation_options", "extents_of", "format_names", "open_image", "schema",
-    "schema_names",
+    "amendable_options", "cache_mode", "creation_options", "extents_of", "format_names", "open_image",
+    "open_snapshot", "schema", "schema_names",
 )
 
 
@@ -122,6 +122,25 @@ def test_options_of_formats_are_told_as_typed_values() -> None:
     assert {option.name for option in qimg.amendable_options("qcow2")} <= {*by_name, "backing_file", "backing_fmt"}
     with pytest.raises(qimg.UnsupportedOperationError):
         qimg.amendable_options("raw")
+
+
+def test_what_a_snapshot_holds_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "disk.qcow2"
+    qimg.create(path, "qcow2", size=1 << 20)
+    for content in (b"old", b"new"):
+        with qimg.open_image(path, purpose="write") as image:
+            image.write(0, content)
+        qimg.create_snapshot(path, content.decode())
+
+    for wanted in ("old", "1", ("1", None), (None, "old")):
+        with qimg.open_snapshot(path, wanted) as image:
+            assert image.read(0, 3) == b"old"
+            with pytest.raises(qimg.UnsupportedOperationError):
+                image.write(0, b"x")
+    with pytest.raises(qimg.OptionError):
+        qimg.open_snapshot(path, ("1", "new"))
+    # It is closed again, so that it can be written to.
+    qimg.delete_snapshot(path, "old")
 
 
 def test_dd_copies_the_blocks_that_it_is_told(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ if TYPE_CHECKING:
     from .operations.snapshot import create_snapshot as create_snapshot
     from .operations.snapshot import delete_snapshot as delete_snapshot
     from .operations.snapshot import list_snapshots as list_snapshots
+    from .operations.snapshot import open_snapshot as open_snapshot
     from .operations.snapshot import plan_apply_snapshot as plan_apply_snapshot
     from .operations.snapshot import plan_create_snapshot as plan_create_snapshot
     from .operations.snapshot import plan_delete_snapshot as plan_delete_snapshot
@@ -161,7 +162,7 @@ _PLACES = {
     "operations.resize": ("plan_resize", "resize"),
     "operations.snapshot": (
         "CreateSnapshotPlan", "apply_snapshot", "create_snapshot", "delete_snapshot", "list_snapshots",
-        "plan_apply_snapshot", "plan_create_snapshot", "plan_delete_snapshot",
+        "open_snapshot", "plan_apply_snapshot", "plan_create_snapshot", "plan_delete_snapshot",
     ),
     "policy": ("ReferencePolicy",),
     "schemas": ("schema", "schema_names"),

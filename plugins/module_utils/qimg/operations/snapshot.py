@@ -103,6 +103,28 @@ def show_snapshot(image: Image, wanted: SnapshotName) -> None:
     image.view_snapshot(snapshot)
 
 
+def open_snapshot(
+    reference: Reference, wanted: SnapshotName, format: str | None = None, *, opener: Opener | None = None
+) -> Image:
+    """Open an image for reading what its guest disk held when an internal snapshot was taken.
+
+    As for ``convert -l``, the disk has its present size.
+
+    :param wanted: the snapshot: its id or its name, or a pair of an id and a name, which both have to match unless
+        ``None``
+    :returns: the guest disk, to be used in a ``with`` block
+    :raises OptionError: there is no such snapshot
+    :raises ImageError: the image cannot be opened
+    """
+    image = (opener or Opener()).open(reference, format, READ)
+    try:
+        show_snapshot(image, wanted)
+    except BaseException:
+        image.abandon()
+        raise
+    return image
+
+
 class CreateSnapshotPlan(Plan):
     """A plan that makes a snapshot."""
 
