@@ -3,6 +3,7 @@
 """What is measured: one function a case, which makes the images and gives the commands."""
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,53 @@ def convert_into_existing(directory: Path) -> Case:
     disk = images.real_disk(directory)
     case = _convert("raw → existing raw (-n)", directory, images.real_qcow2(directory), "qcow2", "raw", "-n")
     case.prepare = lambda: run("cp", "--sparse=always", disk, directory / "target")
+    return case
+
+
+def _scattered(directory: Path) -> Path:
+    return images.scattered_qcow2(directory, 8000, 20 << 30, 64 << 10, "cluster_size=64k")
+
+
+def _scattered_small(directory: Path) -> Path:
+    return images.scattered_qcow2(directory, 30000, 4 << 30, 4 << 10, "cluster_size=4k")
+
+
+def _scattered_extended(directory: Path) -> Path:
+    return images.scattered_qcow2(directory, 30000, 20 << 30, 4 << 10, "extended_l2=on")
+
+
+def convert_scattered_to_raw(directory: Path) -> Case:
+    """8,000 clusters in random places of 20 GiB, qcow2 to raw."""
+    return _convert("scattered → raw", directory, _scattered(directory), "qcow2", "raw")
+
+
+def convert_scattered_to_qcow2(directory: Path) -> Case:
+    """The same, qcow2 to qcow2."""
+    return _convert("scattered → qcow2", directory, _scattered(directory), "qcow2", "qcow2")
+
+
+def convert_small_clusters(directory: Path) -> Case:
+    """30,000 clusters of 4 KiB in random places of 4 GiB, qcow2 to qcow2."""
+    image, options = _scattered_small(directory), ["-o", "cluster_size=4k"]
+    return _convert("scattered, 4 KiB clusters", directory, image, "qcow2", "qcow2", *options)
+
+
+def convert_extended_entries(directory: Path) -> Case:
+    """4 KiB in 30,000 random places of 20 GiB, with extended L2 entries."""
+    image, options = _scattered_extended(directory), ["-o", "extended_l2=on"]
+    return _convert("scattered, extended entries", directory, image, "qcow2", "qcow2", *options)
+
+
+def convert_deep_chain(directory: Path) -> Case:
+    """A chain of twenty images to raw."""
+    return _convert("chain of 20 → raw", directory, images.deep_chain(directory), "qcow2", "raw")
+
+
+def convert_sparse_terabyte(directory: Path) -> Case:
+    """A raw disk of 1 TiB with 12 MiB of data to qcow2."""
+    disk = images.sparse_raw(directory)
+    case = _convert("1 TiB, sparse, raw → qcow2", directory, disk, "raw", "qcow2")
+    case.files += (disk,)
     return case
 
 
@@ -200,6 +248,28 @@ def check_shuffled_clusters(directory: Path) -> Case:
     return _same_command("check, 262,144 shuffled clusters", ["check", "-f", "qcow2", image], files=(image,))
 
 
+def check_scattered_clusters(directory: Path) -> Case:
+    """Check 30,000 clusters of 4 KiB in random places."""
+    return _same_command("check, 4 KiB clusters", ["check", "-f", "qcow2", _scattered_small(directory)])
+
+
+def check_extended_entries(directory: Path) -> Case:
+    """Check an image with extended L2 entries and 28,000 clusters in random places."""
+    return _same_command("check, extended entries", ["check", "-f", "qcow2", _scattered_extended(directory)])
+
+
+def repair_leaks(directory: Path) -> Case:
+    """Repair an image with 262,144 leaked clusters."""
+    template, image = directory / "leaking-template.qcow2", directory / "leaking.qcow2"
+    run("cp", "--sparse=always", images.allocated_qcow2(directory, "32G"), template)
+    with open(template, "r+b") as file:
+        l1_entries, l1_offset = struct.unpack(">IQ", file.read(48)[36:48])
+        half = l1_entries // 2 * 8
+        file.seek(l1_offset + half)
+        file.write(bytes(half))
+    return _on_a_copy("check -r all, 262,144 leaks", template, ["check", "-q", "-r", "all", image], image, template)
+
+
 def map_two_hundred_thousand_extents(directory: Path) -> Case:
     """Map a qcow2 image in which data and nothing alternate 100,000 times."""
     image = images.alternating_qcow2(directory, 200000)
@@ -212,19 +282,53 @@ def map_a_million_extents(directory: Path) -> Case:
     return _same_command("map, 1,000,000 extents", ["map", "-f", "qcow2", "--output=json", image], files=(image,))
 
 
+def map_deep_chain(directory: Path) -> Case:
+    """Map a chain of twenty images."""
+    return _same_command("map, chain of 20", ["map", "-f", "qcow2", "--output=json", images.deep_chain(directory)])
+
+
+def map_extended_entries(directory: Path) -> Case:
+    """Map an image with extended L2 entries that has 110,000 extents."""
+    image = _scattered_extended(directory)
+    return _same_command("map, extended entries", ["map", "-f", "qcow2", "--output=json", image])
+
+
+def measure_scattered(directory: Path) -> Case:
+    """Measure 30,000 clusters of 4 KiB in random places."""
+    return _same_command("measure", ["measure", "-O", "qcow2", "-f", "qcow2", _scattered_small(directory)])
+
+
 def map_long_runs(directory: Path) -> Case:
     """Map the real disk."""
     return _same_command("map, long runs", ["map", "-f", "qcow2", "--output=json", images.real_qcow2(directory)])
 
 
+def _snapshot(directory: Path, action: str, *before: str) -> Case:
+    """Something done with the snapshots of a 1 TiB image of which 64 GiB are allocated.
+
+    :param before: snapshots that it has
+    """
+    template, image = directory / "large-template.qcow2", directory / "large.qcow2"
+    run("cp", "--sparse=always", images.allocated_qcow2(directory, "64G"), template)
+    run("qemu-img", "resize", "-f", "qcow2", template, "1T")
+    for name in before:
+        run("qemu-img", "snapshot", "-c", name, template)
+    return _on_a_copy("snapshot %s, 1 TiB" % action, template, ["snapshot", action, "one", image], image, template)
+
+
 def snapshot_of_a_large_image(directory: Path) -> Case:
-    """Take a snapshot of a 1 TiB image of which 64 GiB are allocated."""
-    template = directory / "large-template.qcow2"
-    if not template.exists():
-        run("cp", "--sparse=always", images.allocated_qcow2(directory, "64G"), template)
-        run("qemu-img", "resize", "-f", "qcow2", template, "1T")
-    image = directory / "large.qcow2"
-    return _on_a_copy("snapshot -c, 1 TiB", template, ["snapshot", "-c", "now", image], image, template)
+    """Take a snapshot."""
+    return _snapshot(directory, "-c")
+
+
+def snapshot_applied(directory: Path) -> Case:
+    """Go back to the first of two snapshots."""
+    return _snapshot(directory, "-a", "one", "two")
+
+
+def snapshot_deleted(directory: Path) -> Case:
+    """Delete the first of two snapshots."""
+    return _snapshot(directory, "-d", "one", "two")
 
 
 def resize_a_large_image(directory: Path) -> Case:
@@ -232,6 +336,20 @@ def resize_a_large_image(directory: Path) -> Case:
     image = directory / "grown.qcow2"
     template = images.allocated_qcow2(directory, "64G")
     return _on_a_copy("resize to 1 TiB", template, ["resize", "-q", "-f", "qcow2", image, "1T"], image)
+
+
+def shrink_a_large_image(directory: Path) -> Case:
+    """Shrink an image of which 64 GiB are allocated to 1 GiB."""
+    image = directory / "shrunk.qcow2"
+    arguments = ["resize", "-q", "--shrink", "-f", "qcow2", image, "1G"]
+    return _on_a_copy("resize to 1 GiB", images.allocated_qcow2(directory, "64G"), arguments, image)
+
+
+def amend_to_version_2(directory: Path) -> Case:
+    """Make an image of which 64 GiB are allocated one of version 2."""
+    image = directory / "older.qcow2"
+    arguments = ["amend", "-f", "qcow2", "-o", "compat=0.10", image]
+    return _on_a_copy("amend to version 2", images.allocated_qcow2(directory, "64G"), arguments, image)
 
 
 def add_a_bitmap(directory: Path) -> Case:
@@ -254,6 +372,12 @@ ALL = (
     convert_qcow2_to_qcow2,
     convert_chain_to_raw,
     convert_into_existing,
+    convert_scattered_to_raw,
+    convert_scattered_to_qcow2,
+    convert_small_clusters,
+    convert_extended_entries,
+    convert_deep_chain,
+    convert_sparse_terabyte,
     convert_64_tib_of_nothing,
     convert_compressed,
     convert_compressed_zstd,
@@ -267,11 +391,21 @@ ALL = (
     create_with_metadata,
     check_two_million_clusters,
     check_shuffled_clusters,
+    check_scattered_clusters,
+    check_extended_entries,
+    repair_leaks,
     map_two_hundred_thousand_extents,
     map_a_million_extents,
+    map_deep_chain,
+    map_extended_entries,
     map_long_runs,
+    measure_scattered,
     snapshot_of_a_large_image,
+    snapshot_applied,
+    snapshot_deleted,
     resize_a_large_image,
+    shrink_a_large_image,
+    amend_to_version_2,
     add_a_bitmap,
     info_of_a_small_image,
 )

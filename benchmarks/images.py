@@ -8,6 +8,7 @@ import random
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 _DISK_BYTES = 4 << 30
@@ -66,6 +67,13 @@ def compressed_qcow2(directory: Path, codec: str) -> Path:
     return image
 
 
+def _write(image: Path, offsets: Iterable[int], length: str, pattern: int) -> None:
+    """Have QEMU write the same bytes at some offsets of a qcow2 image."""
+    script = "".join("write -P %d %d %s\n" % (pattern, offset, length) for offset in offsets) + "quit"
+    command = ["qemu-io", "-f", "qcow2", str(image)]
+    subprocess.run(command, input=script.encode(), check=True, stdout=subprocess.DEVNULL)
+
+
 def chain_of_three(directory: Path) -> Path:
     """The same disk with two overlays, each of which has 64 KiB of every third megabyte."""
     below = real_qcow2(directory)
@@ -73,13 +81,51 @@ def chain_of_three(directory: Path) -> Path:
         overlay = directory / ("overlay-%d.qcow2" % number)
         if not overlay.exists():
             run("qemu-img", "create", "-f", "qcow2", "-b", below, "-F", "qcow2", overlay)
-            writes = ["write -P %d %dM 64k" % (number, offset) for offset in range(number, _DISK_BYTES >> 20, 3)]
-            script = "\n".join([*writes, "quit"]).encode()
-            subprocess.run(
-                ["qemu-io", "-f", "qcow2", str(overlay)], input=script, check=True, stdout=subprocess.DEVNULL
-            )
+            _write(overlay, range(number << 20, _DISK_BYTES, 3 << 20), "64k", number)
         below = overlay
     return below
+
+
+def deep_chain(directory: Path) -> Path:
+    """An 8 GiB disk in a chain of twenty images, each with 600 clusters in random places."""
+    chain = [directory / ("deep-%d.qcow2" % number) for number in range(20)]
+    for number, image in enumerate(chain):
+        if not image.exists():
+            backing = ["-b", chain[number - 1], "-F", "qcow2"] if number else []
+            run("qemu-img", "create", "-f", "qcow2", *backing, image, "8G")
+            _write(image, _scattered(600, 8 << 30, 64 << 10, number), "64k", number + 1)
+    return chain[-1]
+
+
+def _scattered(count: int, size: int, unit: int, seed: int) -> list[int]:
+    """Offsets in random order, all on multiples of ``unit``."""
+    return [number * unit for number in random.Random(seed).sample(range(size // unit), count)]
+
+
+def scattered_qcow2(directory: Path, count: int, size: int, unit: int, options: str) -> Path:
+    """A disk with data in random places, written in random order.
+
+    :param count: how many places
+    :param size: bytes of the disk
+    :param unit: bytes written at once
+    :param options: of the image
+    """
+    image = directory / ("scattered-%d-%s.qcow2" % (unit, options))
+    if not image.exists():
+        run("qemu-img", "create", "-f", "qcow2", "-o", options, image, size)
+        _write(image, _scattered(count, size, unit, 1), str(unit), 1)
+    return image
+
+
+def sparse_raw(directory: Path) -> Path:
+    """A raw disk of 1 TiB with 4 KiB of data in 3,000 random places."""
+    disk = directory / "sparse.raw"
+    with open(disk, "wb") as file:
+        file.truncate(1 << 40)
+        for offset in _scattered(3000, 1 << 40, 4096, 1):
+            file.seek(offset)
+            file.write(b"d" * 4096)
+    return disk
 
 
 def allocated_qcow2(directory: Path, size: str) -> Path:
