@@ -216,3 +216,20 @@ def test_info_loads_nothing_that_takes_time(form: tuple[str, ...], tmp_path: Pat
 
     assert "qimg.formats.qcow2.image" in loaded
     assert loaded & {*EXPENSIVE, *NOT_FOR_INFO} == set()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("check",), ("map",), ("resize", "--shrink", "{}", "512K"), ("commit",), ("rebase", "-b", "")],
+    ids=" ".join,
+)
+def test_other_commands_load_nothing_but_threads_that_takes_time(words: tuple[str, ...], tmp_path: Path) -> None:
+    base, path = str(tmp_path / "base.qcow2"), str(tmp_path / "disk.qcow2")
+    qimg.create(base, "qcow2", size=1 << 20)
+    qimg.create(path, "qcow2", backing_file=base, backing_format="qcow2")
+    line = [word.format(path) for word in words] if "{}" in words else [*words, path]
+
+    loaded = loaded_by("from qimg.cli.main import main\nmain(['qemu-img', *sys.argv[1:]])", *line)
+
+    assert "qimg.formats.qcow2.image" in loaded
+    assert loaded & {*EXPENSIVE} <= {"threading"}

@@ -48,11 +48,12 @@ class ProgressMeter:
             self._console.line("    (%3.2f/100%%)" % percent)
 
     def __enter__(self) -> ProgressMeter:
-        import signal
+        # The public module of this name imports three others.
+        import _signal  # type: ignore[import-not-found]
         import threading
 
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGUSR1, self._ask)
+            _signal.signal(_signal.SIGUSR1, self._ask)
         return self
 
     def _ask(self, _signal: int, _frame: FrameType | None) -> None:

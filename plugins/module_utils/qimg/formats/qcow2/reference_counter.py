@@ -3,15 +3,18 @@
 """Counting how often each host cluster is referred to, one byte per cluster."""
 from __future__ import annotations
 
-import re
 from array import array
 
 from ...storage.zeros import ZEROS
 from . import refcount_widths as widths
 from .table_runs import equal_run_end
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Iterator
+
 _MANY = 255
-_RUN_OF_MANY = re.compile(rb"\xff+")
 #: Exact counts that no byte holds are kept for so many clusters together.
 _GROUP = 4096
 
@@ -50,7 +53,7 @@ class ReferenceCounter:
         old = self._counts[first:end]
         new = old.translate(self._additions[step])
         if _MANY in new:
-            for run in _RUN_OF_MANY.finditer(new):
+            for run in _runs_of_many(new, 0, len(new)):
                 self._add_to_many(first, old, run.start(), run.end(), times)
         self._counts[first:end] = new
 
@@ -105,7 +108,7 @@ class ReferenceCounter:
     def _exact(self, first: int, count: int) -> list[tuple[int, array[int]]]:
         """Runs of clusters with many references: index from ``first`` on, and their counts."""
         parts = []
-        for run in _RUN_OF_MANY.finditer(self._counts, first, first + count):
+        for run in _runs_of_many(self._counts, first, first + count):
             start = run.start()
             while start < run.end():
                 group, position = divmod(start, _GROUP)
@@ -129,3 +132,13 @@ class ReferenceCounter:
         for start, exact in self._exact(first, count):
             counts[start : start + len(exact)] = array(counts.typecode, [min(value, limit) for value in exact])
         return counts
+
+
+def _runs_of_many(counts: bytearray, start: int, end: int) -> Iterator[re.Match[bytes]]:
+    """Runs of clusters, between two of them, that have many references."""
+    if counts.find(_MANY, start, end) < 0:
+        # So it is in nearly all images; importing this takes a tenth of a short check.
+        return iter(())
+    import re
+
+    return re.compile(rb"\xff+").finditer(counts, start, end)
