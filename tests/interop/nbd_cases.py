@@ -357,6 +357,7 @@ info 'json:{"driver":"nbd","server":{"type":"vsock","cid":"1","port":"1"}}'
 _EXTENTS = "extents=echo 0 1M hole; echo 1M 1M zero; echo 2M 1M hole,zero; echo 3M 1M"
 #: The same for nbdkit.
 NBDKIT_SERVERS = {
+    "uneven": nbdkit("memory", "3100"),
     # What it says of its first MiB is that there is no space behind it, and not what it reads as.
     "thin": nbdkit(
         "eval", "get_size=echo 4M", "can_extents=exit 0", _EXTENTS,
@@ -365,6 +366,12 @@ NBDKIT_SERVERS = {
 }  # fmt: skip
 
 NBDKIT_LINES = r"""
+create -f raw @uneven 3100 ;; info --output=json @uneven
+create -f raw @uneven 3101
+dd -f raw -O raw bs=3100 if=odd.raw of=@uneven ;; convert -f raw -O raw @uneven new.raw
+dd -f raw -O raw bs=1 count=99 if=odd.raw of=@uneven
+convert -n -f raw -O raw small.raw @uneven
+bench -w -c 1 -f raw -s 512 -o 3072 @uneven
 map -f raw @thin
 map -f raw --output=json @thin
 convert -f raw -O raw @thin new.raw

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cli_differences import (
     DIFFERENCES,
+    EXPORT_DIFFERENCES,
     FILE_DIFFERENCES,
     FileDifference,
     KnownDifference,
@@ -49,7 +50,7 @@ def test_the_example_of_a_difference_leaves_other_files(entry: FileDifference, i
 
 def test_the_page_explains_every_difference_and_no_other() -> None:
     headings = re.findall(r"^### (.*)$", _PAGE.read_text("utf-8"), re.MULTILINE)
-    assert sorted(headings) == sorted(entry.title for entry in (*DIFFERENCES, *FILE_DIFFERENCES))
+    assert sorted(headings) == sorted(entry.title for entry in (*DIFFERENCES, *EXPORT_DIFFERENCES, *FILE_DIFFERENCES))
 
 
 @pytest.mark.oracle

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cli_differences import is_known_in_files, known_difference
+from cli_differences import EXPORT_DIFFERENCES, KnownDifference, is_known_in_files, known_difference, shown
 from cli_support import split
 from nbd_cases import LINES, NBDKIT_LINES, NBDKIT_SERVERS, SERVERS
 
@@ -132,3 +132,15 @@ def test_a_command_does_what_qemu_img_does(line: str, exported: Path, tmp_path: 
 @pytest.mark.parametrize("line", NBDKIT_LINES.strip().split("\n"))
 def test_a_command_on_an_unusual_export_does_what_qemu_img_does(line: str, exported: Path, tmp_path: Path) -> None:
     expect_same(line, exported, tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("nbdkit") is None, reason="nbdkit is not installed")
+@pytest.mark.parametrize("entry", EXPORT_DIFFERENCES, ids=lambda entry: entry.title)
+def test_the_example_of_a_difference_shows_it(entry: KnownDifference, exported: Path, tmp_path: Path) -> None:
+    pair = SideBySide(tmp_path, exported)
+    words = named(entry.line)
+    with Exports(pair, words):
+        theirs, ours = pair.run(words)
+    assert re.search(entry.theirs, shown(theirs), re.DOTALL), theirs
+    assert re.search(entry.ours, shown(ours), re.DOTALL), ours
+    assert known_difference(words, theirs, ours) is not None

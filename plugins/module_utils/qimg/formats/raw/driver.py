@@ -41,6 +41,9 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
         raise ImageError("The image size is too large for file format 'raw'", format="raw")
     if mode == "metadata":
         raise OptionError("Unsupported preallocation mode: metadata", format="raw")
+    if files.is_device:
+        # What is there already may end inside a sector.
+        size = options["size"]
     storage = files.main_of(size)
     storage.preallocate(0, size, mode)
     storage.truncate(size)
