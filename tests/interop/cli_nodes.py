@@ -6,6 +6,7 @@ from __future__ import annotations
 #: ``json:`` names of values that are no texts, …
 _TYPES = r"""
 "json:{'driver':5}"
+"json:{'driver':'qcow2','size':0123}"
 "json:{'driver':[],'file':{'filename':'data.qcow2'}}"
 "json:{'driver':true,'file':{'driver':null,'filename':'data.qcow2'}}"
 "json:{'driver':123456789012345678901234567890}"

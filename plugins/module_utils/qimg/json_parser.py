@@ -189,7 +189,9 @@ class _Parser:
             self._position += 1
         valid = self._take(_DIGITS) > 0
         digits = text[start : self._position].lstrip("-")
-        valid = valid and (digits == "0" or not digits.startswith("0"))
+        if digits.startswith("0") and digits != "0":
+            # The second digit is the first that does not belong there.
+            raise _error("stray '%s'" % text[start : self._position - len(digits) + 2])
         if valid and text[self._position : self._position + 1] == ".":
             whole = False
             self._position += 1
