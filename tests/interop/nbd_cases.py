@@ -354,10 +354,36 @@ info 'json:{"driver":"nbd","server":{"type":"inet","host":"127.0.0.1","port":"1"
 info 'json:{"driver":"nbd","server":{"type":"vsock","cid":"1","port":"1"}}'
 """
 
+
+def _blocks(file: str, least: str, best: str, most: str) -> list[str]:
+    """An nbdkit that refuses requests which are not of whole blocks."""
+    return nbdkit(
+        "--filter=blocksize-policy", "file", file, "blocksize-minimum=" + least, "blocksize-preferred=" + best,
+        "blocksize-maximum=" + most, "blocksize-error-policy=error",
+    )  # fmt: skip
+
+
 _EXTENTS = "extents=echo 0 1M hole; echo 1M 1M zero; echo 2M 1M hole,zero; echo 3M 1M"
 #: The same for nbdkit.
 NBDKIT_SERVERS = {
     "uneven": nbdkit("memory", "3100"),
+    "pages": _blocks("blank.raw", "4096", "64k", "1M"),
+    "large": _blocks("blank.raw", "64k", "64k", "64k"),
+    "little": _blocks("blank.raw", "1", "512", "4096"),
+    "qpages": _blocks("roomy.qcow2", "4096", "64k", "1M"),
+    "qlarge": _blocks("roomy.qcow2", "64k", "64k", "64k"),
+    "nozero": nbdkit("--filter=nozero", "file", "blank.raw"),
+    "slow": nbdkit("--filter=nozero", "file", "blank.raw", "fastzeromode=slow"),
+    "fua": nbdkit("--filter=fua", "file", "blank.raw", "fuamode=native"),
+    "noextents": nbdkit("--filter=noextents", "file", "disk.raw"),
+    "simple": nbdkit("--no-sr", "file", "disk.raw"),
+    "oldstyle": nbdkit("--oldstyle", "file", "disk.raw"),
+    "closed": nbdkit("--filter=ip", "file", "disk.raw", "deny=all"),
+    "torn": nbdkit("--filter=error", "file", "disk.raw", "error-pread=EIO", "error-pread-rate=1"),
+    "guarded": nbdkit("--filter=error", "file", "disk.raw", "error-pwrite=EPERM", "error-pwrite-rate=1"),
+    # The largest disk that QEMU has, and a larger one.
+    "largest": nbdkit("null", "size=9223372035781033984"),
+    "toolarge": nbdkit("null", "size=9223372036854775807"),
     # What it says of its first MiB is that there is no space behind it, and not what it reads as.
     "thin": nbdkit(
         "eval", "get_size=echo 4M", "can_extents=exit 0", _EXTENTS,
@@ -372,6 +398,45 @@ dd -f raw -O raw bs=3100 if=odd.raw of=@uneven ;; convert -f raw -O raw @uneven 
 dd -f raw -O raw bs=1 count=99 if=odd.raw of=@uneven
 convert -n -f raw -O raw small.raw @uneven
 bench -w -c 1 -f raw -s 512 -o 3072 @uneven
+info --output=json @pages
+convert -n -O raw disk.raw @pages
+convert -n -O raw data.qcow2 @large
+convert -n -O raw disk.raw @little
+convert -O qcow2 disk.raw @pages
+convert -O qcow2 -c disk.raw @large
+create -f qcow2 -o cluster_size=512 @large 1M
+bench -f raw -w -c 3 -s 100 -o 50 @pages
+dd bs=100 if=odd.raw of=@large
+map --output=json @qpages
+check @qlarge
+snapshot -c s @qlarge ;; snapshot -l @qlarge
+bitmap --add @qlarge n
+resize @qpages 12M
+amend -o compat=0.10 @qlarge
+convert -O qcow2 @qpages new.qcow2
+convert -n -O raw disk.raw @nozero
+convert -n -S 0 -O raw disk.raw @slow
+convert -t writethrough -n -O raw disk.raw @fua
+map --output=json @noextents
+compare -s @noextents disk.raw
+measure -O qcow2 @noextents
+map --output=json @simple
+convert -O qcow2 @simple new.qcow2
+info @oldstyle
+map --output=json 'nbd+unix:///?socket=oldstyle'
+info --image-opts driver=nbd,path=oldstyle,x-dirty-bitmap=x
+info --image-opts driver=nbd,path=simple,export=x,x-dirty-bitmap=base:allocation
+info @closed
+info @torn
+convert -f raw -O raw @torn new.raw
+create -f raw @guarded 1M
+info --output=json @largest
+measure -O raw @largest
+create -f raw @largest 7E
+create -f raw @largest 8E
+dd if=@largest of=new.raw bs=512 skip=18014398507384832
+info @toolarge
+map --output=json @toolarge
 map -f raw @thin
 map -f raw --output=json @thin
 convert -f raw -O raw @thin new.raw
