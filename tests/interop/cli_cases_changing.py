@@ -152,6 +152,10 @@ data.qcow2 -1M
 --preallocation=full data.qcow2 1M
 --preallocation=foo data.qcow2 +1M
 -f raw --preallocation=full /dev/null 1M
+v2-snapshot.qcow2 +0
+--preallocation=full v2-snapshot.qcow2 +0
+in-use.qcow2 1M
+in-use.qcow2 +1M
 -f raw --preallocation=metadata /dev/null 1M
 -f raw --preallocation=metadata odd.raw 1M
 odd.raw 12M

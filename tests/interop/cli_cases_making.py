@@ -227,6 +227,8 @@ snapshots.qcow2 snapshots.qcow2
 -l s1 --bitmaps -O qcow2 bitmaps.qcow2 new
 --bitmaps -O qcow2 bitmaps.qcow2 new
 --bitmaps -O qcow2 -o compat=v2 bitmaps.qcow2 new
+--bitmaps -O qcow2 in-use.qcow2 new
+--bitmaps --skip-broken-bitmaps -O qcow2 in-use.qcow2 new
 --bitmaps -O qcow2 odd.raw new
 --bitmaps -O qcow2 data.qcow2 new
 --bitmaps -n -O qcow2 bitmaps.qcow2 other.qcow2

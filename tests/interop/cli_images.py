@@ -53,6 +53,10 @@ def build(directory: Path) -> None:
     oracle.qemu_img("snapshot", "-c", "s1", "bitmaps.qcow2", cwd=directory)
     oracle.qemu_img("bitmap", "--add", "bitmaps.qcow2", "b0", cwd=directory)
     oracle.qemu_img("bitmap", "--add", "--disable", "-g", "4k", "bitmaps.qcow2", "b1", cwd=directory)
+    create("in-use.qcow2", size="1M")
+    oracle.qemu_img("bitmap", "--add", "in-use.qcow2", "b0", cwd=directory)
+    # Nobody closes it.
+    oracle.run("qemu-io", "-f", "qcow2", "-c", "write 0 512", "-c", "sigraise 9", "in-use.qcow2", cwd=directory)
     create("external.qcow2", "-o", "data_file=external.raw", size="1M")
     write("external.qcow2", "write -P 9 128k 64k")
     create("unnamed.qcow2", "-o", "data_file=unnamed.raw", size="1M")

@@ -14,7 +14,8 @@ from cli_unusual import UNUSUAL
 #: Other images to put in the place of one; some are in the way of some commands, some cannot even be opened.
 _IMAGES = (
     "data.qcow2", "empty.qcow2", "over.qcow2", "top.qcow2", "parts.qcow2", "lost.qcow2", "v2.qcow2", "v2-over.qcow2",
-    "snapshots.qcow2", "bitmaps.qcow2", "external.qcow2", "narrow.qcow2", "subclusters.qcow2", "packed.qcow2",
+    "snapshots.qcow2", "bitmaps.qcow2", "in-use.qcow2", "external.qcow2", "narrow.qcow2", "subclusters.qcow2",
+    "packed.qcow2",
     "leaky.qcow2", "broken.qcow2", "marked.qcow2", "unknown.qcow2", "short.qcow2", "overlap.qcow2", "odd.raw",
     "sparse.raw", "nothing", "bytes", "folder", "missing", "new", "nope:x", "json:{", "", "./data.qcow2",
     "file:data.qcow2", 'json:{"driver":"qcow2","file.filename":"data.qcow2"}',

@@ -20,7 +20,7 @@ class Resizable(ABC):
     def check_resize(self) -> None:
         """Whether this image, as it is, has a size that can change.
 
-        :raises UnsupportedOperationError: it has not
+        :raises ImageError: it has not
         """
 
     @abstractmethod

@@ -61,8 +61,6 @@ def plan_resize(
         path, current, image_format = image.filename, image.size, image.format
         resizable = isinstance(image, Resizable)
         total = size if not relative else current + relative * size
-        if total == current and isinstance(image, Resizable):
-            image.check_resize()
     if not 0 < total < 1 << 63:
         raise OptionError("New image size must be positive", path=path)
     before, after = {"size": current}, {"size": total}
@@ -91,6 +89,17 @@ def plan_resize(
 
     action = "%s the disk from %d to %d bytes" % ("grow" if total > current else "shrink", current, total)
     return Plan(path, [action], before, after, run, opener)
+
+
+def check_resize(reference: Reference, format: str | None = None, *, opener: Opener | None = None) -> None:
+    """Whether the size of a guest disk could be changed, for who wants to know it where there is nothing to change.
+
+    :raises ImageError: it could not
+    """
+    opener = opener or Opener()
+    with opener.open(without_backing_options(reference), format, READ, backing=False) as image:
+        if isinstance(image, Resizable):
+            image.check_resize()
 
 
 def resize(

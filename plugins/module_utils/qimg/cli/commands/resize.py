@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ...errors import ShrinkRefusedError
 from ...formats.opening import RESIZE
-from ...operations.resize import PREALLOCATIONS, SHRINK_WARNING, plan_resize
+from ...operations.resize import PREALLOCATIONS, SHRINK_WARNING, check_resize, plan_resize
 from ...option_text import parse_size_option
 from .. import arguments as common
 from ..options import Command, Option, UsageError
@@ -73,6 +73,8 @@ def run(console: Console, arguments: Arguments) -> int:
         return 1
     if not plan.changed and (arguments.preallocation or "off") != "off":
         raise UsageError("Preallocation can only be used for growing images")
+    if not plan.changed:
+        check_resize(reference, arguments.format, opener=opener)
     plan.apply()
     if not arguments.quiet:
         console.write("Image resized.\n")

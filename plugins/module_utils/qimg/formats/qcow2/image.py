@@ -279,6 +279,11 @@ class Qcow2Image(
                 raise LimitError("There is not enough memory to change its tables", path=self.filename) from error
             raise
 
+    def check_resize(self) -> None:
+        from .resizing import check_state
+
+        check_state(self.metadata)
+
     def resize(self, size: int, preallocation: str = "off") -> None:
         self._change_with_size(lambda: self.change_size(size, preallocation))
 
@@ -286,8 +291,7 @@ class Qcow2Image(
         """As :meth:`_change`, for work that may make the disk smaller: what lay beyond its end goes once it may."""
         old_size = self.metadata.header.size
         self._change(work)
-        size = self.metadata.header.size
-        if size < old_size:
+        if (size := self.metadata.header.size) < old_size:
             data_file = self.metadata.data_file
             if data_file is None:
                 self._clear_beyond_end()

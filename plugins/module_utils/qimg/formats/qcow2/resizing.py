@@ -50,6 +50,23 @@ def check_size(metadata: Metadata, size: int) -> None:
         )
 
 
+def check_state(metadata: Metadata) -> None:
+    """Refuse to change the size of an image that has something which does not allow it.
+
+    :raises UnsupportedOperationError: it is of version 2, and has snapshots
+    :raises OptionError: it has a bitmap that cannot be used
+    """
+    if metadata.header.nb_snapshots and metadata.header.version < 3:
+        raise UnsupportedOperationError(
+            "Can't resize a v2 image which has snapshots",
+            path=metadata.storage.name,
+            format="qcow2",
+            remedy="amend the image to compat=1.1 first",
+        )
+    for bitmap in metadata.bitmaps.bitmaps:
+        metadata.bitmaps.usable(bitmap.text)
+
+
 def cannot_preallocate(mode: str) -> StorageError:
     """The error for a device, whose space nobody can reserve."""
     return StorageError(
@@ -62,18 +79,12 @@ def resize(image: Qcow2Image, size: int, preallocation: str) -> None:
     """Make the guest disk ``size`` bytes long.
 
     :param preallocation: for the new part: ``off``, ``metadata``, ``falloc`` or ``full``
-    :raises UnsupportedOperationError: the image has something that does not allow it
+    :raises ImageError: the image has something that does not allow it
     """
     metadata = image.metadata
     header = metadata.header
     check_size(metadata, size)
-    if header.nb_snapshots and header.version < 3:
-        raise UnsupportedOperationError(
-            "Can't resize a v2 image which has snapshots",
-            path=metadata.storage.name,
-            format="qcow2",
-            remedy="amend the image to compat=1.1 first",
-        )
+    check_state(metadata)
     if preallocation in ("falloc", "full") and not (metadata.data_file or metadata.storage).can_preallocate:
         raise cannot_preallocate(preallocation)
     metadata.bitmaps.resize(size)
