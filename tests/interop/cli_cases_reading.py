@@ -273,6 +273,9 @@ file:c:olon.qcow2
 "$(printf 'new\nline.qcow2')"
 """,
     "check": r"""
+torn.qcow2
+-r leaks torn.qcow2
+-r all torn.qcow2
 directory.qcow2
 -r all directory.qcow2
 unaligned.qcow2

@@ -54,9 +54,16 @@ def build(directory: Path) -> None:
     oracle.qemu_img("bitmap", "--add", "bitmaps.qcow2", "b0", cwd=directory)
     oracle.qemu_img("bitmap", "--add", "--disable", "-g", "4k", "bitmaps.qcow2", "b1", cwd=directory)
     create("in-use.qcow2", size="1M")
-    oracle.qemu_img("bitmap", "--add", "in-use.qcow2", "b0", cwd=directory)
+    for bitmap in ("b0", "b1"):
+        oracle.qemu_img("bitmap", "--add", "in-use.qcow2", bitmap, cwd=directory)
     # Nobody closes it.
     oracle.run("qemu-io", "-f", "qcow2", "-c", "write 0 512", "-c", "sigraise 9", "in-use.qcow2", cwd=directory)
+    create("torn.qcow2", "-o", "cluster_size=4k", size="64k")
+    write("torn.qcow2", "write -z -u 0 64k", "write -P 1 0 512")
+    oracle.qemu_img("snapshot", "-c", "s0", "torn.qcow2", cwd=directory)
+    write("torn.qcow2", "discard 32k 32k")
+    # It has a leaked cluster, and has lost its last table.
+    os.truncate(directory / "torn.qcow2", 32256)
     create("external.qcow2", "-o", "data_file=external.raw", size="1M")
     write("external.qcow2", "write -P 9 128k 64k")
     create("unnamed.qcow2", "-o", "data_file=unnamed.raw", size="1M")

@@ -86,6 +86,10 @@ UNUSUAL = {
 -w -c 1 -d 1 --image-opts driver=raw,file.filename=missing,read-only=on
 """,
     "bitmap": r"""
+--merge b0 in-use.qcow2 b1
+--merge b0 --add in-use.qcow2 new
+--merge missing in-use.qcow2 b1
+--remove --merge b1 in-use.qcow2 b0
 --add -f raw odd.raw ''
 --add -g 3k -f raw odd.raw x
 --add -g 3k v2.qcow2 x

@@ -190,9 +190,9 @@ class Lines(Words):
         if self._chance(0.25):
             options.append(self._flag("n", "no-create"))
             options += self._maybe(0.15, lambda: self._flag("", "target-is-zero"))
-            target = self._disk(lambda disk: not disk.is_damaged)
-            if target.is_damaged:
-                target = self.disks[0]
+            target = self._disk(lambda target: not target.is_damaged and target != disk)
+            if target.is_damaged or target == disk:
+                target = next(each for each in self.disks if each != disk)
             if self._chance(0.2):
                 options.append(self._flag("", "target-image-opts"))
                 options = [words for words in options if not self._says_target_format(words) or self._chance(0.2)]

@@ -109,7 +109,9 @@ class Words:
         if image_opts:
             options.append(self._flag("", "image-opts"))
         if not image_opts or self._chance(0.05):
-            format = disk.format if self._chance(0.9) else self._pick(("raw", "qcow2", "nonsense"))
+            # How long the file of an image becomes is each program's own business.
+            wrong = ("raw", "qcow2", "nonsense") if not self._focus else (disk.format, "nonsense")
+            format = disk.format if self._chance(0.9) else self._pick(wrong)
             options += self._maybe(
                 0.5, lambda: self._option("f", "source-format" if "S" in letters else "format", format)
             )

@@ -163,6 +163,8 @@ def _merge(image: Image, name: str, other: Image, source: str | None) -> None:
         raise _not_found(image, name)
     find_bitmap(image, name)
     found = find_bitmap(other, source)
+    # That nobody can use it is said of the target first.
+    image.dirty_pieces(name)
     pieces = _holder(other, source).dirty_pieces(source)
     check_sizes(image, other)
     if other is image and source == name:

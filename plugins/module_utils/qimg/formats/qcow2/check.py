@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 
 from ...errors import CorruptImageError, FormatError
+from ...intervals import IntervalSet
 from ..capabilities import CheckResult
 from .copied_flags import apply_copied_changes, copied_changes, data_runs, first_words
 from .layout import COPIED, CORRUPT, DIRTY, MAX_SNAPSHOTS, OFFSET_MASK, ZERO_FLAG, words_from_bytes
@@ -20,6 +21,7 @@ from .snapshots import HINT_OVERHANGING, MIN_EXTRA_BYTES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from .metadata import Metadata
 
@@ -29,6 +31,31 @@ _MAX_REMEMBERED = 1 << 16
 
 class CheckFailedError(FormatError):
     """The check could not be finished."""
+
+
+def repair(
+    metadata: Metadata, mode: str, report: Callable[[str], None], change: Callable[[Callable[[], Any]], Any]
+) -> CheckResult:
+    """Check an image, and repair it.
+
+    :param mode: ``leaks`` or ``all``
+    :param change: does something to the image in one step
+    :raises CheckFailedError: as :func:`check`
+    """
+    bits = metadata.geometry.cluster_bits
+    end = -(-metadata.storage.size >> bits)
+    result: CheckResult = change(lambda: check(metadata, mode, report))
+    if mode == "all" and result.corruptions_fixed and not result.corruptions:
+        # The tables have moved: where an entry referred to their old places, its flag is now wrong.
+        change(lambda: check(metadata, mode, lambda line: None))
+    lost = IntervalSet()
+    for first, last in metadata.refcounts.avoided:
+        if last > end:
+            lost.add(max(first, end), last)
+    if lost and metadata.storage.size > end << bits:
+        # What the file has lost must not be taken for zeroes, only because new tables lie behind it.
+        metadata.trim(lost)
+    return result
 
 
 def check(metadata: Metadata, repair: str | None, report: Callable[[str], None]) -> CheckResult:

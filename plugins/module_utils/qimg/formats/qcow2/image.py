@@ -325,11 +325,7 @@ class Qcow2Image(
         say = report or (lambda line: None)
         if repair is None:
             return checking.check(self.metadata, None, say)
-        result: CheckResult = self._change(lambda: checking.check(self.metadata, repair, say))
-        if repair == "all" and result.corruptions_fixed and not result.corruptions:
-            # The tables have moved: where an entry referred to their old places, its flag is now wrong.
-            self._change(lambda: checking.check(self.metadata, repair, lambda line: None))
-        return result
+        return checking.repair(self.metadata, repair, say, self._change)
 
     @property
     def snapshots(self) -> list[SnapshotInfo]:

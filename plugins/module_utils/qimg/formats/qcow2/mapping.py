@@ -16,6 +16,7 @@ from .layout import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ...intervals import IntervalSet
     from ...storage.base import Storage
     from .refcounts import Refcounts
 
@@ -186,15 +187,18 @@ class Mapping:
             self._storage.write(self.l1_offset, words_to_bytes(self.l1))
             self.l1_dirty = False
 
-    def move_down(self) -> None:
-        """Have every table moved that has a free cluster below it."""
+    def move_down(self, start: int, lost: IntervalSet) -> None:
+        """Have every table moved that lies behind cluster ``start``, and has a free cluster below it.
+
+        :param lost: clusters that the file does not have
+        """
         bits = self._geometry.cluster_bits
-        free = self._refcounts.first_free()
+        free = max(start, self._refcounts.first_free())
         for l1_index, entry in enumerate(self.l1):
             offset = entry & OFFSET_MASK
-            if offset >> bits > free and entry & COPIED:
+            if offset >> bits > free and entry & COPIED and offset >> bits not in lost:
                 self.own_table(l1_index)
-                free = self._refcounts.first_free()
+                free = max(start, self._refcounts.first_free())
         if self.l1_offset >> bits > free:
             self.l1_dirty = True
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable
 
+    from ...intervals import IntervalSet
     from ...storage.base import Storage
     from .bitmaps import BitmapDirectory
     from .refcounts import Refcounts
@@ -438,15 +439,22 @@ class Metadata:
             metadata.bitmaps.catch_up(self._bitmaps)
             metadata.commit()
 
-    def trim(self) -> None:
-        """Move tables from the end of the file into free clusters further down; cut the file off after the last one."""
+    def trim(self, lost: IntervalSet | None = None) -> None:
+        """Move tables from the end of the file into free clusters further down; cut the file off after the last one.
+
+        :param lost: runs of clusters that the file does not have: only what lies behind these is moved
+        """
+        from ...intervals import IntervalSet
+
         bits = self.geometry.cluster_bits
+        start = next(iter(lost))[0] if lost else 0
+        missing = lost or IntervalSet()
         self.refcounts.rewind()
-        self.mapping.move_down()
-        self.refcounts.move_down()
+        self.mapping.move_down(start, missing)
+        self.refcounts.move_down(start)
         self.commit()
-        tables_end = max((end for _first, end in self.refcounts.tables), default=0)
-        end = max(self.refcounts.used_end(), tables_end) << bits
+        tables_end = max((end for _first, end in self.refcounts.tables if end - 1 not in missing), default=0)
+        end = max(self.refcounts.used_end(missing), tables_end) << bits
         if self.storage.size > end:
             self.storage.truncate(end)
             self._file_size = end

@@ -194,16 +194,19 @@ class RefcountBlocks:
                     indexes.append(index)
         return indexes
 
-    def used_end(self) -> int:
-        """One more than the last cluster in use."""
+    def used_end(self, lost: IntervalSet | None = None) -> int:
+        """One more than the last cluster in use.
+
+        :param lost: clusters that do not count, because the file does not have them
+        """
         used = len(self.table.tobytes().rstrip(b"\0"))
         for index in range((used - 1) // self.table.itemsize, -1, -1):
             block = self._block(index)
             if block is not None and any(block.counts):
-                last = len(block.counts) - 1
-                while not block.counts[last]:
-                    last -= 1
-                return index * self.block_entries + last + 1
+                for last in range(len(block.counts) - 1, -1, -1):
+                    cluster = index * self.block_entries + last
+                    if block.counts[last] and (lost is None or cluster not in lost):
+                        return cluster + 1
         return 0
 
     def structure(self) -> list[int]:

@@ -405,9 +405,9 @@ class Refcounts(RefcountBlocks):
         """Have the allocator look from the beginning of the file again."""
         self._hint = 0
 
-    def move_down(self) -> None:
-        """Have blocks and table moved that have a free cluster below them."""
-        free = self.first_free() << self._geometry.cluster_bits
+    def move_down(self, start: int) -> None:
+        """Have blocks and table moved that lie behind cluster ``start``, and have a free cluster below them."""
+        free = max(start, self.first_free()) << self._geometry.cluster_bits
         for index in range(len(self.table)):
             if self.block_offset(index) > free:
                 block = self._block(index)
