@@ -123,7 +123,9 @@ def remember(sources: list[Side | None], target: Side | None, snapshot: Snapshot
 
 
 def _record(sources: list[Side | None], target: Side | None, snapshot: SnapshotName | None) -> dict[str, Any]:
-    return {"version": _VERSION, "sources": sources, "snapshot": snapshot, "target": target}
+    # JSON knows no tuples: what is read back has lists.
+    named = list(snapshot) if isinstance(snapshot, tuple) else snapshot
+    return {"version": _VERSION, "sources": sources, "snapshot": named, "target": target}
 
 
 def _record_path(target: str) -> str:

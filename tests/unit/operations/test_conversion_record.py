@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is remembered of a conversion is recognised again, and nothing else is."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qimg.operations import conversion_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qimg.operations.conversion_record import Side
+    from qimg.operations.snapshot import SnapshotName
+
+SOURCE: Side = [["/disks/a.raw", 1, 2, 512, 10, 20]]
+TARGET: Side = [["/disks/b.qcow2", 1, 3, 65536, 10, 20]]
+
+
+@pytest.fixture(autouse=True)
+def _records_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion_record, "state_directory", lambda: str(tmp_path / "records"))
+
+
+@pytest.mark.parametrize("snapshot", [None, "before", ("1", "before"), (None, "before")])
+def test_what_was_remembered_is_recognised(snapshot: SnapshotName | None) -> None:
+    conversion_record.remember([SOURCE], TARGET, snapshot, "b.qcow2")
+    assert conversion_record.is_unchanged([SOURCE], TARGET, snapshot, "b.qcow2")
+
+
+@pytest.mark.parametrize("place", range(len(SOURCE[0])))
+def test_another_file_is_not_recognised(place: int) -> None:
+    conversion_record.remember([SOURCE], TARGET, None, "b.qcow2")
+    changed = [list(SOURCE[0])]
+    changed[0][place] = "/disks/c.raw" if place == 0 else changed[0][place] + 1
+    assert not conversion_record.is_unchanged([changed], TARGET, None, "b.qcow2")
+
+
+def test_another_snapshot_is_not_recognised() -> None:
+    conversion_record.remember([SOURCE], TARGET, ("1", "before"), "b.qcow2")
+    assert not conversion_record.is_unchanged([SOURCE], TARGET, "before", "b.qcow2")
+
+
+def test_files_that_cannot_be_relied_on_are_not_remembered() -> None:
+    conversion_record.remember([SOURCE, None], TARGET, None, "b.qcow2")
+    assert not conversion_record.is_unchanged([SOURCE, None], TARGET, None, "b.qcow2")
