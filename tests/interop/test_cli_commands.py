@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from cli_cases import CASES
-from cli_differences import is_known_in_files, known_difference
+from cli_differences import known_difference
+from cli_file_differences import is_known_in_files
 from cli_nodes import NODES
 from cli_support import split
 from cli_unusual import UNUSUAL

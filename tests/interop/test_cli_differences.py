@@ -10,13 +10,11 @@ import pytest
 from cli_differences import (
     DIFFERENCES,
     EXPORT_DIFFERENCES,
-    FILE_DIFFERENCES,
-    FileDifference,
     KnownDifference,
-    is_known_in_files,
     known_difference,
     shown,
 )
+from cli_file_differences import FILE_DIFFERENCES, FileDifference, is_known_in_files
 from cli_support import split
 
 from support import oracle

@@ -16,7 +16,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_differences import is_known_in_files, known_difference
+from cli_differences import known_difference
+from cli_file_differences import is_known_in_files
 from generated_images import Scenario, scenario
 from generated_lines import Lines
 

@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cli_differences import EXPORT_DIFFERENCES, KnownDifference, is_known_in_files, known_difference, shown
+from cli_differences import EXPORT_DIFFERENCES, KnownDifference, known_difference, shown
+from cli_file_differences import is_known_in_files
 from cli_support import split
 from nbd_cases import LINES, NBDKIT_LINES, NBDKIT_SERVERS, SERVERS
 
