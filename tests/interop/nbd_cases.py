@@ -367,6 +367,11 @@ _EXTENTS = "extents=echo 0 1M hole; echo 1M 1M zero; echo 2M 1M hole,zero; echo 
 #: The same for nbdkit.
 NBDKIT_SERVERS = {
     "uneven": nbdkit("memory", "3100"),
+    "tiny": nbdkit("memory", "3100"),
+    "cluster": nbdkit("memory", "65k"),
+    "clusters": nbdkit("memory", "192k"),
+    "table": nbdkit("memory", "200k"),
+    "scarce": nbdkit("memory", "320k"),
     "pages": _blocks("blank.raw", "4096", "64k", "1M"),
     "large": _blocks("blank.raw", "64k", "64k", "64k"),
     "little": _blocks("blank.raw", "1", "512", "4096"),
@@ -398,6 +403,15 @@ dd -f raw -O raw bs=3100 if=odd.raw of=@uneven ;; convert -f raw -O raw @uneven 
 dd -f raw -O raw bs=1 count=99 if=odd.raw of=@uneven
 convert -n -f raw -O raw small.raw @uneven
 bench -w -c 1 -f raw -s 512 -o 3072 @uneven
+create -f qcow2 @tiny 1M
+create -f qcow2 -o cluster_size=512 @tiny 1M
+create -f qcow2 -o preallocation=metadata @cluster 1M
+create -f qcow2 @clusters 1M
+create -f qcow2 -o extended_l2=on,cluster_size=16k @cluster 1G
+create -f qcow2 @table 1M
+create -f qcow2 -o preallocation=full @scarce 1M
+convert -O qcow2 disk.raw @clusters
+dd -O qcow2 if=disk.raw of=@cluster
 info --output=json @pages
 convert -n -O raw disk.raw @pages
 convert -n -O raw data.qcow2 @large

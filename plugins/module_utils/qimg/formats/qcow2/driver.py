@@ -3,8 +3,13 @@
 """The row of qcow2 in the table of formats."""
 from __future__ import annotations
 
+import errno
+import os
+
 from ...errors import CorruptImageError, FormatError, OptionError, StorageError
+from ...limits import SECTOR
 from ...references import no_such_node
+from ...sizes import ceil_div, round_up
 from ..base import Format, Measurement
 from .image import Qcow2Image
 from .layout import CORRUPT, CRYPT_NONE, DIRTY, MAX_SNAPSHOTS, RAW_EXTERNAL_DATA
@@ -119,12 +124,36 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
 
     choice = create.validate(options)
     data_file = files.add(choice.data_file, choice.size) if choice.data_file is not None else None
+    if files.room:
+        _check_room(filename, files.room, choice.size, 1 << choice.cluster_bits, choice.extended_l2)
     reserves = choice.preallocation != "off" and data_file is None and files.is_device
     main = _reserved(files, choice.preallocation, options) if reserves else files.main
     if main.is_device and not main.size:
         # As QEMU has it, whose new header is not there when it is looked for; /dev/null, for instance.
         raise StorageError("Image is not in qcow2 format", path=filename, remedy="name a file")
     return create.create(main, filename, options, data_file, backing)
+
+
+def _check_room(filename: str, room: int, size: int, cluster_size: int, extended_l2: bool) -> None:
+    """Refuse a device that has no room for the tables of an empty image: it is untouched.
+
+    :param room: its length in bytes
+    :param size: guest bytes
+    :raises StorageError: naming what QEMU, which writes one after another, could not write
+    """
+    entries = ceil_div(size, cluster_size * (cluster_size // (16 if extended_l2 else 8)))
+    for end, what in (
+        (cluster_size, "Could not write qcow2 header"),
+        (3 * cluster_size, "Could not write refcount table"),
+        (3 * cluster_size + round_up(8 * entries, SECTOR), "Could not resize image: Failed to grow the L1 table"),
+    ):
+        if room < end:
+            raise StorageError(
+                "%s: %s" % (what, os.strerror(errno.ENOSPC)),
+                errno=errno.ENOSPC,
+                path=filename,
+                remedy="it has only %d bytes, and nothing was written: use a larger one" % room,
+            )
 
 
 def _reserved(files: NewFiles, preallocation: str, options: dict[str, Any]) -> Storage:
@@ -141,6 +170,8 @@ def _reserved(files: NewFiles, preallocation: str, options: dict[str, Any]) -> S
     try:
         return files.main_of(measure(options, options["size"], None).fully_allocated)
     except StorageError as error:
+        if preallocation != "metadata":
+            error.reason = "Failed to resize underlying file: %s" % error.reason
         error.reason = "Could not resize image: %s" % error.reason
         raise
 
