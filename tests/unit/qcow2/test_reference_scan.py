@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from array import array
+from collections import Counter
 from pathlib import Path
 from unittest import mock
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from qimg.formats.capabilities import CheckResult
 from qimg.formats.qcow2 import reference_scan, table_runs
-from qimg.formats.qcow2.copied_flags import bitmaps_contradict, copied_changes
+from qimg.formats.qcow2.copied_flags import bitmaps_contradict, copied_changes, host_clusters
 from qimg.formats.qcow2.layout import OFFSET_MASK, Geometry
 from qimg.formats.qcow2.metadata import Metadata
 from qimg.formats.qcow2.reference_counter import ReferenceCounter
@@ -134,6 +135,23 @@ def test_flags_looked_at_one_by_one_are_as_wrong_as_in_runs(entries: list[int], 
         and not word & COMPRESSED
         and (counts[(word & OFFSET_MASK) // _CLUSTER] == 1) != bool(word & COPIED)
     }
+
+
+@given(st.one_of(st.lists(_l2_entries, max_size=40), _sound_table))
+def test_clusters_come_once_for_each_reference(entries: list[int]) -> None:
+    geometry = Geometry(9)
+    expected: Counter[int] = Counter()
+    for entry in entries:
+        if entry & COMPRESSED:
+            first, count = geometry.compressed_clusters(entry)
+            expected.update(range(first, first + count))
+        elif entry & OFFSET_MASK:
+            expected[(entry & OFFSET_MASK) // _CLUSTER] += 1
+
+    for many_runs in (1, 1 << 20):
+        with mock.patch.object(table_runs, "_MANY_RUNS", many_runs):
+            runs = list(host_clusters(array("Q", entries), geometry))
+        assert Counter(cluster for first, count in runs for cluster in range(first, first + count)) == expected
 
 
 _bitmaps = st.one_of(st.sampled_from([0, 1, 1 << 32, 0xFFFFFFFF, 0xFFFFFFFF << 32]), st.integers(0, (1 << 64) - 1))

@@ -68,13 +68,23 @@ def scattered_clusters(words: array[int], geometry: Geometry) -> list[int]:
 
 def host_clusters(words: array[int], geometry: Geometry) -> Iterator[tuple[int, int]]:
     """Runs ``(first, count)`` of host clusters that L2 entries refer to; a cluster comes once for each reference."""
-    index, end = 0, len(words)
+    runs = begin = index = 0
+    end = len(words)
     while index < end:
         entry = words[index]
         if entry & COMPRESSED:
             yield geometry.compressed_clusters(entry)
             index += 1
         elif entry & OFFSET_MASK:
+            further = scattered_entries(runs, index - begin)
+            clusters = scattered_clusters(words[index : index + further], geometry) if further else []
+            if clusters:
+                for cluster in clusters:
+                    yield cluster, 1
+                runs = 0
+                begin = index = index + further
+                continue
+            runs += 1
             stop = progression_run_end(words, index, end, geometry.cluster_size)
             yield (entry & OFFSET_MASK) >> geometry.cluster_bits, stop - index
             index = stop
