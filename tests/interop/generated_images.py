@@ -157,6 +157,9 @@ class _Plan:
             if self._random.random() < 0.4:
                 start = start // (64 * KIB) * (64 * KIB)
             length = min(self._random.choice((_SECTOR, 4 * KIB, 64 * KIB, 192 * KIB, MIB)), size - start)
+            if compressed and self._random.random() < 0.3:
+                start = start // (64 * KIB) * (64 * KIB)
+                length = min(64 * KIB, size - start)
             kind = self._random.random()
             if kind < 0.15:
                 commands.append("write -z %s%d %d" % (self._random.choice(("", "-u ")), start, length))
