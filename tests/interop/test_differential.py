@@ -110,6 +110,9 @@ def _run_case(case: int, images: Scenario, pair: SideBySide) -> None:
         if theirs.code != ours.code or (known is not None and known.files_too):
             # From here on the files are not the same.
             return
+        if ours.code != 0 and words[0] == "bench":
+            # Which requests were done when one failed is a matter of luck.
+            return
         pair.expect_same_files()
         if ours.code != 0 and pair.changed():
             # What fails leaves nothing behind here, but something half made there.
