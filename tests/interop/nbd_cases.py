@@ -442,7 +442,6 @@ info --image-opts driver=nbd,path=oldstyle,x-dirty-bitmap=x
 info --image-opts driver=nbd,path=simple,export=x,x-dirty-bitmap=base:allocation
 info @closed
 info @torn
-convert -f raw -O raw @torn new.raw
 create -f raw @guarded 1M
 info --output=json @largest
 measure -O raw @largest
