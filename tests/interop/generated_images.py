@@ -254,7 +254,8 @@ class _Plan:
         for bitmap in bitmaps:
             self._steps.append(["qemu-img", "bitmap", "--add", name, bitmap])
         self._steps.append(["killed qemu-io", name, "write -P 5 0 512"])
-        return Disk(name, "qcow2", size, None, (), tuple(bitmaps), not bitmaps)
+        # Where it becomes writable as a backing file only, qemu-img does not repair it, but says that it is whole.
+        return Disk(name, "qcow2", size, None, (), tuple(bitmaps), "lazy" in options or not bitmaps)
 
     def _damaged(self, name: str) -> Disk:
         size = self._size() or MIB
