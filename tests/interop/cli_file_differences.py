@@ -91,6 +91,13 @@ def _without(found: tuple[int, dict[str, Any]], keys: tuple[str, ...]) -> tuple[
     return found[0], {name: value for name, value in found[1].items() if name not in keys}
 
 
+def _backing_read_otherwise(lines: Sequence[Sequence[str]], aspect: str, theirs: Any, ours: Any) -> bool:
+    return aspect in ("check", "map", "content") and any(
+        words[0] == "rebase" and "raw" in words and any(word.endswith(".qcow2") for word in words[1:-1])
+        for words in lines
+    )
+
+
 def _only_theirs(lines: Sequence[Sequence[str]], aspect: str, theirs: Any, ours: Any) -> bool:
     return aspect == AFTER_FAILURE and bool(theirs) and not ours
 
@@ -114,6 +121,12 @@ FILE_DIFFERENCES = (
         "rebase -b other.qcow2 -F qcow2 top.qcow2",
         "map",
         _zeroes_without_space,
+    ),
+    FileDifference(
+        "A backing file that is read otherwise is another one",
+        "rebase -b other.qcow2 -F raw over.qcow2",
+        "content",
+        _backing_read_otherwise,
     ),
     FileDifference(
         "A commit writes what the overlay has, and nothing around it",

@@ -59,3 +59,28 @@ def test_a_rebase_in_many_windows_leaves_what_one_leaves(
         found.append((result.get("allocated-clusters"), result.get("compressed-clusters")))
 
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("new", "format"),
+    [
+        ("base.qcow2", "raw"),
+        ("mid.qcow2", "raw"),
+        ('json:{"driver": "raw", "offset": 65536, "file.filename": "base.qcow2"}', "raw"),
+        ('json:{"driver": "qcow2", "file.filename": "mid.qcow2", "backing.file.filename": "other.qcow2"}', "qcow2"),
+    ],
+    ids=["lower", "upper", "part", "other-below"],
+)
+def test_a_file_of_the_chain_that_is_read_otherwise_is_another_backing_file(
+    tmp_path: Path, new: str, format: str
+) -> None:
+    for name, byte in (("base.qcow2", 5), ("other.qcow2", 6)):
+        oracle.qemu_img("create", "-q", "-f", "qcow2", name, "1M", cwd=tmp_path)
+        oracle.qemu_io(name, "write -P %d 0 1M" % byte, cwd=tmp_path)
+    for name, below in (("mid.qcow2", "base.qcow2"), ("top.qcow2", "mid.qcow2")):
+        oracle.qemu_img("create", "-q", "-f", "qcow2", "-b", below, "-F", "qcow2", name, cwd=tmp_path)
+    oracle.qemu_io("mid.qcow2", "write -P 7 0 64k", cwd=tmp_path)
+    before = oracle.read_guest("top.qcow2", tmp_path / "raw", cwd=tmp_path)
+
+    assert qimg("rebase", "-b", new, "-F", format, "top.qcow2", cwd=tmp_path).code == 0
+    assert oracle.read_guest("top.qcow2", tmp_path / "raw", cwd=tmp_path) == before

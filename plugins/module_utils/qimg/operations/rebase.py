@@ -10,6 +10,7 @@ from ..formats import format_names, is_driver
 from ..formats.base import ABSENT, ABSENT_ALLOCATED
 from ..formats.capabilities import Compressing, Rebasable
 from ..formats.chain import chain_extents
+from ..formats.nested import whole_node
 from ..formats.opening import INFO, READ, WRITE, Opener
 from ..limits import MIB
 from ..references import resolve_reference, says_backing, text_of, without_backing_options
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..formats.base import Extent, Image
-    from ..references import FileName, Reference
+    from ..references import FileName, Node, Reference
     from .plan import Progress
 
 #: Guest bytes whose absent runs are looked up at once.
@@ -271,9 +272,14 @@ def _layers_above(old: Image | None, new: Image | None) -> int | None:
     if new is None or new.storage.identity is None:
         return None
     for index, layer in enumerate(old.layers() if old is not None else []):
-        if layer.storage.identity == new.storage.identity:
+        if layer.storage.identity == new.storage.identity and _view(layer) == _view(new):
             return index
     return None
+
+
+def _view(image: Image) -> tuple[str, Node]:
+    """What decides, beside the file, what an image shows: the same file may be opened in more than one way."""
+    return image.format, {name: value for name, value in whole_node(image).items() if name != "file"}
 
 
 def _without_zeroes(image: Image, runs: Iterator[SourceRun]) -> Iterator[SourceRun]:
