@@ -68,6 +68,15 @@ def test_an_old_file_is_there_until_the_new_one_is(target: Path) -> None:
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("name", ["n" * 255, "\u044f" * 127 + "n"], ids=["ascii", "cyrillic"])
+def test_a_name_may_be_as_long_as_the_file_system_allows(target: Path, name: str) -> None:
+    path = target.with_name(name)
+    write(path, b"old")
+    write(path, b"new")
+
+    assert path.read_bytes() == b"new" and os.listdir(path.parent) == [name]
+
+
 def test_what_is_not_committed_leaves_no_trace(target: Path) -> None:
     target.write_bytes(b"old")
     with pytest.raises(ZeroDivisionError), NewFile(str(target)) as new:

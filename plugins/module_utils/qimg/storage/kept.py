@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: What a file system says that knows no second names of files (FAT, some of FUSE).
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 _RANDOM_BYTES = 4
+#: So much of a file's own name is in its hidden one, which may have no more than 255 bytes.
+_SHOWN_BYTES = 200
 _HEX_DIGITS = frozenset("0123456789abcdef")
 
 
@@ -34,7 +36,7 @@ class KeptFile:
         self.storage = storage
         self.target = target
         self._directory, base = os.path.split(target)
-        self._prefix = ".%s.qimg-old-" % base[:200]
+        self._prefix = hidden_prefix(base, "qimg-old")
         self.path = hidden_name(self._directory, self._prefix)
 
     def link(self) -> bool:
@@ -105,6 +107,14 @@ class KeptFile:
 
     def _failed(self, what: str, error: OSError) -> StorageError:
         return StorageError.from_os_error(error, self.target, "Could not %s '%s'" % (what, self.target))
+
+
+def hidden_prefix(base: str, mark: str) -> str:
+    """What the hidden names beside a file begin with.
+
+    :param base: the file's name, which may be as long as a name may be
+    """
+    return ".%s.%s-" % (os.fsdecode(os.fsencode(base)[:_SHOWN_BYTES]), mark)
 
 
 def hidden_name(directory: str, prefix: str) -> str:

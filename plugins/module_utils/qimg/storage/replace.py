@@ -15,7 +15,7 @@ from ..errors import MismatchError, StorageError
 from .cache import WRITEBACK, CacheMode
 from .hints import NO_HINTS, FileHints
 from .in_place import empty
-from .kept import NO_LINKS, KeptFile, hidden_name, remove_unused
+from .kept import NO_LINKS, KeptFile, hidden_name, hidden_prefix, remove_unused
 from .local import (
     LocalFile,
     local_file,
@@ -258,7 +258,7 @@ class NewFile:
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
     def _hidden_prefix(self) -> str:
-        return ".%s.qimg-" % os.path.basename(self._target)[:200]
+        return hidden_prefix(os.path.basename(self._target), "qimg")
 
     def backdate(self) -> int:
         """Set the modification time back by more than the clock's step, so that every later write shows in it.
