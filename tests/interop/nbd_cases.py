@@ -303,6 +303,13 @@ convert -O raw -o preallocation=full disk.raw @ro
 convert -O raw -o preallocation=nonsense disk.raw @nowhere
 convert --image-opts -O raw driver=nbd,path=over,export=x,x-dirty-bitmap=qemu:allocation-depth new.raw
 convert --image-opts -O qcow2 driver=nbd,path=bitmap,export=x,x-dirty-bitmap=@b new.qcow2
+convert --image-opts -Oqcow2 -B odd.raw -Fraw driver=nbd,path=over,export=x,x-dirty-bitmap=qemu:allocation-depth new
+dd --image-opts if=driver=nbd,path=over,export=x,x-dirty-bitmap=qemu:allocation-depth of=new.raw
+bench --image-opts -c 3 driver=nbd,path=over,export=x,x-dirty-bitmap=qemu:allocation-depth
+info --image-opts driver=nbd,path=a,port=1
+info --image-opts driver=nbd,port=1
+info --object tls-creds-x509,id=t,dir=folder,endpoint=client,passwordid=x disk.raw
+info --object tls-creds-x509,id=t,endpoint=client,passwordid=x disk.raw
 compare --image-opts driver=nbd,path=bitmap,export=x,x-dirty-bitmap=@b driver=nbd,path=bitmap,export=x
 compare --image-opts driver=nbd,path=over,export=x driver=nbd,path=over,export=x,x-dirty-bitmap=qemu:allocation-depth
 measure --image-opts -O qcow2 driver=nbd,path=bitmap,export=x,x-dirty-bitmap=@b
@@ -385,6 +392,8 @@ NBDKIT_SERVERS = {
     "oldstyle": nbdkit("--oldstyle", "file", "disk.raw"),
     "closed": nbdkit("--filter=ip", "file", "disk.raw", "deny=all"),
     "torn": nbdkit("--filter=error", "file", "disk.raw", "error-pread=EIO", "error-pread-rate=1"),
+    "unreadable": nbdkit("--filter=error", "memory", "8M", "error-pread=EIO", "error-pread-rate=1"),
+    "late": nbdkit("--filter=delay", "file", "disk.raw", "delay-read=5ms", "delay-write=5ms"),
     "guarded": nbdkit("--filter=error", "file", "disk.raw", "error-pwrite=EPERM", "error-pwrite-rate=1"),
     # The largest disk that QEMU has, and a larger one.
     "largest": nbdkit("null", "size=9223372035781033984"),
@@ -462,5 +471,19 @@ compare -f raw -F raw disk.raw @thin
 compare -f raw -F raw -s @thin @thin
 measure -f raw -O qcow2 @thin
 bench -f raw -c 3 @thin
+convert -f raw -O qcow2 -B data.qcow2 -F qcow2 @thin new.qcow2 ;; map --output=json new.qcow2
+convert -f raw -O qcow2 -B small.raw -F raw @thin new.qcow2 ;; map --output=json new.qcow2
+convert -c -f raw -O qcow2 -B small.raw -F raw @thin new.qcow2
+bench -f raw -c 2 @unreadable
+dd -f raw if=@unreadable of=new.raw
+compare -f raw -F raw @unreadable blank.raw
+convert -f raw -O raw @unreadable new.raw
+resize -f raw @uneven 3584
+resize -f raw @uneven +0
+resize -f raw --shrink @uneven 3100
+resize --image-opts driver=raw,offset=512,file.driver=nbd,file.path=uneven 3072
+convert -O qcow2 @late new.qcow2
+convert -n -f raw -O raw blank.raw @late ;; compare -f raw -F raw @late blank.raw
+dd bs=1M if=@late of=new.raw
 create -f qcow2 -b @thin -F raw new.qcow2 ;; map --output=json new.qcow2 ;; convert -O raw new.qcow2 new.raw
 """

@@ -132,6 +132,8 @@ class Image(ABC):
     full_backing_file: str | None = None
     #: Whether the guest disk is all of the storage, byte for byte, and so as long as that.
     is_plain = False
+    #: Whether what it says of a range is only what its storage says: no metadata of its own have anything as zero.
+    is_mapped_by_storage = False
     #: Whether the content is encrypted.
     encrypted: bool = False
     _closed = False

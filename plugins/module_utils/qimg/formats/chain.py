@@ -6,7 +6,7 @@ from __future__ import annotations
 from itertools import chain
 
 from ..errors import ImageError, LimitError
-from .base import ABSENT, ABSENT_ALLOCATED, Extent, Image
+from .base import ABSENT, ABSENT_ALLOCATED, UNALLOCATED, ZERO, Extent, Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,33 @@ def chain_extents(image: Image, offset: int, length: int, layers: int | None = N
         # As the image says it.
         return image.runs(offset, length)
     return _extents(image.layers()[:layers], offset, length)
+
+
+def top_extents(image: Image, offset: int, length: int) -> Iterator[Extent]:
+    """What the top image alone has for a range, for a disk that is to lie on a backing file: that answers for what is
+    absent up to the end of the image's own backing file, and for what has no space behind it and nobody knows."""
+    own_end = image.backing.size if image.backing is not None else 0
+    for extent in image.runs(offset, length):
+        start, run_length, kind, _storage, _host, _depth = extent
+        if kind == UNALLOCATED:
+            yield extent._replace(kind=ABSENT)
+        elif extent.present or start + run_length <= own_end:
+            yield extent
+        else:
+            inside = max(0, own_end - start)
+            if inside:
+                yield extent._replace(length=inside)
+            yield Extent(start + inside, run_length - inside, ZERO, None, None)
+
+
+def read_extents(image: Image, offset: int, length: int) -> Iterator[Extent]:
+    """As :func:`chain_extents`, for who reads a disk whatever its map says: only where an image has metadata of its own
+    that say so, something is zero."""
+    layers = image.layers()
+    for extent in chain_extents(image, offset, length):
+        if extent.zero and layers[extent.depth].is_mapped_by_storage:
+            extent = extent._replace(kind=UNALLOCATED, storage=None, offset=None)
+        yield extent
 
 
 def _extents(images: list[Image], offset: int, length: int) -> Iterator[Extent]:

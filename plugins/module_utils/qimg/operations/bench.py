@@ -8,7 +8,7 @@ import time
 from collections import namedtuple
 
 from ..errors import ImageError, OptionError, StorageError
-from ..formats.chain import chain_extents
+from ..formats.chain import read_extents
 from ..formats.opening import READ, WRITE, Opener
 from .parallel import work_together
 from .pieces import source_runs
@@ -193,7 +193,7 @@ class _Run:
                     if offset is None:
                         return
                     self._check(offset)
-                    runs = source_runs(image, chain_extents(image, offset, size), -offset)
+                    runs = source_runs(image, read_extents(image, offset, size), -offset)
                     parts = [(run.start, run.length, run.reader()) for run in runs]
                 for start, length, reader in parts:
                     reader(view[start : start + length])

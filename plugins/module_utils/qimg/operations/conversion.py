@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ..errors import UNUSABLE, ImageError, OptionError, StorageLostError
 from ..formats.capabilities import Compressing
-from ..formats.chain import chain_extents
+from ..formats.chain import chain_extents, top_extents
 from ..formats.opening import SOURCE, WRITE
 from ..limits import SECTOR
 from ..references import resolve_reference
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from ..formats.base import Image
+    from ..formats.base import Extent, Image
     from ..formats.new_files import NewFiles
     from ..formats.opening import Opener
     from .conversion_request import ConvertRequest, Replace
@@ -220,9 +220,9 @@ def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> I
     # Above the backing file that was asked for, what the source's own top image does not have is there already.
     on_top = bool(request.backing_file or (request.options or {}).get("backing_file"))
     for source in sources:
-        runs = _runs(source, 1 if on_top else None, shift, request.salvage)
+        runs = _runs(source, top_extents if on_top else chain_extents, shift, request.salvage)
         if on_top:
-            yield from runs_on_top(runs, source, target)
+            yield from runs_on_top(runs, target)
         else:
             for run in runs:
                 yield run._replace(kind=ZERO) if run.kind == ABSENT else run
@@ -230,7 +230,10 @@ def _all_runs(request: ConvertRequest, sources: list[Image], target: Image) -> I
 
 
 def _runs(
-    source: Image, depth: int | None, shift: int, salvage: Callable[[int, ImageError], None] | None
+    source: Image,
+    look: Callable[[Image, int, int], Iterator[Extent]],
+    shift: int,
+    salvage: Callable[[int, ImageError], None] | None,
 ) -> Iterator[SourceRun]:
     """What a source has, as far as can be found out; where nobody knows, ``salvage`` has it read."""
     position = 0
@@ -238,7 +241,7 @@ def _runs(
     while position < source.size:
         length = min(window, source.size - position)
         try:
-            for run in source_runs(source, chain_extents(source, position, length, depth), shift):
+            for run in source_runs(source, look(source, position, length), shift):
                 position = run.start + run.length - shift
                 yield run
             window = 2 * length

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..errors import UNUSABLE, OptionError
-from ..formats.chain import chain_extents
+from ..formats.chain import chain_extents, read_extents
 from ..formats.opening import READ, Opener
 from ..limits import SECTOR
 from ..references import shown_reference, text_of
@@ -122,10 +122,13 @@ def _fill(
 def _copy_data(source: Image, start: int, end: int, target: Image, progress: Progress) -> None:
     """Write every byte, zeroes too."""
 
+    # Reading what a file has as holes gives zeroes; what a server says is zero may read as anything, or not at all.
+    look = read_extents if any(layer.storage.is_map_told for layer in source.layers()) else chain_extents
+
     def runs() -> Iterator[SourceRun]:
         position = 0
         try:
-            for run in source_runs(source, chain_extents(source, start, end - start), -start):
+            for run in source_runs(source, look(source, start, end - start), -start):
                 position = run.start + run.length
                 yield run._replace(kind=ZERO) if run.kind == ABSENT else run
         except UNUSABLE:

@@ -235,20 +235,13 @@ class PieceCutter:
             yield piece
 
 
-def runs_on_top(runs: Iterator[SourceRun], source: Image, target: Image) -> Iterator[SourceRun]:
-    """The runs of a source for a target that lies on top of a backing file.
-
-    Where the source's own backing file has ended (or there is none), what its top image does not have is zero; where
-    the target's has ended, zeroes are there already.
-    """
-    own_end = source.backing.size if source.backing is not None else 0
+def runs_on_top(runs: Iterator[SourceRun], target: Image) -> Iterator[SourceRun]:
+    """The runs of a source for a target that lies on top of a backing file: where that has ended, zeroes are there
+    already."""
     target_end = target.backing.size if target.backing is not None else target.size
-    for whole in runs:
-        for run in split_run(whole, own_end):
-            if run.kind == ABSENT and run.start >= own_end:
-                run = run._replace(kind=ZERO)
-            if run.kind != ZERO:
-                yield run
-                continue
-            for part in split_run(run, target_end):
-                yield part._replace(kind=ABSENT) if part.start >= target_end else part
+    for run in runs:
+        if run.kind != ZERO:
+            yield run
+            continue
+        for part in split_run(run, target_end):
+            yield part._replace(kind=ABSENT) if part.start >= target_end else part

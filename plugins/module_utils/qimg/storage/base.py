@@ -51,6 +51,8 @@ class Storage(ABC):
     alignment: int = 1
     #: Unit of allocation in bytes; ``None`` where there is none, or nobody knows.
     cluster_size: int | None = None
+    #: Whether its map is what a server tells, which reading need not confirm.
+    is_map_told: bool = False
     #: Whether it was last written by something that did not close it; ``None`` where nobody can tell.
     dirty: bool | None = False
     #: Whether data that should have been copied into it are missing, because that was only rehearsed.

@@ -50,6 +50,7 @@ class RawImage(Image, Resizable):
     """
 
     format = "raw"
+    is_mapped_by_storage = True
 
     def __init__(
         self, storage: Storage, filename: str, offset: int = 0, size: int | None = None, probed: bool = False
@@ -124,11 +125,17 @@ class RawImage(Image, Resizable):
         return self.storage.reads_zero_when_new
 
     def check_resize(self) -> None:
+        self._check_not_fixed()
+        if self.storage.is_device and self.size + self._offset != self.storage.size:
+            # It ends inside a sector, and cannot get the rest of it.
+            raise self._cannot_resize()
+
+    def _check_not_fixed(self) -> None:
         if self._fixed_size is not None:
             raise UnsupportedOperationError("Cannot resize fixed-size raw disks", path=self.filename)
 
     def resize(self, size: int, preallocation: str = "off") -> None:
-        self.check_resize()
+        self._check_not_fixed()
         old = self.storage.size
         end = size + self._offset
         if self.storage.is_device and end != old:
@@ -136,7 +143,7 @@ class RawImage(Image, Resizable):
                 raise UnsupportedOperationError(
                     "Preallocation mode '%s' unsupported for this non-regular file" % preallocation, path=self.filename
                 )
-            raise StorageError("Cannot resize %s" % self.storage.plural, path=self.filename)
+            raise self._cannot_resize()
         if preallocation == "metadata":
             raise UnsupportedOperationError("Unsupported preallocation mode: metadata", path=self.filename)
         try:
@@ -148,6 +155,9 @@ class RawImage(Image, Resizable):
             if self.storage.size > old:
                 self.storage.truncate(old)
             raise
+
+    def _cannot_resize(self) -> StorageError:
+        return StorageError("Cannot resize %s" % self.storage.plural, path=self.filename)
 
 
 class ProbedStorage(Storage):

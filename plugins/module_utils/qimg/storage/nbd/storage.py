@@ -47,6 +47,7 @@ class NbdStorage(Storage):
     """
 
     is_device = True
+    is_map_told = True
     protocol = "nbd"
     plural = "NBD nodes"
     dirty = None
