@@ -94,6 +94,8 @@ def _take_server(options: dict[str, Any]) -> dict[str, Any]:
         if path is not None or host is not None or port is not None:
             raise OptionError("Cannot use 'server' and path/host/port at the same time")
     elif path is not None:
+        if port is not None:
+            raise OptionError("port may not be used without host")
         server = {"type": UNIX, "path": path}
     elif host is not None:
         server = {"type": INET, "host": host, "port": nbd_names.DEFAULT_PORT if port is None else port}

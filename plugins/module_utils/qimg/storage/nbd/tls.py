@@ -53,18 +53,12 @@ class X509Credentials(TlsCredentials):
 
     :param directory: ``None``: trust the system's certificate authorities, and have no certificate of our own
     :param verify_peer: whether to check the server's certificate
-    :param password: of the key
     """
 
-    def __init__(
-        self,
-        directory: str | None,
-        verify_peer: bool = True,
-        password: bytes | None = None,
-        endpoint: str = CLIENT,
-    ) -> None:
+    def __init__(self, directory: str | None, verify_peer: bool = True, endpoint: str = CLIENT) -> None:
         self._directory = directory
-        self._password = password
+        #: Of the key.
+        self.password: bytes | None = None
         self.checks_name = verify_peer
         self.endpoint = endpoint
         if directory is not None:
@@ -95,7 +89,7 @@ class X509Credentials(TlsCredentials):
                 _require(path)
                 _require(key)
                 # Without a password OpenSSL would ask the terminal for one.
-                context.load_cert_chain(path, key, self._password or b"")
+                context.load_cert_chain(path, key, self.password or b"")
         except OSError as error:  # ssl.SSLError is one
             reason = os.strerror(error.errno) if error.errno and not isinstance(error, ssl.SSLError) else str(error)
             raise StorageError("Unable to access credentials %s: %s" % (path, reason), path=path) from error
@@ -195,12 +189,12 @@ def make_credentials(
         raise OptionError("Missing 'dir' property value")
     if kind == "tls-creds-psk":
         return PskCredentials(os.path.join(str(directory), "keys.psk"), username, endpoint)
-    password = None
+    credentials = X509Credentials(str(directory), verify_peer, endpoint)
     if password_id is not None:
         if secret is None:
             raise OptionError("No secret with id '%s'" % password_id)
-        password = secret(str(password_id))
-    return X509Credentials(str(directory), verify_peer, password, endpoint)
+        credentials.password = secret(str(password_id))
+    return credentials
 
 
 def _require(path: str) -> None:
