@@ -92,6 +92,54 @@ def test_a_client_that_a_server_does_not_believe_is_told_so(certificates: Path, 
     assert ours.code == 1
 
 
+#: Directory -> the files in it, and of whose certificates they are, one after another.
+MIXTURES = {
+    "two old ones": {"ca-cert.pem": ["future/client"], "client-cert.pem": ["expired/client"]},
+    "an old second authority": {"ca-cert.pem": ["good/ca", "expired/client"]},
+    "an authority to come": {"ca-cert.pem": ["future/client"]},
+    "an old second certificate": {"client-cert.pem": ["good/client", "expired/client"]},
+    "an old server": {"server-cert.pem": ["expired/server"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("credentials", "refused"),
+    [
+        ("good", False),
+        ("expired", True),
+        ("future", True),
+        ("expired-ca", False),
+        ("expired,verify-peer=no", True),
+        ("expired,passwordid=x", True),
+        ("expired,sanity-check=off", False),
+        ("two old ones", True),
+        ("an old second authority", True),
+        ("an authority to come", True),
+        ("an old second certificate", False),
+        ("an old server", False),
+        ("an old server,endpoint=server", True),
+    ],
+)
+def test_certificates_of_another_time_are_refused_before_they_are_used(
+    certificates: Path, tmp_path: Path, credentials: str, refused: bool
+) -> None:
+    for name, files in MIXTURES.items():
+        shutil.copytree(certificates / "good", tmp_path / name)
+        for file, parts in files.items():
+            (tmp_path / name / file).write_bytes(
+                b"".join((certificates / (part + "-cert.pem")).read_bytes() for part in parts)
+            )
+    for name in ("good", "expired", "expired-ca", "future"):
+        shutil.copytree(certificates / name, tmp_path / name)
+    (tmp_path / "disk.raw").write_bytes(bytes(512))
+    words = ["info", "--object", "tls-creds-x509,id=mine,dir=%s" % credentials, "disk.raw"]
+    if "endpoint" not in credentials:
+        words[2] += ",endpoint=client"
+    theirs, ours = (ask(*words, cwd=tmp_path) for ask in (oracle.ask_qemu_img, qimg))
+    assert ours == theirs
+    assert (ours.code == 1) is refused
+
+
 def test_an_nbdkit_that_hangs_up_on_a_client_is_noticed(certificates: Path) -> None:
     """When it is noticed is a race, which qemu-img has several words for."""
     _theirs, ours = asked(certificates, served_by_nbdkit("good", "--tls-verify-peer"), "good-ca")

@@ -174,8 +174,7 @@ def make_credentials(
     priority = options.pop("priority", None)
     username = str(options.pop("username", DEFAULT_USERNAME)) if kind == "tls-creds-psk" else ""
     password_id = options.pop("passwordid", None) if kind == "tls-creds-x509" else None
-    if kind == "tls-creds-x509":
-        parse_boolean("sanity-check", options.pop("sanity-check", True))
+    is_checked = kind == "tls-creds-x509" and parse_boolean("sanity-check", options.pop("sanity-check", True))
     if options:
         raise OptionError("Parameter '%s' is unexpected" % next(iter(options)))
     if priority is not None and priority not in _USUAL_PRIORITIES:
@@ -190,11 +189,23 @@ def make_credentials(
     if kind == "tls-creds-psk":
         return PskCredentials(os.path.join(str(directory), "keys.psk"), username, endpoint)
     credentials = X509Credentials(str(directory), verify_peer, endpoint)
+    if is_checked:
+        _check_dates(str(directory), endpoint)
     if password_id is not None:
         if secret is None:
             raise OptionError("No secret with id '%s'" % password_id)
         credentials.password = secret(str(password_id))
     return credentials
+
+
+def _check_dates(directory: str, endpoint: str) -> None:
+    """Refuse certificates that are not valid today: the first of our own, and all authorities."""
+    from .certificates import check_dates
+
+    own = os.path.join(directory, "%s-cert.pem" % endpoint)
+    if endpoint == SERVER or os.path.exists(own):
+        check_dates(own, endpoint, 1)
+    check_dates(os.path.join(directory, "ca-cert.pem"), "CA", None)
 
 
 def _require(path: str) -> None:
