@@ -84,3 +84,19 @@ def test_a_file_of_the_chain_that_is_read_otherwise_is_another_backing_file(
 
     assert qimg("rebase", "-b", new, "-F", format, "top.qcow2", cwd=tmp_path).code == 0
     assert oracle.read_guest("top.qcow2", tmp_path / "raw", cwd=tmp_path) == before
+
+
+@pytest.mark.parametrize("compressed", [[], ["-c"]], ids=["plain", "compressed"])
+def test_zeroes_beyond_the_end_of_a_layer_between_stay(tmp_path: Path, compressed: list[str]) -> None:
+    # Behind the short one, the middle one shows zeroes, whatever the base has there.
+    layers = (("base.qcow2", None, "300k"), ("short.qcow2", "base.qcow2", "1536"), ("mid.qcow2", "short.qcow2", "200k"))
+    for name, below, size in (*layers, ("top.qcow2", "mid.qcow2", "300k")):
+        backing = [] if below is None else ["-b", below, "-F", "qcow2"]
+        oracle.qemu_img("create", "-q", "-f", "qcow2", *backing, name, size, cwd=tmp_path)
+    oracle.qemu_io("base.qcow2", "write -P 5 0 300k", cwd=tmp_path)
+    oracle.qemu_io("mid.qcow2", "write -P 6 70k 5k", cwd=tmp_path)
+    before = oracle.read_guest("top.qcow2", tmp_path / "raw", cwd=tmp_path)
+
+    assert qimg("rebase", *compressed, "-b", "base.qcow2", "-F", "qcow2", "top.qcow2", cwd=tmp_path).code == 0
+    assert oracle.read_guest("top.qcow2", tmp_path / "raw", cwd=tmp_path) == before
+    assert oracle.check("top.qcow2", cwd=tmp_path)[0] == 0

@@ -320,12 +320,13 @@ def _candidates(
 ) -> Iterator[tuple[int, int]]:
     """Ranges of whole units that have to be compared.
 
-    Where the new backing file is part of the old chain, only what the layers above it have can differ.
+    Where the new backing file is part of the old chain, only what the layers above it have can differ, and what lies
+    beyond the end of one of them, where that shows zeroes.
     """
     if shared is None or old is None:
         yield start, end
         return
-    inside = min(end, old.size)
+    inside = min(end, *(layer.size for layer in old.layers()[: max(1, shared)]))
     last = start
     if shared:
         for extent in chain_extents(old, start, max(0, inside - start), layers=shared):
