@@ -77,7 +77,10 @@ def plan_commit(
         held = sum(extent.length for extent in chain_extents(top, 0, size, layers=depth) if extent.present)
         before: dict[str, Any] = {"base": base_name, "base_size": target.size, "bytes_above_base": held}
         unknown = any(layer.storage.lacks_data for layer in layers[: depth + 1])
-        nothing_above = not held and not any(layer.storage.lacks_data for layer in layers[:depth])
+        # Behind the end of a shorter layer between, there are zeroes to write.
+        nothing_above = not held and not any(
+            layer.storage.lacks_data or layer.size < size for layer in layers[:depth]
+        )
         same = unless_same and not grows and not empties and not unknown and compare_images(top, target).identical
         if unless_same and not grows and (nothing_above or same):
             return Plan(path, [], before, before, nothing, opener)
