@@ -49,6 +49,10 @@ def build(directory: Path) -> None:
     oracle.qemu_img("snapshot", "-c", "1", "snapshots.qcow2", cwd=directory)
     create("accents.qcow2", size="1M")
     oracle.qemu_img("snapshot", "-c", "Müßiggänger", "accents.qcow2", cwd=directory)
+    create("crowded.qcow2", "-o", "refcount_bits=2", size="1M")
+    write("crowded.qcow2", "write -P 1 0 64k")
+    for snapshot in ("s1", "s2"):
+        oracle.qemu_img("snapshot", "-c", snapshot, "crowded.qcow2", cwd=directory)
     create("bitmaps.qcow2", size="1M")
     oracle.qemu_img("snapshot", "-c", "s1", "bitmaps.qcow2", cwd=directory)
     oracle.qemu_img("bitmap", "--add", "bitmaps.qcow2", "b0", cwd=directory)

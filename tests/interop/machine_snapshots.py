@@ -44,7 +44,12 @@ class SnapshotRules(TwoCopies):
         spoken = self._spoken(data)
         index = self._index(spoken, (0, 1))
         assert index is not None
-        done = self.step(lambda path: snapshot.apply_snapshot(path, spoken), "snapshot", "-a", spoken, "i.qcow2")
+        done = self.step(
+            lambda path: snapshot.apply_snapshot(path, spoken),
+            "snapshot", "-a", spoken, "i.qcow2",
+            # qemu-img counts the snapshot's clusters once more before it gives up the old ones.
+            theirs_may_say="Failed to load snapshot: Invalid argument",
+        )  # fmt: skip
         assert done == (not self.bitmaps)
         if done:
             self.content = self.snapshots[index][2]
