@@ -277,3 +277,41 @@ def test_what_lies_before_a_wrong_entry_is_told_and_the_entry_is_refused(wrong: 
         theirs, ours = oracle.ask_qemu_img(*words, cwd=tmp_path), qimg(*words, cwd=tmp_path)
         assert (ours.code, ours.stdout) == (theirs.code, theirs.stdout)
         assert ours.code in (1, 3)
+
+
+def _with_snapshot(tmp_path: Path) -> tuple[Path, int]:
+    """An image with a snapshot, and the offset of the table that says so."""
+    path = tmp_path / "i.qcow2"
+    oracle.qemu_img("create", "-q", "-f", "qcow2", path, "1M")
+    oracle.qemu_io(path, "write 0 64k")
+    oracle.qemu_img("snapshot", "-c", "s", path)
+    return path, struct.unpack_from(">Q", path.read_bytes(), 64)[0]
+
+
+@pytest.mark.parametrize("line", ["check", "check -r leaks", "check -r all", "snapshot -d s"])
+def test_what_a_snapshot_holds_is_not_freed_because_nobody_can_reach_it(line: str, tmp_path: Path) -> None:
+    words = line.split()
+    path, table = _with_snapshot(tmp_path)
+    with path.open("r+b") as file:
+        file.seek(table)
+        file.write(b"\x80")
+    before = path.read_bytes()
+    answers = [run(*words, "i.qcow2", cwd=tmp_path) for run in (oracle.ask_qemu_img, qimg)]
+    assert answers[0].code == answers[1].code == 1
+    assert words[0] == "snapshot" or answers[0] == answers[1]
+    assert path.read_bytes() == before
+
+
+def test_what_is_still_wrong_is_said_while_refcounts_are_made_anew(tmp_path: Path) -> None:
+    path, _table = _with_snapshot(tmp_path)
+    with path.open("r+b") as file:
+        # The snapshot table is said to begin where the image does.
+        file.seek(60)
+        file.write(struct.pack(">IQ", 2, 0))
+    before = path.read_bytes()
+    answers = []
+    for run in (oracle.ask_qemu_img, qimg):
+        path.write_bytes(before)
+        answers.append(run("check", "-r", "all", "i.qcow2", cwd=tmp_path))
+    assert answers[0].stderr.count("L1 table is not cluster aligned") == 3
+    assert answers[0].stderr == answers[1].stderr

@@ -227,15 +227,15 @@ class _Checker:
                 for first in range(0, len(scan.counter), per_block)
             },
         )
+        # What is still wrong is what no refcount can mend.
+        rescan = ReferenceScan(self._metadata, result, self._report, False)
+        rescan.ignored = set(scan.misplaced_zeroes)
+        rescan.count_mapping()
         for cluster in structure:
             if refcounts.get(cluster):
                 refcount = refcounts.get(cluster)
                 self._report("Repairing cluster %d refcount=%d reference=%d" % (cluster, refcount, refcount - 1))
                 refcounts.add(cluster, 1, -1)
-        # What is still wrong is what no refcount can mend.
-        rescan = ReferenceScan(self._metadata, result, lambda line: None, False)
-        rescan.ignored = set(scan.misplaced_zeroes)
-        rescan.count_mapping()
         result.corruptions += self._incomplete_snapshots
         result.corruptions_fixed += max(0, corruptions - result.corruptions)
         result.leaks_fixed += max(0, leaks - result.leaks)

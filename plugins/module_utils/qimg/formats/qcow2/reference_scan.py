@@ -418,20 +418,20 @@ class ReferenceScan:
         metadata = self._metadata
         for snapshot in metadata.snapshots:
             shown = tuple(text.split(b"\0")[0].decode("utf-8", "replace") for text in (snapshot.id, snapshot.name))
+            wrong = None
             if snapshot.l1_table_offset % self._geometry.cluster_size:
-                self._report(
-                    "ERROR snapshot %s (%s) l1_offset=%#x: L1 table is not cluster aligned; snapshot table entry "
-                    "corrupted" % (*shown, snapshot.l1_table_offset)
-                )
+                wrong = "l1_offset=%#x: L1 table is not cluster aligned" % snapshot.l1_table_offset
+            elif snapshot.l1_size * 8 > MAX_L1_BYTES:
+                wrong = "l1_size=%#x: L1 table is too large" % snapshot.l1_size
+            if wrong is not None:
+                self._report("ERROR snapshot %s (%s) %s; snapshot table entry corrupted" % (*shown, wrong))
                 self._result.corruptions += 1
                 continue
-            if snapshot.l1_size * 8 > MAX_L1_BYTES:
-                self._report(
-                    "ERROR snapshot %s (%s) l1_size=%#x: L1 table is too large; snapshot table entry corrupted"
-                    % (*shown, snapshot.l1_size)
-                )
-                self._result.corruptions += 1
-                continue
+            if snapshot.l1_table_offset >> 63:
+                # No file has such offsets; what the snapshot holds must not be taken for leaked.
+                self._count(snapshot.l1_table_offset, snapshot.l1_size * 8)
+                self._report("ERROR: I/O error in check_refcounts_l1")
+                raise corrupt(metadata.storage.name, "Check failed: Input/output error", snapshot.l1_table_offset)
             self._snapshot_l1_bytes += snapshot.l1_size * 8
             check_l1_room(self._snapshot_l1_bytes, metadata.storage)
             l1 = metadata.read_l1(snapshot.l1_table_offset, snapshot.l1_size)
