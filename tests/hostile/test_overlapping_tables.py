@@ -111,17 +111,27 @@ def test_a_table_that_is_said_to_be_free_is_not_given_to_others(table: str, tmp_
 
 
 def test_a_free_cluster_that_becomes_a_table_is_no_guest_data_any_more(tmp_path: Path) -> None:
-    path = _image(tmp_path / "disk.qcow2", 8)
-    with path.open("r+b") as file:
-        file.truncate(9 * CLUSTER)
+    path = _two_tables(tmp_path / "disk.qcow2", 8)
     with qimg.open_image(str(path), "qcow2", purpose="write") as image:
-        # The first table that has to move takes the first free cluster, which an entry already refers to.
-        image.write(2 * CLUSTER, b"new")
+        # The first table that has to move takes the first free cluster, which an entry of the other already refers to.
+        image.write((1 << 29) + CLUSTER, b"new")
         image.flush()
         with pytest.raises(qimg.CorruptImageError, match="it holds tables of the image"):
             image.write(0, b"x" * 512)
             image.flush()
         image.abandon()
+
+
+def _two_tables(path: Path, target: int) -> Path:
+    """An image whose first guest cluster, in the first of two L2 tables, lies in host cluster ``target``."""
+    image = Crafted(path, size=1 << 30, l1=(2, 3 * CLUSTER))
+    image.put(2 * CLUSTER, b"\0\1" * 8)
+    image.words(3 * CLUSTER, COPIED | 4 * CLUSTER, COPIED | 5 * CLUSTER)
+    image.words(4 * CLUSTER, COPIED | target * CLUSTER)
+    image.words(5 * CLUSTER, COPIED | 6 * CLUSTER)
+    image.put(target * CLUSTER, b"data" * (CLUSTER // 4))
+    image.grow(9 * CLUSTER)
+    return path
 
 
 def _clusters(runs: Iterable[tuple[int, int]]) -> set[int]:

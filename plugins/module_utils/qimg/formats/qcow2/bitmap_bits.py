@@ -260,7 +260,7 @@ class BitmapBits:
     def _free_table(self) -> None:
         if self.table_offset:
             bits = self._geometry.cluster_bits
-            self._refcounts.add(self.table_offset >> bits, -(-self.table_entries * 8 >> bits), -1)
+            self._refcounts.drop(self.table_offset >> bits, -(-self.table_entries * 8 >> bits))
             self.table_offset = self.table_entries = 0
 
     def place(self) -> None:

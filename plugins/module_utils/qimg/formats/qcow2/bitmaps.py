@@ -394,7 +394,7 @@ class BitmapDirectory:
             if bitmap.bits.changed:
                 bitmap.bits.place()
         if self.length:
-            self._refcounts.add(self.offset >> bits, -(-self.length >> bits), -1)
+            self._refcounts.drop(self.offset >> bits, -(-self.length >> bits))
             self.offset = self.length = 0
         if self.bitmaps:
             directory = self._pack()

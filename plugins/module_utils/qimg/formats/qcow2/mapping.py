@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from array import array
 
+from .copied_flags import first_words, host_clusters, scattered_clusters
 from .layout import (
     COPIED,
     OFFSET_MASK,
@@ -13,6 +14,7 @@ from .layout import (
     words_from_bytes,
     words_to_bytes,
 )
+from .table_runs import equal_run_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,13 +111,36 @@ class Mapping:
             table = L2Table(l1_index, 0, array("Q", bytes(self._geometry.cluster_size)), True)
             self._tables[l1_index] = table
         else:
-            self._refcounts.add(table.offset >> bits, 1, -1)
+            self._refcounts.drop(table.offset >> bits, 1)
         table.offset = cluster << bits
         table.owned = table.dirty = True
         self.l1[l1_index] = table.offset | COPIED
         self.l1_dirty = True
         self._refcounts.relieve()
         return table
+
+    def own_data_table(self, l1_index: int) -> L2Table:
+        """The same for an image whose data lie in the same file, and some of them in clusters that are said to be free:
+        nothing that the table needs is put there."""
+        table = self.table(l1_index)
+        if table is not None and not table.owned:
+            words = first_words(table.entries, self._geometry)
+            clusters = scattered_clusters(words, self._geometry)
+            if 0 in self._refcounts.each(clusters) if clusters else any(words):
+                for first, count in host_clusters(words, self._geometry):
+                    self._avoid_uncounted(first, count)
+        return self.own_table(l1_index)
+
+    def _avoid_uncounted(self, first: int, count: int) -> None:
+        """Have nothing put into those clusters of a run that are in use, though they are said to be free."""
+        for part in self._refcounts.slices(first, count):
+            start = 0
+            while start < len(part):
+                stop = equal_run_end(part, start, len(part))
+                if not part[start]:
+                    self._refcounts.avoided.add(first + start, first + stop)
+                start = stop
+            first += len(part)
 
     def set_entry(self, l1_index: int, entry: int) -> None:
         """Change an L1 entry; of which tables there are, the caller keeps count."""
@@ -131,7 +156,7 @@ class Mapping:
         offset = self.l1[l1_index] & OFFSET_MASK
         self._tables.pop(l1_index, None)
         if offset:
-            self._refcounts.add(offset >> self._geometry.cluster_bits, 1, -1)
+            self._refcounts.drop(offset >> self._geometry.cluster_bits, 1)
         self.l1[l1_index] = 0
         self.l1_dirty = True
 
@@ -169,7 +194,7 @@ class Mapping:
         bits = self._geometry.cluster_bits
         new = self._refcounts.allocate_table(clusters) if clusters else 0
         if self._l1_clusters:
-            self._refcounts.add(self.l1_offset >> bits, self._l1_clusters, -1)
+            self._refcounts.drop(self.l1_offset >> bits, self._l1_clusters)
         self.l1_offset = new << bits
         self._l1_clusters = clusters
         self.l1_owned = True

@@ -388,7 +388,7 @@ class Metadata:
         bits = self.geometry.cluster_bits
         if self._snapshot_table_bytes:
             old = self.header.snapshots_offset >> bits
-            self.refcounts.add(old, -(-self._snapshot_table_bytes >> bits), -1)
+            self.refcounts.drop(old, -(-self._snapshot_table_bytes >> bits))
         packed = snapshot_table.pack_table(self.snapshots)
         self._snapshot_table_bytes = len(packed)
         self._snapshots_changed = False

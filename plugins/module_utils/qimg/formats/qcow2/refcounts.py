@@ -13,7 +13,7 @@ from ...intervals import IntervalSet
 from . import refcount_widths as widths
 from .layout import MAX_REFCOUNT_TABLE_BYTES, Geometry, corrupt, words_from_bytes, words_to_bytes
 from .refcount_blocks import RefcountBlock, RefcountBlocks, metadata_clusters
-from .table_runs import equal_run_end
+from .table_runs import equal_run_end, first_nonzero, first_zero
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Refcounts(RefcountBlocks):
         self._hint = 0
         #: Freed in this transaction: still in use in the image on disk.
         self.held = IntervalSet()
-        #: Free, but broken entries refer to them: what is put there would show up in the guest disk.
+        #: Free, but broken entries refer to them, or did: what is put there could show up in the guest disk.
         self.avoided = IntervalSet()
         #: Says where tables and other metadata lie: runs ``(first, end)`` of clusters.
         self.find_tables: Callable[[], list[tuple[int, int]]] = list
@@ -88,7 +88,7 @@ class Refcounts(RefcountBlocks):
         :raises CorruptImageError: one of them belongs to a table
         """
         self.check_data(first, count)
-        self.add(first, count, -1)
+        self.drop(first, count)
 
     @property
     def changed(self) -> bool:
@@ -108,12 +108,30 @@ class Refcounts(RefcountBlocks):
             block = self._block(index)
             if block is None:
                 if delta < 0:
-                    raise self._underflow(first)
+                    raise self.underflow(first)
                 self._make_block(index)
                 continue
             self._add_in_block(block, index, start, piece, delta)
             first += piece
             count -= piece
+
+    def drop(self, first: int, count: int) -> None:
+        """One reference less to every cluster of a run, for who gives it up.
+
+        A cluster that is said to be free already stays so, and nothing is put there: others may refer to it as well.
+        """
+        end = first + count
+        while first < end:
+            index, start = divmod(first, self.block_entries)
+            stop = min(self.block_entries, start + end - first)
+            block = self._block(index)
+            if block is not None:
+                stop = equal_run_end(block.counts, start, stop)
+            if block is not None and block.counts[start]:
+                self.add(first, stop - start, -1)
+            else:
+                self.avoided.add(first, first + stop - start)
+            first += stop - start
 
     def _add_in_block(self, block: RefcountBlock, index: int, start: int, count: int, delta: int) -> None:
         counts = block.counts
@@ -125,7 +143,7 @@ class Refcounts(RefcountBlocks):
             stop = equal_run_end(counts, position, end)
             new = value + delta
             if new < 0:
-                raise self._underflow(base + position)
+                raise self.underflow(base + position)
             if new > self.max:
                 raise RefcountOverflowError(
                     "Cluster at offset %#x has a refcount of %d, the most that %d bits hold"
@@ -160,9 +178,8 @@ class Refcounts(RefcountBlocks):
 
     def _released(self, first: int, end: int) -> None:
         """Clusters went from used to free."""
-        if self._tables is not None:
-            self._tables.remove(first, end)
         if self._fresh:
+            self.tables.remove(first, end)
             self._hint = min(self._hint, first)
             return
         # What was taken in this very transaction is free again at once; the rest is held until the commit.
@@ -177,10 +194,13 @@ class Refcounts(RefcountBlocks):
             stop = min(run[1], end)
             start = max(run[0], position)
             self._owned_clusters.remove(start, stop)
+            if self._tables is not None:
+                self._tables.remove(start, stop)
             self._hint = min(self._hint, start)
             position = stop
 
-    def _underflow(self, cluster: int) -> ImageError:
+    def underflow(self, cluster: int) -> ImageError:
+        """The error for a cluster that is in use, and said to be free."""
         return corrupt(
             self._storage.name,
             "Cluster at offset %#x is in use but its refcount is 0" % (cluster << self._geometry.cluster_bits),
@@ -193,7 +213,7 @@ class Refcounts(RefcountBlocks):
         """
         for cluster in clusters:
             if not self.get(cluster):
-                raise self._underflow(cluster)
+                raise self.underflow(cluster)
 
     def take_first_clusters(self, count: int, block_cluster: int) -> None:
         """In a new file, have the first clusters used, one of them by the first refcount block."""
@@ -258,9 +278,9 @@ class Refcounts(RefcountBlocks):
             block = self._block(index)
             limit = min(self.block_entries, inner + count - (position - start))
             if block is not None:
-                used = _first_nonzero(block.counts, inner, limit)
+                used = first_nonzero(block.counts, inner, limit)
                 if used < limit:
-                    start = position = index * self.block_entries + _first_zero(block.counts, used)
+                    start = position = index * self.block_entries + first_zero(block.counts, used)
                     continue
             stop = index * self.block_entries + limit
             for kept in self._kept:
@@ -360,7 +380,7 @@ class Refcounts(RefcountBlocks):
                     # The allocation itself made the table longer: this place is too small.
                     self.add(new, new_clusters, -1)
                     continue
-                self.add(self.table_offset >> bits, self._table_clusters, -1)
+                self.drop(self.table_offset >> bits, self._table_clusters)
                 self.table_offset = new << bits
                 self._table_clusters = new_clusters
                 self.table_owned = True
@@ -386,7 +406,7 @@ class Refcounts(RefcountBlocks):
         self.table[index] = new << bits
         self.table_dirty = True
         if old:
-            self.add(old, 1, -1)
+            self.drop(old, 1)
 
     def relieve(self) -> None:
         """Bound the memory of a large transaction: give changed blocks their new places early, so that they can go."""
@@ -424,7 +444,7 @@ class Refcounts(RefcountBlocks):
         del self._blocks[index]
         self.table[index] = 0
         self.table_dirty = True
-        self.add(cluster, 1, -1)
+        self.drop(cluster, 1)
 
     def reset(self, order: int, counts: dict[int, array[int]]) -> None:
         """Start anew with a table and blocks that have no place yet; the commit finds one.
@@ -463,6 +483,9 @@ class Refcounts(RefcountBlocks):
         if self._fresh or self._find_anew:
             self._tables = None
             self._find_anew = False
+        elif self._tables is not None:
+            for first, end in freed:
+                self._tables.remove(first, end)
         self.held.clear()
         self._owned_clusters.clear()
         for block in self._blocks.values():
@@ -470,15 +493,3 @@ class Refcounts(RefcountBlocks):
         self.table_owned = False
         self._fresh = False
         return freed
-
-
-def _first_nonzero(counts: array[int], start: int, limit: int) -> int:
-    """The first index from ``start`` on with a count that is not 0, or ``limit``."""
-    return start if counts[start] else equal_run_end(counts, start, limit)
-
-
-def _first_zero(counts: array[int], start: int) -> int:
-    """The first index from ``start`` on with a count of 0, or the end."""
-    while start < len(counts) and counts[start]:
-        start = equal_run_end(counts, start, len(counts))
-    return start

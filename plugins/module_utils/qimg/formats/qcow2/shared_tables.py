@@ -75,7 +75,7 @@ def replace_tables(metadata: Metadata, tables: list[array[int]], moved: dict[int
         if clusters:
             place = metadata.refcounts.allocate_table(clusters) << bits
             metadata.storage.write(place, words_to_bytes(l1))
-            metadata.refcounts.add(snapshot.l1_table_offset >> bits, clusters, -1)
+            metadata.refcounts.drop(snapshot.l1_table_offset >> bits, clusters)
             snapshot = snapshot._replace(l1_table_offset=place)
         snapshots.append(snapshot)
     metadata.set_snapshots(snapshots)

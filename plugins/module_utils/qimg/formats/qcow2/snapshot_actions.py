@@ -45,19 +45,26 @@ def create(metadata: Metadata, name: bytes, seconds: int, nanoseconds: int) -> S
         raise OptionError("The snapshot name is too long", path=metadata.storage.name)
     bits = metadata.geometry.cluster_bits
     mapping, refcounts = metadata.mapping, metadata.refcounts
+    moved = {}
     for l1_index, times in _each_table(metadata):
         table = mapping.table(l1_index)
         if table is None:
             continue
         words = first_words(table.entries, metadata.geometry)
+        # Before the table is moved: not to where it has data that no refcount knew of.
+        for first, count in host_clusters(words, metadata.geometry):
+            refcounts.add(first, count, times)
         if mapping.l1[l1_index] & COPIED or has_copied(words):
             # From now on both tables share everything, so no entry may say that it is alone.
             table = mapping.own_table(l1_index)
             clear_copied(table.entries, metadata.geometry)
             mapping.l1[l1_index] = table.offset
-        for first, count in host_clusters(words, metadata.geometry):
-            refcounts.add(first, count, times)
+            moved[table.offset >> bits] = 2 * times
         refcounts.add(table.offset >> bits, 1, times)
+    for cluster, count in moved.items():
+        if refcounts.get(cluster) != count:
+            # Another table has data there, though nobody had counted it.
+            raise refcounts.underflow(cluster)
     l1 = mapping.l1[:]
     clusters = -(-len(l1) * 8 >> bits)
     l1_offset = refcounts.allocate_table(clusters) << bits if clusters else 0
@@ -130,7 +137,8 @@ def snapshot_l1(metadata: Metadata, snapshot: Snapshot) -> array[int]:
 
     :raises CorruptImageError: it cannot be where the snapshot table says
     """
-    if snapshot.l1_size * 8 > MAX_L1_BYTES or snapshot.l1_table_offset % metadata.geometry.cluster_size:
+    offset, size = snapshot.l1_table_offset, snapshot.l1_size * 8
+    if size > MAX_L1_BYTES or offset % metadata.geometry.cluster_size or offset >> 63:
         raise corrupt(
             metadata.storage.name,
             "Snapshot L1 table offset or size invalid",
@@ -220,7 +228,7 @@ def delete(metadata: Metadata, snapshot: Snapshot) -> None:
     l1 = snapshot_l1(metadata, snapshot)
     _add_references(metadata, l1, -1)
     clusters = -(-snapshot.l1_size * 8 >> bits)
-    metadata.refcounts.add(snapshot.l1_table_offset >> bits, clusters, -1)
+    metadata.refcounts.drop(snapshot.l1_table_offset >> bits, clusters)
     metadata.set_snapshots([entry for entry in metadata.snapshots if entry is not snapshot])
     restore_copied(metadata)
 

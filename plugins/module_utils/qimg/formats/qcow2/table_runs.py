@@ -46,6 +46,18 @@ def equal_run_end(values: array[int], position: int, end: int) -> int:
     return stop
 
 
+def first_nonzero(values: array[int], start: int, limit: int) -> int:
+    """The first index from ``start`` on with a value that is not 0, or ``limit``."""
+    return start if values[start] else equal_run_end(values, start, limit)
+
+
+def first_zero(values: array[int], start: int) -> int:
+    """The first index from ``start`` on with a value of 0, or the end."""
+    while start < len(values) and values[start]:
+        start = equal_run_end(values, start, len(values))
+    return start
+
+
 def progression_run_end(values: array[int], position: int, end: int, step: int) -> int:
     """The first index after ``position`` (and up to ``end``) where the values stop growing by exactly ``step``."""
     value = values[position]

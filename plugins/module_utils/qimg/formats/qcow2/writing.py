@@ -40,6 +40,7 @@ class Writer:
         self._geometry = metadata.geometry
         self._mapping = metadata.mapping
         self._refcounts = metadata.refcounts
+        self._own_table = self._mapping.own_table if metadata.has_data_file else self._mapping.own_data_table
         self._compressed = CompressedWriter(metadata)
         #: The file must reach so far: zeroes before it were left to be a hole.
         self._file_end = 0
@@ -146,7 +147,7 @@ class Writer:
         bits = self._geometry.cluster_bits
         fill_before = self._old_content(base, index << bits, max(start, index << bits))
         fill_after = self._old_content(base, min(end, stop << bits), stop << bits)
-        table = self._mapping.own_table(l1_index)
+        table = self._own_table(l1_index)
         host = self._reserved_host(table, index)
         if host:
             self._check_data(host, 1, base + (index << bits))
@@ -264,7 +265,7 @@ class Writer:
         new_bitmap |= (zero_bits & ALL_SUBCLUSTERS) << 32
         if in_place and new_bitmap == bitmap:
             return entry & OFFSET_MASK
-        table = self._mapping.own_table(l1_index)
+        table = self._own_table(l1_index)
         if in_place:
             host = entry & OFFSET_MASK
         else:
@@ -393,7 +394,7 @@ class Writer:
         if self._metadata.header.version < 3:
             self._discard_clusters(l1_index, base, start, end)
             return
-        table = self._mapping.own_table(l1_index)
+        table = self._own_table(l1_index)
         first, last = start >> bits, (end - 1 >> bits) + 1
         if not self._geometry.extended_l2:
             for index in range(first, last):
@@ -443,7 +444,7 @@ class Writer:
             return
         bits = self._geometry.cluster_bits
         words = self._geometry.entry_words
-        table = self._mapping.own_table(l1_index)
+        table = self._own_table(l1_index)
         keeps_zero_flag = self._metadata.header.version >= 3
         for index in range(start >> bits, (end - 1 >> bits) + 1):
             kinds = self._cluster_kinds(table, index)
