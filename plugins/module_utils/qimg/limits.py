@@ -5,10 +5,8 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
-TIB = 1 << 40
 
 #: Images are read and written in 512-byte sectors by every consumer; sizes are multiples of it.
 SECTOR = 512
