@@ -422,6 +422,20 @@ EXPORT_DIFFERENCES = (
         lambda words, theirs, ours: any("socket=uneven" in word for word in words)
         and theirs.code == 1 and theirs.stderr.endswith("No space left on device\n") and ours.code == 0,
     ),
+    KnownDifference(
+        "Bitmaps are marked as in use when something changes",
+        "check -r all @unwritable",
+        r"^1\|\|.*Can't update bitmap directory: Input/output error\n$",
+        r"^0\|No errors were found",
+        lambda words, theirs, ours: "Can't update bitmap directory" in theirs.stderr,
+    ),
+    KnownDifference(
+        "Long names are shown in full",
+        "info -f raw 'nbd+unix:///%s?socket=uneven'" % ("n" * 4090),
+        r'^0\|image: json:\{"driver": "raw", "file": [^\n]*nnn\.\.\.\n',
+        r"^0\|image: nbd\+unix:///n{4090}\?socket=uneven\n",
+        lambda words, theirs, ours: re.search(r'image: json:[^\n]{4090}\n', theirs.stdout) is not None,
+    ),
 )
 
 

@@ -115,9 +115,35 @@ SCRIPTS: dict[str, Callable[[Peer], None]] = {
     **{
         "block sizes %r" % (sizes,): informing(block_sizes(*sizes), export_info())
         for sizes in ((0, 4096, 1 << 25), (3, 4096, 1 << 25), (512, 256, 1 << 25), (512, 1000, 1 << 25),
-                      (512, 512, 256), (512, 4096, 1000), (512, 4096, 0), (1, 4096, 0xFFFFFFFF), (4096, 4096, 5000))
+                      (512, 512, 256), (512, 4096, 1000), (512, 4096, 0), (1, 4096, 0xFFFFFFFF), (4096, 4096, 5000),
+                      (1 << 17, 4096, 1 << 25), (1 << 17, 1 << 17, 1 << 16))
     },
 }  # fmt: skip
+
+
+#: What docs/differences.md says of blocks, under "An export may end inside a sector".
+BLOCKS: dict[str, tuple[Callable[[Peer], None], str, str]] = {
+    "too large": (
+        informing(block_sizes(1 << 17, 1 << 17, 1 << 25), export_info()),
+        "", "server minimum block size 131072 is too large",
+    ),
+    "not whole": (
+        informing(block_sizes(512, 4096, 1 << 25), export_info(1000)),
+        "export size 1000 is not multiple of minimum block size 512", "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_are_as_the_protocol_has_them(tmp_path: Path, name: str) -> None:
+    script, theirs, ours = BLOCKS[name]
+    for ask, refusal in ((oracle.ask_qemu_img, theirs), (qimg, ours)):
+        directory = tmp_path / ask.__name__
+        directory.mkdir()
+        with scripted(directory, script):
+            answer = ask("info", "-f", "raw", "nbd+unix:///x?socket=s", cwd=directory)
+        assert answer.code == (1 if refusal else 0), answer
+        assert answer.stderr.endswith(refusal and ": %s\n" % refusal)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

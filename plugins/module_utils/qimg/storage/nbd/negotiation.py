@@ -253,12 +253,12 @@ class _Negotiation:
         minimum, preferred, maximum = sizes or (1, 4096, layout.DEFAULT_MAXIMUM)
         if not minimum or minimum & (minimum - 1):
             raise ProtocolError("server minimum block size %d is not a power of two" % minimum)
-        if minimum > layout.MAX_MINIMUM:
-            raise ProtocolError("server minimum block size %d is too large" % minimum)
         if preferred < minimum or preferred & (preferred - 1):
             raise ProtocolError("server preferred block size %d is not valid" % preferred)
         if maximum < minimum:
             raise ProtocolError("server maximum block size %d is not valid" % maximum)
+        if minimum > layout.MAX_MINIMUM:
+            raise ProtocolError("server minimum block size %d is too large" % minimum)
         return Export(size, flags, minimum, preferred, maximum // minimum * minimum, structured, context_id)
 
     # Options
