@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,15 @@ pytestmark = [
 
 MIB = 1 << 20
 NAME = "nbd+unix:///%s?socket=%s"
+
+
+def has_ipv6() -> bool:
+    """Whether this machine can talk to itself by IPv6."""
+    try:
+        with inet_listener(socket.AF_INET6):
+            return True
+    except OSError:
+        return False
 
 
 def pattern(size: int, seed: int = 3) -> bytes:
@@ -120,6 +130,39 @@ def test_a_server_on_the_network_has_a_host_and_a_port(tmp_path: Path) -> None:
         node: Any = {"driver": "nbd", "host": "127.0.0.1", "port": str(port), "export": "ex"}
         with open_image(node) as image:
             assert image.read(0, MIB) == content
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_a_server_is_reached_by_ipv6(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(pattern(MIB))
+    served = qemu_nbd("f", "-x", "ex")
+    with inet_listener(socket.AF_INET6) as listener, serving(served, listener, tmp_path):
+        port = listener.getsockname()[1]
+        node = "driver=nbd,server.type=inet,server.host=::1,server.port=%d,export=ex" % port
+        for words in (
+            ["nbd://[::1]:%d/ex" % port],
+            ["nbd:[::1]:%d:exportname=ex" % port],
+            ["--image-opts", node],
+            ["--image-opts", node + ",server.ipv6=on"],
+            ["--image-opts", "server.port=%d,server.host=::1,server.ipv4=off,driver=nbd,export=ex,server.type=inet"
+             % port],
+            ["--image-opts", node + ",server.to=9,server.keep-alive=on"],
+            ["--image-opts", node + ",server.ipv4=on"],
+        ):  # fmt: skip
+            theirs, ours = (ask("map", *words, cwd=tmp_path) for ask in (oracle.ask_qemu_img, qimg))
+            assert ours == theirs
+            assert (ours.code == 0) is not ("ipv4=on" in words[-1])
+        with open_image("nbd://[::1]:%d/ex" % port) as image:
+            assert image.read(0, MIB) == pattern(MIB)
+
+
+@pytest.mark.parametrize("length", [255, 256, 4074, 4096, 4097])
+def test_the_name_of_an_export_may_be_long(tmp_path: Path, length: int) -> None:
+    name = NAME % ("n" * length, "s")
+    with unix_listener(tmp_path, "s") as listener, serving(nbdkit("memory", "1M"), listener, tmp_path):
+        theirs, ours = (ask("map", "-f", "raw", name, cwd=tmp_path) for ask in (oracle.ask_qemu_img, qimg))
+    assert ours == theirs
+    assert (ours.code == 0) is (length <= 4096)
 
 
 def test_extents_are_what_qemu_img_finds(tmp_path: Path) -> None:

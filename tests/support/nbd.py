@@ -37,9 +37,10 @@ def unix_listener(directory: Path, name: str) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def inet_listener() -> Iterator[socket.socket]:
+def inet_listener(family: socket.AddressFamily = socket.AF_INET) -> Iterator[socket.socket]:
     """A listening TCP socket on this machine, on a port that is free."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    host = "127.0.0.1" if family == socket.AF_INET else "::1"
+    with socket.create_server((host, 0), family=family) as listener:
         yield listener
 
 

@@ -25,6 +25,8 @@ DEFAULT_PORT = "10809"
 DECISIVE = ("driver", "server", "path", "host", "port", "export", "tls-creds", "tls-hostname", "tls")
 #: Longest string that the protocol knows, export names included, in bytes.
 MAX_STRING = 4096
+#: Options of a server by which a host and a port can be another place; no plain name has them.
+_PLACE_OPTIONS = {"to", "ipv4", "ipv6"}
 
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _INET_FLAGS = ("ipv4", "ipv6", "keep-alive")
@@ -136,7 +138,8 @@ def _host_and_port(authority: str, name: str) -> tuple[str, str]:
         if not bracket or (rest and not rest.startswith(":")):
             raise _bad_uri(name)
         host, mark, zone = host.partition("%25")
-        if not _is_address(host, "AF_INET6") or (mark and not zone):
+        # A lone colon counts as one for QEMU, which then finds nobody of that name.
+        if not (host == ":" or _is_address(host, "AF_INET6")) or (mark and not zone):
             raise _bad_uri(name)
         if mark:
             host += "%" + _decoded(zone, name)
@@ -211,7 +214,7 @@ def display_name(node: dict[str, Any]) -> str | None:
     scheme = "nbds" if "tls" in node else "nbd"
     if server.get("type") == "unix":
         return "%s+unix://%s?socket=%s" % (scheme, slash, server.get("path"))
-    if server.get("type") == "inet":
+    if server.get("type") == "inet" and not server.keys() & _PLACE_OPTIONS:
         return "%s://%s:%s%s" % (scheme, server.get("host"), server.get("port"), slash)
     return None
 

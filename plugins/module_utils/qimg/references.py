@@ -340,7 +340,8 @@ def _essential(node: Node) -> Node:
     child = node.get("file")
     if child is None and node.get("driver") == "nbd":
         flat = flatten({name: node[name] for name in nbd_names.DECISIVE if name in node})
-        return {name: str(value) for name, value in flat.items()}
+        # QEMU copies them once more, which turns the order of those around that share a bucket of its hash table.
+        return {name: str(value) for name, value in reversed(list(flat.items()))}
     if child is None:
         essential.update(driver=node.get("driver", "file"), filename=node.get("filename", ""))
         return essential
