@@ -344,6 +344,9 @@ info nbd://[::1%25]:1/x
 info nbd://[::1%lo]:1/x
 info nbd://[::1%25nowhere]:1/x
 info nbd://[127.0.0.1]:1/x
+info nbd://[:]:1/x
+info nbd://[:%25lo]:1/x
+info nbd://[:.]:1/x
 info nbd://loc%61lhost:1/x
 info nbd://127.0.0.%31:1/x
 info nbd:[::1]:1:exportname=x
@@ -375,6 +378,9 @@ _EXTENTS = "extents=echo 0 1M hole; echo 1M 1M zero; echo 2M 1M hole,zero; echo 
 NBDKIT_SERVERS = {
     "uneven": nbdkit("memory", "3100"),
     "tiny": nbdkit("memory", "3100"),
+    "unwritable": nbdkit("--filter=error", "file", "marked.qcow2", "error-pwrite=EIO", "error-pwrite-rate=1"),
+    "nothing": nbdkit("memory", "0"),
+    "byte": nbdkit("memory", "1"),
     "cluster": nbdkit("memory", "65k"),
     "clusters": nbdkit("memory", "192k"),
     "table": nbdkit("memory", "200k"),
@@ -412,6 +418,15 @@ dd -f raw -O raw bs=3100 if=odd.raw of=@uneven ;; convert -f raw -O raw @uneven 
 dd -f raw -O raw bs=1 count=99 if=odd.raw of=@uneven
 convert -n -f raw -O raw small.raw @uneven
 bench -w -c 1 -f raw -s 512 -o 3072 @uneven
+create -f qcow2 @nothing 1M
+create -f qcow2 @nothing 0
+create -f qcow2 @byte 1M
+create -f qcow2 -o cluster_size=512 @byte 1M
+create -f raw @nothing 0
+create -f raw @nothing 1
+convert -O qcow2 disk.raw @nothing
+convert -O qcow2 disk.raw @byte
+dd -O qcow2 if=disk.raw of=@byte
 create -f qcow2 @tiny 1M
 create -f qcow2 -o cluster_size=512 @tiny 1M
 create -f qcow2 -o preallocation=metadata @cluster 1M

@@ -80,6 +80,11 @@ class NewFiles:
         return self._main.storage.is_device
 
     @property
+    def protocol(self) -> str:
+        """Which kind of place the image itself goes to: QEMU's driver."""
+        return self._main.storage.protocol
+
+    @property
     def room(self) -> int | None:
         """How many bytes there are for the image itself; ``None``: its file grows."""
         return self._main.storage.size if self.is_device else None

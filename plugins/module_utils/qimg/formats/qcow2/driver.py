@@ -124,7 +124,7 @@ def create_image(files: NewFiles, filename: str, options: dict[str, Any], backin
 
     choice = create.validate(options)
     data_file = files.add(choice.data_file, choice.size) if choice.data_file is not None else None
-    if files.room:
+    if files.room is not None and (files.room or files.protocol == "nbd"):
         _check_room(filename, files.room, choice.size, 1 << choice.cluster_bits, choice.extended_l2)
     reserves = choice.preallocation != "off" and data_file is None and files.is_device
     main = _reserved(files, choice.preallocation, options) if reserves else files.main
@@ -143,6 +143,7 @@ def _check_room(filename: str, room: int, size: int, cluster_size: int, extended
     """
     entries = ceil_div(size, cluster_size * (cluster_size // (16 if extended_l2 else 8)))
     for end, what in (
+        (SECTOR if room else 0, "Failed to clear the new image's first sector"),
         (cluster_size, "Could not write qcow2 header"),
         (3 * cluster_size, "Could not write refcount table"),
         (3 * cluster_size + round_up(8 * entries, SECTOR), "Could not resize image: Failed to grow the L1 table"),
