@@ -19,10 +19,9 @@ from .refcount_blocks import metadata_clusters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
-    from ..base import Extent, Image
+    from ..base import Image
 
 
 def measure(options: dict[str, Any], size: int, source: Image | None) -> Measurement:
@@ -96,24 +95,25 @@ def file_bytes(geometry: Geometry, refcount_order: int, data: int) -> int:
 
 def _data_bytes(source: Image, cluster_size: int) -> int:
     """Bytes of the target's clusters that hold data of the source, zeroes that it knows of left out."""
-    total = counted = 0
-    for extent in _extents(source):
-        if extent.zero or not extent.data:
-            continue
-        start = max(counted, extent.start // cluster_size * cluster_size)
-        end = round_up(extent.start + extent.length, cluster_size)
-        if start < end:
-            total += end - start
-            counted = end
+    total = counted = seen = 0
+    while seen < source.size:
+        try:
+            for extent in chain_extents(source, seen, source.size - seen):
+                seen = extent.start + extent.length
+                if extent.zero or not extent.data:
+                    continue
+                start = max(counted, extent.start // cluster_size * cluster_size)
+                end = round_up(seen, cluster_size)
+                if start < end:
+                    total += end - start
+                    counted = end
+        except UNUSABLE as error:
+            if counted <= seen:
+                error.reason = "Unable to get block status: %s" % error.words
+                raise
+            # Whatever else there is in a cluster of the target that counts already, qemu-img does not look at it.
+            seen = counted
     return total
-
-
-def _extents(source: Image) -> Iterator[Extent]:
-    try:
-        yield from chain_extents(source, 0, source.size)
-    except UNUSABLE as error:
-        error.reason = "Unable to get block status: %s" % error.words
-        raise
 
 
 def _bitmap_bytes(source: HasBitmaps, size: int, geometry: Geometry) -> int:
