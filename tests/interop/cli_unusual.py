@@ -84,6 +84,10 @@ UNUSUAL = {
 -c 1 -d 1 --image-opts driver=qcow2,file.filename=over.qcow2,cache-size=1M,lazy-refcounts=on,nonsense=1
 -t nonsense -d 0 data.qcow2
 -w -c 1 -d 1 --image-opts driver=raw,file.filename=missing,read-only=on
+-w -c 1 --image-opts driver=qcow2,file.filename=nope,file.read-only=on
+-w -c 1 --image-opts driver=qcow2,file.filename=nope,file.read-only=on,file.nonsense=1
+-w -c 1 --image-opts driver=raw,file.filename=odd.raw,file.read-only=on,file.force-share=on
+-w -c 1 --image-opts driver=file,filename=odd.raw,read-only=on
 """,
     "bitmap": r"""
 --merge b0 in-use.qcow2 b1
@@ -337,6 +341,8 @@ folder/../over.qcow2
 --image-opts driver=qcow2,file.filename=data.qcow2,file.aio-max-batch=x
 --image-opts driver=raw,file.driver=qcow2,file.file.filename=top.qcow2
 --output=json --image-opts driver=raw,file.driver=qcow2,file.file.filename=top.qcow2
+'json:{"driver":"raw","file.filename":"odd.raw\u0000x"}'
+'json:{"driver":"raw","file":{"driver":"file","filename":"\u0000"}}'
 """,
     "map": r"""
 --object secret,id=s --nonsense data.qcow2
@@ -411,6 +417,7 @@ file:./external.qcow2
 -b '' --image-opts driver=qcow2,file.filename=over.qcow2,backing=
 -b '' --image-opts driver=qcow2,file.filename=over.qcow2,backing.file.filename=data.qcow2
 -c -b data.qcow2 -F qcow2 external.qcow2
+-b other.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=over.qcow2,backing.driver=raw,backing.offset=512
 """,
     "resize": r"""
 --image-opts -f raw data.qcow2 x

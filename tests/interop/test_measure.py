@@ -12,6 +12,7 @@ from qimg.errors import ImageError
 from qimg.operations.measure import measure_image, measure_size
 from qimg.option_text import split_option_list
 from support import oracle
+from support.in_process import qimg
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -223,3 +224,22 @@ def test_what_was_measured_is_what_qemu_img_then_writes(
         target = tmp_path / mode
         oracle.qemu_img("convert", "-O", "qcow2", "-o", "preallocation=%s" % mode, path, target)
         assert target.stat().st_size <= measured.required
+
+
+@pytest.mark.parametrize("cluster_size", ["4k", "64k"])
+def test_of_a_cluster_that_counts_already_nothing_more_is_looked_at(cluster_size: str, tmp_path: Path) -> None:
+    path = tmp_path / "i.qcow2"
+    oracle.qemu_img("create", "-q", "-f", "qcow2", "-o", "cluster_size=4k", path, "1M")
+    oracle.qemu_io(path, "write 0 4k", "write 128k 4k")
+    with path.open("r+b") as file:
+        file.seek(40)
+        file.seek(int.from_bytes(file.read(8), "big"))
+        table = int.from_bytes(file.read(8), "big") & (1 << 56) - 1
+        for cluster in (1, 5):
+            # Begins inside of a cluster.
+            file.seek(table + 8 * cluster)
+            file.write((1 << 63 | 0x5200).to_bytes(8, "big"))
+    words = ["measure", "-O", "qcow2", "-o", "cluster_size=%s" % cluster_size, "i.qcow2"]
+    theirs, ours = oracle.ask_qemu_img(*words, cwd=tmp_path), qimg(*words, cwd=tmp_path)
+    assert theirs[:2] == ours[:2]
+    assert ours.code == (cluster_size == "4k")

@@ -160,7 +160,10 @@ class _Parser:
             if 0xD800 <= code < 0xDC00 and self._text[self._position : self._position + 2] == "\\u":
                 self._position += 2
                 code = 0x10000 + ((code & 0x3FF) << 10) + self._hex4() - 0xDC00
-            if not 0 < code < 0xD800 and not 0xE000 <= code < 0x110000:
+            if not code:
+                # As QEMU encodes it, so that no string ends there.
+                return "\udcc0\udc80"
+            if not code < 0xD800 and not 0xE000 <= code < 0x110000:
                 raise _error("%s is not a valid Unicode character" % self._text[start : self._position])
             return chr(code)
         if character not in _ESCAPED or not character:

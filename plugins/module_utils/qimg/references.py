@@ -227,7 +227,9 @@ def says_backing(reference: Reference) -> bool:
     """Whether it is the user who says which backing file an image has, and not the image."""
     node = _described(named(reference))
     backing = node.get("backing", True)
-    return names_file(backing) if isinstance(backing, dict) else backing is None or backing == ""
+    if isinstance(backing, dict):
+        return names_file(backing) or bool(_decisive(backing))
+    return backing is None or backing == ""
 
 
 def _described(reference: str | Node) -> Node:

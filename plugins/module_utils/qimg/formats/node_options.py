@@ -22,12 +22,15 @@ _MAX_NODE_NAME = 31
 
 
 class OpeningOptions(
-    namedtuple("OpeningOptions", ["cache", "force_share", "must_be_writable", "auto_read_only", "inherited"])
+    namedtuple(
+        "OpeningOptions", ["cache", "force_share", "must_be_writable", "auto_read_only", "read_only", "inherited"]
+    )
 ):
     """How a node says that it is opened.
 
     ``cache``: its mode; ``force_share``: whether to take no locks; ``must_be_writable``: whether it is not to be opened
     where it cannot be written, though nobody is going to; ``auto_read_only``: whether it is opened for reading there;
+    ``read_only``: whether it is opened for reading only;
     ``inherited``: the options of what lies beneath, as far as that does not say otherwise.
     """
 
@@ -44,10 +47,10 @@ class OpeningOptions(
         if self.must_be_writable and not writable:
             # It is an error that it cannot be written, though nothing will be.
             open_storage(node, True, self.cache).close()
-        if writable and self.auto_read_only:
+        if writable and (self.auto_read_only or self.read_only):
             storage = open_storage(node, False, self.cache)
             storage.close()
-            if storage.is_read_only:
+            if self.read_only or storage.is_read_only:
                 raise OptionError("Block node is read-only")
         return open_storage(node, writable, self.cache)
 
@@ -73,11 +76,10 @@ def take_opening_options(node: Node, writable: bool, cache: CacheMode, force_sha
         if modes:
             node["cache"] = modes
     force_share = take_boolean(node, "force-share") or force_share
-    if writable and read_only:
-        raise OptionError("Block node is read-only")
-    if (writable or is_asked_to_be_writable) and force_share:
+    if ((writable and not read_only) or is_asked_to_be_writable) and force_share:
         raise OptionError("force-share=on can only be used with read-only images")
-    return OpeningOptions(cache, force_share, is_asked_to_be_writable and not auto_read_only, auto_read_only, inherited)
+    must_be_writable = is_asked_to_be_writable and not auto_read_only
+    return OpeningOptions(cache, force_share, must_be_writable, auto_read_only, read_only, inherited)
 
 
 def take_working_options(node: Node, discard: str, names: set[str]) -> None:
