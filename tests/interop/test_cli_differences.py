@@ -10,6 +10,7 @@ import pytest
 from cli_differences import (
     DIFFERENCES,
     EXPORT_DIFFERENCES,
+    ODD_PLACES,
     KnownDifference,
     known_difference,
     shown,
@@ -20,6 +21,10 @@ from cli_support import split
 from support import oracle
 from support.side_by_side import Difference, SideBySide
 
+_TWO_EMPTY_BACKING_FILES = "compare %s %s" % (
+    """'json:{"driver":"qcow2","file.filename":"data.qcow2","backing":""}'""",
+    """'json:{"driver":"qcow2","file.filename":"empty.qcow2","backing":""}'""",
+)
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "differences.md"
 
 
@@ -31,6 +36,16 @@ def test_the_example_of_a_difference_shows_it(entry: KnownDifference, images: Pa
     assert re.search(entry.theirs, shown(theirs), re.DOTALL), theirs
     assert re.search(entry.ours, shown(ours), re.DOTALL), ours
     assert known_difference(words, theirs, ours) is not None
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("line", [*(line for line, *_ in ODD_PLACES), _TWO_EMPTY_BACKING_FILES])
+def test_small_differences_in_words_are_as_listed(line: str, images: Path, tmp_path: Path) -> None:
+    words = split(line)
+    theirs, ours = SideBySide(tmp_path, images).run(words)
+    assert theirs != ours
+    entry = known_difference(words, theirs, ours)
+    assert entry is not None and entry.title == "Caches of any size, and a warning once"
 
 
 @pytest.mark.oracle
