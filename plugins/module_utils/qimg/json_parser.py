@@ -163,7 +163,7 @@ class _Parser:
             if not code:
                 # As QEMU encodes it, so that no string ends there.
                 return "\udcc0\udc80"
-            if not code < 0xD800 and not 0xE000 <= code < 0x110000:
+            if 0xD800 <= code < 0xE000 or code >= 0x110000:
                 raise _error("%s is not a valid Unicode character" % self._text[start : self._position])
             return chr(code)
         if character not in _ESCAPED or not character:
