@@ -276,3 +276,38 @@ def test_what_cannot_be_opened_may_belong_to_the_data_file(tmp_path: Path) -> No
 def described(path: Path) -> dict[str, Any]:
     with opener().open(str(path)) as image:
         return image.creation_options()
+
+
+def test_a_new_image_that_fails_leaves_the_file_that_its_data_would_have_replaced(tmp_path: Path) -> None:
+    failures = 0
+    for step in range(1000):
+        pair = Pair(tmp_path / str(step))
+        pair.path.unlink()
+        data, names = (pair.directory / "i.raw").read_bytes(), pair.names()
+        with Steps(NAMING, step, fail) as steps:
+            try:
+                pair.replace()
+            except ImageError:
+                failures += 1
+                assert (pair.directory / "i.raw").read_bytes() == data
+                assert pair.names() == names
+                continue
+        assert pair.content() == NEW
+        if len(steps.seen) <= step:
+            break
+    # A second name for the old data, a hidden one for the new, its own, and that of the image.
+    assert failures >= 4
+
+
+def test_what_a_killed_new_image_kept_goes_with_the_next_one(tmp_path: Path) -> None:
+    for step in range(1000):
+        pair = Pair(tmp_path / str(step))
+        pair.path.unlink()
+        data = (pair.directory / "i.raw").read_bytes()
+        if not was_killed_at(step, pair.replace):
+            break
+        kept = [name for name in pair.names() if "i.raw" in name]
+        assert pair.path.exists() or data in [(pair.directory / name).read_bytes() for name in kept]
+        pair.replace()
+        assert pair.names() == ["i.qcow2", "i.raw", "link.raw", "source"]
+    assert pair.content() == NEW

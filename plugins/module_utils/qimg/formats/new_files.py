@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..storage.ownership import Ownership
     from ..storage.scratch import Rehearsal
     from .opening import Opener
-    from .replaced_pair import ReplacedPair
+    from .replaced_pair import ReplacedData, ReplacedPair
 
     OpenStorage = Callable[[Node, bool, CacheMode], Storage]
 
@@ -172,28 +172,30 @@ class NewFiles:
         """
         for file in (*self._others, self._main):
             file.settle()
-        pairs = self._replaced_pairs()
+        replaced = self._replaced_files()
         try:
-            for pair in pairs:
-                pair.part()
+            for each in replaced:
+                each.part()
             for file in (*self._others, self._main):
                 file.commit()
         except BaseException:
-            for pair in pairs:
-                pair.rejoin()
+            for each in replaced:
+                each.rejoin()
             raise
-        for pair in pairs:
-            pair.forget()
+        for each in replaced:
+            each.forget()
 
-    def _replaced_pairs(self) -> list[ReplacedPair]:
+    def _replaced_files(self) -> list[ReplacedPair] | list[ReplacedData]:
         """What must not be seen half replaced."""
-        replaced = [other.replaced for other in self._others]
-        if self._main.replaced is None or not any(replaced):
+        data = [kept for kept in (other.replaced for other in self._others) if kept is not None]
+        if not data:
             return []
-        from .replaced_pair import ReplacedPair
+        from .replaced_pair import ReplacedData, ReplacedPair
 
         image = self._main.replaced
-        return [ReplacedPair(self._path, image, data, self._opener) for data in replaced if data is not None]
+        if image is None:
+            return [ReplacedData(self._main, kept) for kept in data]
+        return [ReplacedPair(self._path, image, kept, self._opener) for kept in data]
 
     def __enter__(self) -> NewFiles:
         return self

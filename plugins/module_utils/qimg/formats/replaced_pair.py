@@ -24,9 +24,45 @@ from .watcher import Watcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..storage.in_place import ExistingTarget
     from ..storage.kept import KeptFile
+    from ..storage.replace import NewFile
     from .base import Image
     from .opening import Opener
+
+
+class ReplacedData:
+    """A file whose name is taken by the data file of a new image that replaces none.
+
+    :param image: the new image
+    :param data: the file
+    """
+
+    def __init__(self, image: NewFile | ExistingTarget, data: KeptFile) -> None:
+        self._image = image
+        self._kept_data = data
+        self._is_kept = False
+
+    def part(self) -> None:
+        """Keep the file under a hidden name, where the file system knows second names.
+
+        :raises StorageError: that failed; :meth:`rejoin` undoes what was done
+        """
+        self._is_kept = self._kept_data.link()
+
+    def rejoin(self) -> None:
+        """Undo :meth:`part`, unless the image has got its name.
+
+        :raises StorageError: that is not possible; then the file has its hidden name
+        """
+        if self._is_kept and not self._image.has_name:
+            self._kept_data.link_back()
+            self._kept_data.remove()
+
+    def forget(self) -> None:
+        """Remove what is left of the file, once the new ones have their names."""
+        self._kept_data.remove()
+        self._kept_data.remove_older()
 
 
 class ReplacedPair:

@@ -38,6 +38,8 @@ class ExistingTarget:
     warning = None
     #: Nothing: see :attr:`~qimg.storage.replace.NewFile.replaced`.
     replaced = None
+    #: It had that from the start.
+    has_name = True
 
     def __init__(self, name: str, protocol: str, open_storage: Callable[[], Storage]) -> None:
         try:

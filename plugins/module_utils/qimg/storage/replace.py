@@ -126,6 +126,14 @@ class NewFile:
             return None
         return KeptFile(self._replaced, self._target)
 
+    @property
+    def has_name(self) -> bool:
+        """Whether the name is that of the new file already."""
+        try:
+            return os.path.samestat(os.stat(self._target), os.fstat(self._fd))
+        except FileNotFoundError:
+            return False
+
     def require_new(self) -> None:
         """Have :meth:`commit` replace nothing: what takes the name in the meantime is somebody else's."""
         self._must_be_new = True
