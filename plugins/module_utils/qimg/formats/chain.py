@@ -11,6 +11,7 @@ from .base import ABSENT, ABSENT_ALLOCATED, UNALLOCATED, ZERO, Extent, Image
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from ..limits import Limits
 
@@ -124,3 +125,11 @@ def _continues(first: Extent, second: Extent) -> bool:
     if first.offset is None or second.offset is None:
         return first.offset is second.offset
     return first.storage is second.storage and bool(first.offset + first.length == second.offset)
+
+
+def up_to_failure(extents: Iterator[Any], failures: list[ImageError]) -> Iterator[Any]:
+    """The extents, or what is made of them, before the first that cannot be found out; why not is added to a list."""
+    try:
+        yield from extents
+    except ImageError as error:
+        failures.append(error)

@@ -8,7 +8,7 @@ from collections import namedtuple
 
 from ..errors import UNUSABLE, UnknownContentError
 from ..formats.base import ABSENT, Extent
-from ..formats.chain import chain_extents, merged
+from ..formats.chain import chain_extents, merged, up_to_failure
 from ..formats.opening import READ, Opener
 from ..limits import BUFFER_BYTES, SECTOR
 from ..references import shown_reference
@@ -148,7 +148,7 @@ class _Disk:
             layers = part.layers()
             name = self.name or part.filename
             failures: list[ImageError] = []
-            extents = merged(_up_to_failure(chain_extents(part, 0, part.size), failures))
+            extents = merged(up_to_failure(chain_extents(part, 0, part.size), failures))
             for extent in _windows(extents, layers) if strict else extents:
                 yield _Cursor(extent, layers, shift, name)
             if failures:
@@ -218,7 +218,7 @@ def _jobs(
 
     failures: list[ImageError] = []
     batch: list[_Stretch] = []
-    for start, length, left, right in _up_to_failure(_common_runs(one, other, strict), failures):
+    for start, length, left, right in up_to_failure(_common_runs(one, other, strict), failures):
         if strict and _status(left) != _status(right):
             if batch:
                 yield job_for(batch)
@@ -241,13 +241,6 @@ def _jobs(
     if failures:
         # What differs before that is found first.
         yield lambda: _fail(failures[0])
-
-
-def _up_to_failure(runs: Iterator[Any], failures: list[ImageError]) -> Iterator[Any]:
-    try:
-        yield from runs
-    except UNUSABLE as error:
-        failures.append(error)
 
 
 def _fail(error: ImageError) -> NoReturn:

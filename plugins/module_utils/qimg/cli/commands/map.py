@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from itertools import islice
 
-from ...errors import ImageError
 from ...formats.base import Extent
+from ...formats.chain import up_to_failure
 from ...formats.opening import READ
 from ...operations.map import extents_of
 from .. import arguments as common
@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ...errors import ImageError
     from ..console import Console
     from ..options import Arguments
 
@@ -73,7 +74,7 @@ def _write_json(console: Console, extents: Iterator[Extent]) -> None:
     console.write("[")
     separator = ""
     failures: list[ImageError] = []
-    extents = _up_to_failure(extents, failures)
+    extents = up_to_failure(extents, failures)
     while True:
         # Extents of the same length and state are many: that part of a line is made once in so many lines.
         texts = _CommonTexts()
@@ -93,14 +94,6 @@ def _write_json(console: Console, extents: Iterator[Extent]) -> None:
     console.write("]\n")
 
 
-def _up_to_failure(extents: Iterator[Extent], failures: list[ImageError]) -> Iterator[Extent]:
-    """The extents before the first that cannot be found out, and then why."""
-    try:
-        yield from extents
-    except ImageError as error:
-        failures.append(error)
-
-
 class _CommonTexts(dict):  # type: ignore[type-arg]
     """The middle part of a line; keys: length, kind and depth of an extent."""
 
@@ -117,7 +110,7 @@ def _write_table(console: Console, extents: Iterator[Extent]) -> int:
     console.write("%-16s%-16s%-16s%s\n" % ("Offset", "Length", "Mapped to", "File"))
     lines: list[str] = []
     failures: list[ImageError] = []
-    for extent in _up_to_failure(extents, failures):
+    for extent in up_to_failure(extents, failures):
         if not extent.data or extent.zero:
             continue
         if extent.offset is None or extent.storage is None:
