@@ -75,3 +75,17 @@ def test_a_safe_rebase_of_version_2_changes_nothing_that_is_read(images: Path, t
         assert theirs.code == ours.code == 0
     for directory, byte in ((pair.theirs, 4), (pair.ours, 0)):
         oracle.qemu_io("v2.qcow2", "read -P %d 1M 1M" % byte, cwd=directory)
+
+
+@pytest.mark.oracle
+def test_what_does_not_fill_a_cluster_is_left_to_the_backing_file(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "base.raw").write_bytes(b"\7" * 512)
+    oracle.qemu_img("create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "over.qcow2", cwd=images)
+    pair = SideBySide(tmp_path, images)
+    theirs, ours = pair.run(split("convert -c -O qcow2 -B base.raw -F raw over.qcow2 new.qcow2"))
+    assert theirs == ours and ours.code == 0
+    for directory, depth in ((pair.theirs, 0), (pair.ours, 1)):
+        assert [run["depth"] for run in oracle.map_("new.qcow2", cwd=directory)] == [depth]
+        oracle.qemu_io("new.qcow2", "read -P 7 0 512", cwd=directory)
