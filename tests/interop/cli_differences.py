@@ -100,6 +100,9 @@ def _without_progress(stdout: str) -> str:
     return re.sub(r" *\(\d+\.\d\d/100%\)\r|\n", "", stdout)
 
 
+#: A raw format in a raw format, and so on, and a file in the innermost.
+_DEEP = "json:" + '{"driver":"raw","file":' * 70 + '{"driver":"file","filename":"sparse.raw"}' + "}" * 70
+
 _TWICE = 'qemu-img: warning: Use of "backing": "" is deprecated; use "backing": null instead\n'
 
 #: Command lines on what is no disk: the line, the place, and what both say of it.
@@ -345,6 +348,13 @@ DIFFERENCES = (
         r"^1\|\|.*Unknown protocol 'null-co'",
         lambda words, theirs, ours: re.search(r"Unknown (protocol|driver) '[^']*'", ours.stderr) is not None
         and "Unknown " not in theirs.stderr,
+    ),
+    KnownDifference(
+        "Descriptions nest 64 levels deep",
+        "map '%s'" % _DEEP,
+        r"^0\|Offset",
+        r"^1\|\|.*nesting too deep",
+        lambda words, theirs, ours: "JSON parse error, nesting too deep" in ours.stderr,
     ),
     KnownDifference(
         "A node is described where it is used",
