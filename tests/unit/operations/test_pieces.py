@@ -76,6 +76,20 @@ def test_every_byte_is_moved_once_or_is_zero_or_is_left(
             assert bytes_of_unit <= set(moved)
 
 
+@given(RUNS, st.sampled_from([1, 4, 16]))
+def test_the_zeroes_of_a_whole_unit_are_told_at_once(runs: list[tuple[int, int]], unit: int) -> None:
+    kinds = [kind for kind, length in runs for _byte in range(length)]
+    told: list[tuple[int, int]] = []
+    left: list[int] = []
+    tell = told.append
+    cutter = PieceCutter(unit, 16, False, False, lambda start, length: tell((start, start + length)), left.append)
+    for _piece in cutter.pieces(source_runs(runs)):
+        pass
+    for first in range(0, len(kinds) - unit + 1, unit):
+        if set(kinds[first : first + unit]) == {ZERO}:
+            assert any(start <= first and first + unit <= end for start, end in told)
+
+
 @pytest.mark.parametrize(
     ("position", "lengths"), [(0, [10]), (100, [10]), (103, [3, 7]), (109, [9, 1]), (110, [10]), (500, [10])]
 )

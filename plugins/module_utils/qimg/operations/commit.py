@@ -238,7 +238,7 @@ def _merge(top: Image, base: Image, depth: int, rate: int, progress: Progress) -
     options = copy_options(rate=rate)
     copier = Copier(base, False, options, lambda done: progress(done / total), _in_few_words)
     runs = source_runs(top, chain_extents(top, 0, top.size, layers=depth))
-    copier.run(_joined_zeroes(_with_ends(runs, min(layer.size for layer in top.layers()[:depth]))))
+    copier.run(_with_ends(runs, min(layer.size for layer in top.layers()[:depth])))
 
 
 def _in_few_words(error: ImageError, _what: str, offset: int) -> ImageError:
@@ -255,21 +255,3 @@ def _with_ends(runs: Iterator[SourceRun], end: int) -> Iterator[SourceRun]:
     for run in runs:
         for part in split_run(run, end) if run.kind == ABSENT else (run,):
             yield part._replace(kind=ZERO) if part.kind == ABSENT and part.start >= end else part
-
-
-def _joined_zeroes(runs: Iterator[SourceRun]) -> Iterator[SourceRun]:
-    """Neighbouring zeroes as one run: the base may have larger clusters, of which only whole ones become zero."""
-    zeroes: SourceRun | None = None
-    for run in runs:
-        if zeroes is not None:
-            if run.kind == ZERO and run.start == zeroes.start + zeroes.length:
-                zeroes = zeroes._replace(length=zeroes.length + run.length)
-                continue
-            yield zeroes
-            zeroes = None
-        if run.kind == ZERO:
-            zeroes = run
-        else:
-            yield run
-    if zeroes is not None:
-        yield zeroes

@@ -198,7 +198,10 @@ class PieceCutter:
     def _mixed_unit(self, parts: list[SourceRun]) -> Iterator[Piece]:
         """One unit of several runs, or the beginning or end of the disk."""
         kinds = {part.kind for part in parts}
-        if DATA not in kinds:
+        if kinds == {ZERO}:
+            # At once: only a whole unit of the target can become zero without being written.
+            self._on_zero(parts[0].start, sum(part.length for part in parts))
+        elif DATA not in kinds:
             for part in parts:
                 yield from self._whole_units(part)
         elif ABSENT in kinds and not self._units_are_whole:
