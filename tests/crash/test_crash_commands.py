@@ -8,7 +8,7 @@ from test_crash_in_place import KIB, change, make, pattern
 from test_crash_other_changes import bitmap_view, sectors_between
 
 from qimg.formats.capabilities import HasBitmaps
-from qimg.formats.opening import WRITE
+from qimg.formats.driver import WRITE
 from qimg.operations import amend, bitmap, commit, convert, create, rebase
 from qimg.operations.conversion_request import ConvertRequest
 from support.crashing import CrashTest, digest, opener, view

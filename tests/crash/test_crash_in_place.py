@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from qimg.formats.opening import RESIZE, WRITE
+from qimg.formats.driver import RESIZE, WRITE
 from qimg.operations import create
 from support.crashing import CrashTest, opener, view
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from qimg.formats.opening import Purpose
+    from qimg.formats.driver import Purpose
 
 KIB = 1024
 

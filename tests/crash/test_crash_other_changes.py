@@ -10,7 +10,7 @@ from test_crash_in_place import KIB, change, crash, make, pattern
 
 from qimg.formats.bits import byte_ranges
 from qimg.formats.capabilities import HasBitmaps
-from qimg.formats.opening import CHECK, WRITE
+from qimg.formats.driver import CHECK, WRITE
 from qimg.operations import amend, commit, rebase
 from support.crashing import CrashTest, check_counters, digest, opener, view
 

@@ -10,7 +10,7 @@ from test_crash_commands import content
 from test_crash_in_place import KIB, change, crash, make, pattern
 from test_crash_other_changes import entry, header_field, poke
 
-from qimg.formats.opening import CHECK, RESIZE, WRITE
+from qimg.formats.driver import CHECK, RESIZE, WRITE
 from qimg.operations import amend, commit, create, rebase
 from support.crashing import CrashTest, check_counters, digest, opener, view
 

@@ -20,7 +20,7 @@ from test_crash_in_place import KIB, make, pattern
 from qimg.errors import ImageError
 from qimg.formats.base import ABSENT, ZERO
 from qimg.formats.capabilities import HasBitmaps, HasSnapshots
-from qimg.formats.opening import RESIZE
+from qimg.formats.driver import RESIZE
 from support import oracle
 from support.crashing import check_counters, opener
 from support.recording import SECTOR, Recorder, power_losses, prefixes

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qimg.errors import ImageError
-from qimg.formats.opening import WRITE
+from qimg.formats.driver import WRITE
 from qimg.operations.conversion_request import ALWAYS, ConvertRequest
 from qimg.operations.convert import plan_convert
 from qimg.operations.create import create

@@ -11,7 +11,7 @@ import sys
 import pytest
 from test_crash_in_place import KIB, change, make
 
-from qimg.formats.opening import RESIZE, WRITE
+from qimg.formats.driver import RESIZE, WRITE
 from support.crashing import CrashTest, check_counters, opener, view
 from support.recording import Recorder
 
@@ -66,9 +66,10 @@ def test_a_new_image_that_was_never_finished_leaves_no_trace(tmp_path: Path) -> 
     program = (
         "import os, sys\n"
         "from qimg.formats.opening import Opener\n"
-        "from qimg.formats.qcow2 import driver\n"
-        "files = Opener().new_files(sys.argv[1], 'file')\n"
-        "image = driver.FORMAT.create(files, sys.argv[1], {'size': 1 << 20}, None)\n"
+        "from qimg.operations.create import empty_image, new_files\n"
+        "name, options, opener = sys.argv[1], {'size': 1 << 20}, Opener()\n"
+        "files = new_files(name, 'qcow2', options, opener)\n"
+        "image = empty_image(name, 'qcow2', files, options, opener)\n"
         "image.write(0, b'x' * 500000)\n"
         "image.flush()\n"
         "os.kill(os.getpid(), 9)\n"

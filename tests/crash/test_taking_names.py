@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from qimg.errors import MismatchError, StorageError
-from qimg.formats.opening import WRITE, open_image
+from qimg.formats.driver import WRITE
+from qimg.formats.opening import open_image
 from qimg.operations.conversion_request import NEVER, ConvertRequest
 from qimg.operations.convert import plan_convert
 from qimg.operations.create import FAIL, RECREATE, create, plan_create

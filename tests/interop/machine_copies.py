@@ -9,7 +9,8 @@ from collections import namedtuple
 
 from machine_choices import KIB
 
-from qimg.formats.opening import READ, Opener
+from qimg.formats.driver import READ
+from qimg.formats.opening import Opener
 from qimg.operations import check, info, map
 from support import oracle
 from support.comparable import check_elsewhere, info_elsewhere, map_elsewhere

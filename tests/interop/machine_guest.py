@@ -10,7 +10,8 @@ from machine_copies import copy
 from two_copies import TwoCopies
 
 from qimg.formats.base import ABSENT, ZERO
-from qimg.formats.opening import READ, WRITE, Opener
+from qimg.formats.driver import READ, WRITE
+from qimg.formats.opening import Opener
 from support import oracle
 from support.in_process import inside
 

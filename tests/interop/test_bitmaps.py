@@ -11,7 +11,8 @@ import struct
 import pytest
 
 from qimg.errors import ImageError
-from qimg.formats.opening import CHECK, RESIZE, WRITE, Opener
+from qimg.formats.driver import CHECK, RESIZE, WRITE
+from qimg.formats.opening import Opener
 from qimg.operations import amend, bitmap, commit, rebase, snapshot
 from qimg.operations.bitmap import BitmapAction
 from support import oracle

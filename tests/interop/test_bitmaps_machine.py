@@ -13,7 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from qimg.formats.opening import CHECK, RESIZE, WRITE, Opener
+from qimg.formats.driver import CHECK, RESIZE, WRITE
+from qimg.formats.opening import Opener
 from qimg.operations import bitmap, convert
 from qimg.operations.bitmap import BitmapAction
 from qimg.operations.conversion_request import ConvertRequest

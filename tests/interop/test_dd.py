@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from qimg.errors import ImageError, OptionError, StorageError
-from qimg.formats.opening import WRITE, Opener
+from qimg.formats.driver import WRITE
+from qimg.formats.opening import Opener
 from qimg.operations.dd import DdRequest, plan_dd
 from support import oracle
 

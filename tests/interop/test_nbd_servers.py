@@ -17,7 +17,8 @@ import pytest
 from qimg.crypto.object_text import parse_object
 from qimg.crypto.objects import ObjectStore
 from qimg.errors import ImageError, ReferenceDeniedError, StorageError, StorageLostError
-from qimg.formats.opening import INFO, WRITE, Opener, open_image
+from qimg.formats.driver import INFO, WRITE
+from qimg.formats.opening import Opener, open_image
 from qimg.operations.check import check
 from qimg.operations.convert import convert
 from qimg.operations.create import create

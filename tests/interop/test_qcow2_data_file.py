@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from qimg.formats.opening import WRITE, Opener
+from qimg.formats.driver import WRITE
+from qimg.formats.opening import Opener
 from support import oracle
 from support.comparable import check_elsewhere, map_elsewhere
 from support.in_process import inside

@@ -9,7 +9,8 @@ import random
 
 from qimg.errors import ImageError
 from qimg.formats.capabilities import HasBitmaps, HasSnapshots
-from qimg.formats.opening import CHECK, Opener
+from qimg.formats.driver import CHECK
+from qimg.formats.opening import Opener
 from qimg.formats.qcow2.check import CheckFailedError
 from qimg.policy import FOLLOW, ReferencePolicy
 from support import oracle

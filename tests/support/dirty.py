@@ -13,7 +13,8 @@ import struct
 import subprocess
 import tempfile
 
-from qimg.formats.opening import CHECK, Opener
+from qimg.formats.driver import CHECK
+from qimg.formats.opening import Opener
 from qimg.operations import bitmap
 from qimg.operations.info import info
 from support import oracle

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from qimg.errors import OptionError, StorageError
-from qimg.formats.opening import CHECK, Opener
+from qimg.formats.driver import CHECK
+from qimg.formats.opening import Opener
 from qimg.formats.raw.image import RawImage
 from qimg.operations import create
 from qimg.operations.bench import bench

@@ -15,10 +15,11 @@ from qimg.errors import (
     StorageError,
     UnsupportedOperationError,
 )
-from qimg.formats.capabilities import BitmapInfo
-from qimg.formats.opening import CHECK, RESIZE, WRITE, Opener
+from qimg.formats.capabilities import BitmapInfo, HasBitmaps
+from qimg.formats.driver import CHECK, RESIZE, WRITE
+from qimg.formats.opening import Opener
 from qimg.formats.qcow2 import bitmaps as qcow2_bitmaps
-from qimg.operations import bitmap, create
+from qimg.operations import bitmap, create, new_image
 from qimg.operations.bitmap import BitmapAction
 from support.recording import Recorder
 
@@ -95,11 +96,10 @@ def test_a_write_after_an_added_bitmap_is_recorded_though_neither_is_on_disk_yet
 def test_a_bitmap_of_a_new_image_records_writes_from_the_start(tmp_path: Path) -> None:
     path = str(tmp_path / "i.qcow2")
     opener = Opener()
-    with opener.new_files(path, "file") as files:
-        from qimg.formats import get_format
-
-        options = create.resolve_options(path, "qcow2", 10 * MIB, {}, None, None)
-        with get_format("qcow2").create(files, path, options, None) as image:
+    options = create.resolve_options(path, "qcow2", 10 * MIB, {}, None, None)
+    with new_image.new_files(path, "qcow2", options, opener) as files:
+        with new_image.empty_image(path, "qcow2", files, options, opener) as image:
+            assert isinstance(image, HasBitmaps)
             image.add_bitmap("new", 512)
             image.write(5 * KIB, b"x" * KIB)
         files.commit()

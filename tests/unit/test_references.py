@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qimg.errors import OptionError, UnsupportedOperationError
+from qimg.formats.naming import display_name, says_backing
 from qimg.references import (
-    display_name,
     driver_of,
     first_key,
     flatten,
@@ -23,7 +23,6 @@ from qimg.references import (
     plain_name,
     protocol_of,
     resolve_reference,
-    says_backing,
 )
 
 KEYS = st.text("abc-", min_size=1, max_size=4)

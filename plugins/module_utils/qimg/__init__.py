@@ -52,10 +52,10 @@ if TYPE_CHECKING:
     from .formats import format_names as format_names
     from .formats.base import Extent as Extent
     from .formats.base import Image as Image
-    from .formats.base import Measurement as Measurement
     from .formats.capabilities import BitmapInfo as BitmapInfo
     from .formats.capabilities import CheckResult as CheckResult
     from .formats.capabilities import SnapshotInfo as SnapshotInfo
+    from .formats.driver import Measurement as Measurement
     from .formats.opening import Opener as Opener
     from .formats.opening import open_image as open_image
     from .formats.options import CreateOption as CreateOption
@@ -91,7 +91,6 @@ if TYPE_CHECKING:
     from .operations.convert import plan_convert as plan_convert
     from .operations.create import CreatePlan as CreatePlan
     from .operations.create import create as create
-    from .operations.create import creation_options as creation_options
     from .operations.create import plan_create as plan_create
     from .operations.dd import DdPlan as DdPlan
     from .operations.dd import DdRequest as DdRequest
@@ -103,6 +102,7 @@ if TYPE_CHECKING:
     from .operations.map import extents_of as extents_of
     from .operations.map import map_image as map_image
     from .operations.measure import measure as measure
+    from .operations.new_image import creation_options as creation_options
     from .operations.plan import Plan as Plan
     from .operations.rebase import plan_rebase as plan_rebase
     from .operations.rebase import rebase as rebase
@@ -135,8 +135,9 @@ _PLACES = {
         "UnsupportedOperationError",
     ),
     "formats": ("format_names",),
-    "formats.base": ("Extent", "Image", "Measurement"),
+    "formats.base": ("Extent", "Image"),
     "formats.capabilities": ("BitmapInfo", "CheckResult", "SnapshotInfo"),
+    "formats.driver": ("Measurement",),
     "formats.opening": ("Opener", "open_image"),
     "formats.options": ("CreateOption",),
     "formats.watcher": ("Watcher",),
@@ -152,11 +153,12 @@ _PLACES = {
     "operations.compare": ("CompareResult", "compare"),
     "operations.conversion_request": ("ConvertRequest",),
     "operations.convert": ("ConvertPlan", "convert", "plan_convert"),
-    "operations.create": ("CreatePlan", "create", "creation_options", "plan_create"),
+    "operations.create": ("CreatePlan", "create", "plan_create"),
     "operations.dd": ("DdPlan", "DdRequest", "dd", "plan_dd"),
     "operations.info": ("ImageInfo", "info", "info_chain"),
     "operations.map": ("extents_of", "map_image"),
     "operations.measure": ("measure",),
+    "operations.new_image": ("creation_options",),
     "operations.plan": ("Plan",),
     "operations.rebase": ("plan_rebase", "rebase"),
     "operations.resize": ("plan_resize", "resize"),

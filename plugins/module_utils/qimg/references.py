@@ -223,31 +223,6 @@ def flatten(node: Node, prefix: str = "") -> Node:
     return flat
 
 
-def says_backing(reference: Reference) -> bool:
-    """Whether it is the user who says which backing file an image has, and not the image."""
-    node = _described(named(reference))
-    backing = node.get("backing", True)
-    if isinstance(backing, dict):
-        return names_file(backing) or bool(_decisive(backing))
-    return backing is None or backing == ""
-
-
-def _described(reference: str | Node) -> Node:
-    """The node that a user describes; an empty one for a plain name."""
-    if not isinstance(reference, str):
-        return nest(reference)
-    return parse_reference(reference) if protocol_of(reference) == "json" else {}
-
-
-def without_backing_options(reference: Reference) -> str | Node:
-    """The same image, for whoever does not open its backing file, whatever a node says of how that is to be done."""
-    reference = named(reference)
-    node = _described(reference)
-    if not isinstance(node.get("backing"), dict):
-        return reference
-    return OptionString(shown_reference(reference), {key: value for key, value in node.items() if key != "backing"})
-
-
 def plain_name(reference: str | Node) -> str | None:
     """How an image is called that is named by a plain path; ``None`` for ``json:``, URIs and nodes."""
     if not isinstance(reference, str) or protocol_of(reference) in ("json", *nbd_names.PROTOCOLS):
@@ -281,49 +256,6 @@ def innermost_path(node: Node) -> str | None:
     return local_path(node)
 
 
-def leaves(node: Node) -> Iterator[Node]:
-    """Every place for bytes that a node would have opened: not only below it, also by ``backing`` and ``data-file``."""
-    children = [node[key] for key in ("file", "backing", "data-file") if isinstance(node.get(key), dict)]
-    for child in children:
-        yield from leaves(child)
-    if not isinstance(node.get("file"), dict):
-        yield node
-
-
-#: Options of a node that decide what the guest reads, and so belong to its name (drivers that are not here have none).
-_DECISIVE = {"raw": ("offset", "size"), "qcow2": ("encrypt.key-secret",)}
-
-
-def _decisive(node: Node) -> Node:
-    """These options, by their dotted names."""
-    names = _DECISIVE.get(str(node.get("driver")), ())
-    flat = flatten({key: value for key, value in node.items() if key in [name.partition(".")[0] for name in names]})
-    return {name: flat[name] for name in names if name in flat}
-
-
-def display_name(node: Node) -> str:
-    """How QEMU calls a node: the plain file name if that says it all, its ``json:`` form otherwise.
-
-    :param node: with ``driver`` filled in where it is known, and ``backing`` only if it is not as the image has it
-    """
-    child = node.get("file")
-    if isinstance(child, dict) and not _decisive(node) and "backing" not in node and "file" not in child:
-        name = child.get("filename")
-        if name is not None and child.get("driver", "file") in PATH_PROTOCOLS:
-            return str(name)
-        if child.get("driver") == "nbd":
-            name = nbd_names.display_name(child)
-            if name is not None:
-                return name
-    if child is None and node.get("driver", "file") in PATH_PROTOCOLS and "filename" in node:
-        return str(node["filename"])
-    if child is None and node.get("driver") == "nbd":
-        name = nbd_names.display_name(node)
-        if name is not None:
-            return name
-    return "json:" + json_writer.compact(_essential(node))
-
-
 def names_backing(node: Node) -> bool:
     """Whether a node says of which node, or of what other file, its backing file is made."""
     backing = node.get("backing")
@@ -334,28 +266,6 @@ def names_file(node: Node) -> bool:
     """Whether a node says which file it is, rather than how to open the one that an image names."""
     child = node.get("file")
     return isinstance(child, dict) and "filename" in child
-
-
-def _essential(node: Node) -> Node:
-    """The parts of a node that its ``json:`` form shows."""
-    essential: Node = {}
-    child = node.get("file")
-    if child is None and node.get("driver") == "nbd":
-        flat = flatten({name: node[name] for name in nbd_names.DECISIVE if name in node})
-        # QEMU copies them once more, which turns the order of those around that share a bucket of its hash table.
-        return {name: str(value) for name, value in reversed(list(flat.items()))}
-    if child is None:
-        essential.update(driver=node.get("driver", "file"), filename=node.get("filename", ""))
-        return essential
-    essential.update(_decisive(node))
-    if "driver" in node:
-        essential["driver"] = node["driver"]
-    for name in ("backing", "data-file", "file"):
-        if isinstance(node.get(name), dict):
-            essential[name] = _essential(node[name])
-        elif name in node:
-            essential[name] = node[name]
-    return essential
 
 
 def resolve_data_file(referrer: str, name: str) -> str:
@@ -398,9 +308,39 @@ def resolve_reference(referrer: str, name: str) -> str:
     return referrer[: referrer.rfind("/") + 1] + name
 
 
-def shown_reference(reference: Reference) -> str:
-    """How a message calls what the user named."""
-    reference = named(reference)
-    if isinstance(reference, str):
-        return reference
-    return reference.text if isinstance(reference, OptionString) else display_name(nest(reference))
+def children_of(node: Node) -> Iterator[tuple[str, Node]]:
+    """The nodes below a node, whatever its driver, by the options that describe them; dots lead into nested options."""
+    for key, value in node.items():
+        if not isinstance(value, dict):
+            continue
+        if "driver" in value or "filename" in value or "file" in value:
+            yield key, value
+        else:
+            for inner, child in children_of(value):
+                yield "%s.%s" % (key, inner), child
+
+
+def leaves(node: Node) -> Iterator[Node]:
+    """Every place for bytes that a node would have opened: its file, and all that its other options describe."""
+    for _key, child in children_of(node):
+        yield from leaves(child)
+    if not isinstance(node.get("file"), dict):
+        yield node
+
+
+def leaf_name(node: Node) -> str:
+    """How QEMU calls the node of a protocol: its plain name if that says it all, its ``json:`` form otherwise."""
+    driver = node.get("driver", "file")
+    if driver in PATH_PROTOCOLS and "filename" in node:
+        return str(node["filename"])
+    name = nbd_names.display_name(node) if driver == "nbd" else None
+    return name if name is not None else "json:" + json_writer.compact(leaf_essential(node))
+
+
+def leaf_essential(node: Node) -> Node:
+    """The parts of a protocol's node that its ``json:`` form shows."""
+    if node.get("driver") != "nbd":
+        return {"driver": node.get("driver", "file"), "filename": node.get("filename", "")}
+    flat = flatten({name: node[name] for name in nbd_names.DECISIVE if name in node})
+    # QEMU copies them once more, which turns the order of those around that share a bucket of its hash table.
+    return {name: str(value) for name, value in reversed(list(flat.items()))}

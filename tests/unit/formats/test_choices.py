@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from qimg.errors import OptionError
-from qimg.formats import format_names, get_format, is_driver
+from qimg.formats import format_names, get_driver
+from qimg.formats.driver_names import is_driver
 from qimg.formats.options import BOOL, NUM, SIZE, STR, CreateOption, check_values, with_file_options
 from qimg.formats.probing import probe
 from qimg.storage.cache import cache_mode
@@ -30,7 +31,7 @@ OPTIONS = (
         (b"", "raw"),
         (b"QFI\xfb\0\0\0\2", "qcow2"),
         (b"QFI\xfb\0\0\0\3" + bytes(600), "qcow2"),
-        (b"QFI\xfb\0\0\0\1", "raw"),
+        (b"QFI\xfb\0\0\0\1", "qcow"),
         (b"QFI\xfb", "raw"),
         (b"\0QFI\xfb\0\0\0\3", "raw"),
     ],
@@ -40,11 +41,11 @@ def test_a_format_is_known_by_its_magic_and_version(head: bytes, format: str) ->
 
 
 def test_every_format_of_the_table_has_the_name_of_its_row() -> None:
-    assert [get_format(name).name for name in format_names()] == format_names()
+    assert [get_driver(name).name for name in format_names()] == format_names()
     assert all(is_driver(name) for name in format_names())
     assert is_driver("vmdk") and not is_driver("nonsense")
-    with pytest.raises(OptionError, match="Unknown driver 'vmdk'; the formats are"):
-        get_format("vmdk")
+    with pytest.raises(OptionError, match="Unknown driver 'nonsense'; the formats are"):
+        get_driver("nonsense")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from ..errors import OptionError
-from ..formats.opening import WRITE, Opener
+from ..formats.driver import WRITE
+from ..formats.opening import Opener
 from ..formats.watcher import Watcher
 from ..option_text import c_integer, parse_size_option, split_option_list
 from ..policy import FOLLOW, ReferencePolicy
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..crypto.objects import ObjectStore
-    from ..formats.opening import Purpose
+    from ..formats.driver import Purpose
     from ..references import Reference
     from ..storage.cache import CacheMode
     from .console import Console

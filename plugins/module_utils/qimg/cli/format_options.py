@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ..formats.options import BOOL, TYPE_TEXT, with_file_options
-from ..operations.create import creatable, creation_options
+from ..operations.new_image import creatable, creation_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

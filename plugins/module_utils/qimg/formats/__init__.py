@@ -2,48 +2,36 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The table of formats.
 
-Each row is made by a function that imports its format: start-up pays only for what is used, and the static imports let
-Ansible ship what is needed.
+Each row is a function that imports its format: start-up pays only for what is used, and the static imports let Ansible
+ship what is needed.
 """
 from __future__ import annotations
 
 from ..errors import OptionError
 from ..storage.protocols import PROTOCOLS
-from .base import Format
+from .driver_names import is_driver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-def _raw() -> Format:
-    from .raw import driver
-
-    return driver.FORMAT
+    from ..references import Node
+    from .driver import Driver
 
 
-def _qcow2() -> Format:
-    from .qcow2 import driver
+def _raw() -> Driver:
+    from .raw.driver import DRIVER
 
-    return driver.FORMAT
-
-
-_FORMATS: dict[str, Callable[[], Format]] = {"qcow2": _qcow2, "raw": _raw}
+    return DRIVER
 
 
-#: Further drivers of QEMU: an image may say that its backing file is one of those.
-_OTHER_DRIVERS = (
-    "blkdebug", "blklogwrites", "blkreplay", "blkverify", "bochs", "cloop", "compress", "copy-before-write",
-    "copy-on-read", "dmg", "ftp", "ftps", "gluster", "http", "https", "io_uring", "iscsi", "iser", "luks", "nfs",
-    "null-aio", "null-co", "nvme", "nvme-io_uring", "parallels", "preallocate", "qcow", "qed", "quorum", "rbd",
-    "replication", "snapshot-access", "ssh", "throttle", "vdi", "vhdx",
-    "virtio-blk-vfio-pci", "virtio-blk-vhost-user", "virtio-blk-vhost-vdpa", "vmdk", "vpc", "vvfat",
-)
+def _qcow2() -> Driver:
+    from .qcow2.driver import DRIVER
+
+    return DRIVER
 
 
-def is_driver(name: str) -> bool:
-    """Whether QEMU has a driver of that name, even if we have not."""
-    return name in _FORMATS or name in PROTOCOLS or name in _OTHER_DRIVERS
+_FORMATS: dict[str, Callable[[], Driver]] = {"qcow2": _qcow2, "raw": _raw}
 
 
 def format_names() -> list[str]:
@@ -51,26 +39,30 @@ def format_names() -> list[str]:
     return sorted(_FORMATS)
 
 
-def get_format(name: str) -> Format:
-    """A row of the table, or that of a protocol: an image may be nothing but the bytes of a file, a device, an export.
+def get_driver(name: str) -> Driver:
+    """The driver of a format, or of a protocol: an image may be nothing but the bytes of a file, a device, an export.
 
     :raises OptionError: there is no such format
     """
     if name in PROTOCOLS:
-        from .raw import driver
+        from .raw.driver import PROTOCOL_DRIVERS
 
-        return driver.PROTOCOLS[name]
+        return PROTOCOL_DRIVERS[name]
     if name not in _FORMATS:
-        raise OptionError(
-            "Unknown driver '%s'" % name, remedy="the formats are %s" % ", ".join(format_names())
-        )
+        raise OptionError("Unknown driver '%s'" % name, remedy="the formats are %s" % ", ".join(format_names()))
     return _FORMATS[name]()
 
 
-def check_driver(reference: object, driver: str | None) -> None:
-    """Say that nobody knows a driver before anything that is wrong with the name of an image.
+def driver_of_node(node: Node) -> Driver | None:
+    """The driver of a format that a node names; ``None`` where it names none that is here."""
+    name = node.get("driver")
+    return _FORMATS[name]() if isinstance(name, str) and name in _FORMATS else None
 
-    :raises OptionError: it is not even one that QEMU has
+
+def check_driver(reference: object, driver: str | None) -> None:
+    """Refuse a driver that QEMU does not have either, before anything that is wrong with the name of an image.
+
+    :raises OptionError: there is no such driver
     """
     if driver is not None and not is_driver(driver) and not str(reference).startswith("json:"):
-        get_format(driver)
+        get_driver(driver)

@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""The types that every format and every operation shares: images, extents, rows of the table of formats."""
+"""The types that every format and every operation shares: images and extents."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import namedtuple
 
 from ..errors import OptionError, StorageError, UnsupportedOperationError
-from ..limits import SECTOR
+from ..limits import DEFAULT_LIMITS, SECTOR, Limits
+from ..references import innermost_path, resolve_reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,6 +101,45 @@ class Extent(namedtuple("Extent", ["start", "length", "kind", "storage", "offset
         return document
 
 
+class Origin:
+    """What an image comes from: its name, its node, and the limits that hold for it.
+
+    :param filename: the name that messages and ``info`` show
+    :param format: the driver by which it is opened
+    :param node: all that it is opened by, options included; opening this opens the same again
+    """
+
+    def __init__(
+        self, filename: str, format: str, node: Node | None = None, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        self.filename = filename
+        self.format = format
+        self.node: Node = node or {}
+        self.limits = limits
+        #: Nodes of the further files that the image itself names, by the options that would name others.
+        self.found_nodes: Node = {}
+
+    def name_of(self, image: Image) -> str:
+        """The name of the image, once it is known what lies below it."""
+        return self.filename
+
+
+class ImageFile(namedtuple("ImageFile", ["key", "name", "storage", "role"])):
+    """A further file of an image, the backing file aside.
+
+    ``key`` is the node option that would name another one (``data-file``, ``extents.0``); ``name`` is the name that the
+    image stores, ``None`` where the user named it; ``storage`` is ``None`` where it was not opened; ``role`` is what
+    messages call it.
+    """
+
+    __slots__ = ()
+
+    key: str
+    name: str | None
+    storage: Storage | None
+    role: str
+
+
 class Image(ABC):
     """A guest disk: bytes at offsets from 0 to ``size``, whatever lies beneath.
 
@@ -107,38 +147,52 @@ class Image(ABC):
     keeping what was not flushed.
     """
 
-    #: Name of the format, as ``-f`` takes it.
-    format: str
-    #: The name by which it was opened, as messages and ``info`` show it.
-    filename: str
-    #: All that it was opened by, options included; opening this opens the same again.
-    node: Node
-    #: Nodes of further files that it names itself and that were opened, by the options that would name others.
-    found_nodes: Node = {}
-    #: Where its bytes lie.
-    storage: Storage
     #: Guest bytes.
     size: int
-    writable: bool
     #: Unit of allocation in bytes; ``None`` where the format has none.
     cluster_size: int | None = None
-    #: The image that answers for absent runs, if it was opened.
-    backing: Image | None = None
     #: How the image names its backing file, exactly as stored (``None``: it has none).
     backing_file: str | None = None
     #: The stored format of the backing file (``None``: not stored).
     backing_format: str | None = None
-    #: The backing file's name, resolved against the image's own name.
-    full_backing_file: str | None = None
     #: Whether the guest disk is all of the storage, byte for byte, and so as long as that.
     is_plain = False
-    #: Whether what it says of a range is only what its storage says: no metadata of its own have anything as zero.
+    #: Whether what it says of a range is only what its storage says: it has no metadata of its own.
     is_mapped_by_storage = False
     #: Whether the content is encrypted.
     encrypted: bool = False
-    _closed = False
     #: Whether it was last written by something that did not close it; ``None`` where the format cannot tell.
     dirty: bool | None = False
+    _closed = False
+
+    def __init__(self, origin: Origin, storage: Storage, backing: Image | None = None) -> None:
+        """Set what all images have; a subclass sets its own attributes before it calls this.
+
+        :param origin: what the image comes from
+        :param storage: where its bytes lie; owned from now on
+        :param backing: the opened backing file, which answers for absent runs; owned from now on
+        """
+        #: Name of the format, as ``-f`` takes it.
+        self.format = origin.format
+        #: All that it was opened by, options included; opening this opens the same again.
+        self.node = origin.node
+        #: Nodes of further files that it names itself and that were opened, by the options that would name others.
+        self.found_nodes = origin.found_nodes
+        self.storage = storage
+        self.backing = backing
+        self.writable = storage.writable
+        #: The name by which it was opened, as messages and ``info`` show it.
+        self.filename = origin.filename
+        self.filename = origin.name_of(self)
+
+    @property
+    def full_backing_file(self) -> str | None:
+        """The backing file's name, resolved against the image's own name; ``None`` where that is not possible."""
+        name = self.backing_file
+        try:
+            return resolve_reference(innermost_path(self.node) or self.filename, name) if name else None
+        except UnsupportedOperationError:
+            return None
 
     @abstractmethod
     def runs(self, offset: int, length: int) -> Iterator[Extent]:
@@ -218,17 +272,18 @@ class Image(ABC):
     @property
     def allocated_size(self) -> int | None:
         """Bytes that the image occupies on its medium, all its files together."""
-        sizes = [storage.allocated_size for storage in (self.storage, *self.other_storages().values())]
+        storages = [self.storage, *(file.storage for file in self.files() if file.storage is not None)]
+        sizes = [storage.allocated_size for storage in storages]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
-    def other_storages(self) -> dict[str, Storage]:
-        """Further files (a data file, extents) that were opened, the backing file aside, by QEMU's names for them."""
-        return {}
+    def files(self) -> list[ImageFile]:
+        """The further files of the image (a data file, extents), the backing file aside, opened or not."""
+        return []
 
     @property
     def has_other_files(self) -> bool:
-        """Whether guest data lie in further files (a data file, extents), the backing file aside."""
-        return False
+        """Whether guest data lie in further files."""
+        return bool(self.files())
 
     def creation_options(self) -> dict[str, Any]:
         """The creation options that can be told from the image, by their names, as they are now."""
@@ -365,6 +420,9 @@ class Image(ABC):
     def _release(self) -> None:
         """Close this image's own files."""
         self.storage.close()
+        for file in self.files():
+            if file.storage is not None:
+                file.storage.close()
 
     def __enter__(self) -> Image:
         return self
@@ -374,46 +432,3 @@ class Image(ABC):
             self.close()
         else:
             self.abandon()
-
-
-class Format(
-    namedtuple(
-        "Format",
-        ["name", "open", "create", "options", "passes_locks_through", "measure", "compresses", "protocol"],
-        defaults=(False, None),
-    )
-):
-    """One row of the table of formats.
-
-    ``open(storage, filename, node, children)`` gives an :class:`Image`, and takes from the node what it understands;
-    ``create(files, filename, options, backing)`` gives a writable, empty one in new files
-    (:class:`~qimg.formats.new_files.NewFiles`), or is ``None`` for formats that are only read; ``options`` is a tuple
-    of :class:`~qimg.formats.options.CreateOption`; ``passes_locks_through`` says that others may write while we read
-    (raw); ``measure(options, size, source)`` gives the :class:`Measurement` of a new image of ``size`` guest bytes,
-    empty or with the content of the :class:`Image` ``source``, or is ``None``; ``compresses`` says that new images are
-    :class:`~qimg.formats.capabilities.Compressing`; ``protocol`` is the one that takes the name of an image as it is,
-    or ``None`` where the name says which.
-    """
-
-    __slots__ = ()
-
-
-class Measurement(namedtuple("Measurement", ["required", "fully_allocated", "bitmaps"], defaults=(None,))):
-    """How many bytes a new image would take.
-
-    ``required``: with the content that it gets; ``fully_allocated``: when everything has been written to;
-    ``bitmaps``: dirty bitmaps in addition, ``None`` where there can be none.
-    """
-
-    __slots__ = ()
-
-    required: int
-    fully_allocated: int
-    bitmaps: int | None
-
-    def document(self) -> dict[str, int]:
-        """The object that ``measure --output=json`` prints."""
-        document = {"required": self.required, "fully-allocated": self.fully_allocated}
-        if self.bitmaps is not None:
-            document["bitmaps"] = self.bitmaps
-        return document

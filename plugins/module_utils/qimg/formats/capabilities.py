@@ -283,3 +283,15 @@ class Emptyable(ABC):
     @abstractmethod
     def make_empty(self) -> None:
         """Drop all guest data of this layer."""
+
+
+class RenamesFiles(ABC):
+    """Can refer to one of its further files by another name."""
+
+    @abstractmethod
+    def rename_file(self, key: str, name: str) -> None:
+        """Store another name for a further file, in one step; the content of the file must stay the same.
+
+        :param key: that of the :class:`~qimg.formats.base.ImageFile`
+        :raises OptionError: the image has no room for the name
+        """

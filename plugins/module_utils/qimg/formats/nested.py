@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 from ..errors import UnsupportedOperationError
-from ..references import plain_name, says_backing
 from ..storage.base import DATA, HOLE, Storage
-from ..storage.protocols import PROTOCOLS
 from . import base as image_base
 from .capabilities import HasSnapshots, Resizable
 from .chain import chain_extents
@@ -15,41 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..references import Node
     from ..storage.base import Buffer
     from ..storage.locks import LockIntent
     from .base import Extent, Image
-
-
-def whole_node(image: Image) -> Node:
-    """The node of an open image with all that was found out about the nodes below it.
-
-    It has a backing file if that is another than the image itself names.
-    """
-    if image.format in PROTOCOLS:
-        protocol: Node = image.node["file"]
-        return protocol
-    node = {**image.found_nodes, **image.node}
-    if isinstance(image.storage, ImageStorage):
-        node["file"] = whole_node(image.storage.image)
-    if "backing" in node and not _has_other_backing(image):
-        del node["backing"]
-    elif "backing" in node:
-        node["backing"] = None if image.backing is None else whole_node(image.backing)
-    return node
-
-
-def _has_other_backing(image: Image) -> bool:
-    """Whether an image, of whose backing file its node says something, has another than it names, or none.
-
-    As in QEMU, a backing file that the user names is another one if it is not written as in the image.
-    """
-    if image.backing is None:
-        return image.backing_file is not None
-    if says_backing(image.node):
-        return image.backing.filename != image.backing_file
-    named = plain_name(image.full_backing_file or "json:")
-    return named is not None and image.backing.filename != named
 
 
 def with_snapshots(image: Image) -> HasSnapshots | None:

@@ -12,6 +12,8 @@ from ..storage.hints import NO_HINTS, FileHints
 from ..storage.in_place import ExistingTarget
 from ..storage.protocols import driver_of_path
 from ..storage.replace import NewFile
+from .driver import NewImage
+from .replaced_files import ReplacedFiles, ReplacedImage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from ..storage.base import Storage
     from ..storage.ownership import Ownership
     from ..storage.scratch import Rehearsal
+    from .base import Image
     from .opening import Opener
-    from .replaced_pair import ReplacedData, ReplacedPair
 
     OpenStorage = Callable[[Node, bool, CacheMode], Storage]
 
@@ -64,7 +66,7 @@ class NewFiles:
         self._sync = sync
         self._rehearsal = rehearsal
         self._cache = cache
-        self._path = path
+        self.path = path
         self._driver = driver
         self._main = self._target(path, driver, hints)
         self._others: list[NewFile | ExistingTarget] = []
@@ -106,16 +108,17 @@ class NewFiles:
         """
         return self._main.begin(least)
 
-    def add(self, name: str, least: int) -> Storage:
+    def add(self, name: str, least: int, role: str) -> Storage:
         """A further file, named as the image will name it, of at least ``least`` bytes.
 
+        :param role: for messages: ``data file``, ``extent``
         :raises OptionError: it is the image itself
         :raises StorageError: it cannot be written, or is a device that is shorter; then it is untouched
         """
-        resolved = resolve_data_file(self._path, name)
+        resolved = resolve_data_file(self.path, name)
         driver = target_driver(resolved)
-        if driver == self._driver and _place(resolved, driver) == _place(self._path, driver):
-            raise OptionError("An image cannot be its own data file", path=self._path, remedy="name another file")
+        if driver == self._driver and _place(resolved, driver) == _place(self.path, driver):
+            raise OptionError("An image cannot be its own %s" % role, path=self.path, remedy="name another file")
         other = self._target(resolved, driver, NO_HINTS)
         self._others.append(other)
         try:
@@ -139,7 +142,7 @@ class NewFiles:
         def imagine(_node: Node, _writable: bool, _cache: CacheMode) -> Storage:
             return ImaginedDevice(device)
 
-        return _TriedFiles(self._path, self._driver, self._opener, imagine)
+        return _TriedFiles(self.path, self._driver, self._opener, imagine)
 
     def _target(self, name: str, driver: str, hints: FileHints) -> NewFile | ExistingTarget:
         if driver == "file":
@@ -185,17 +188,15 @@ class NewFiles:
         for each in replaced:
             each.forget()
 
-    def _replaced_files(self) -> list[ReplacedPair] | list[ReplacedData]:
+    def _replaced_files(self) -> list[ReplacedImage] | list[ReplacedFiles]:
         """What must not be seen half replaced."""
-        data = [kept for kept in (other.replaced for other in self._others) if kept is not None]
-        if not data:
+        others = [kept for kept in (other.replaced for other in self._others) if kept is not None]
+        if not others:
             return []
-        from .replaced_pair import ReplacedData, ReplacedPair
-
         image = self._main.replaced
         if image is None:
-            return [ReplacedData(self._main, kept) for kept in data]
-        return [ReplacedPair(self._path, image, kept, self._opener) for kept in data]
+            return [ReplacedFiles(self._main, others)]
+        return [ReplacedImage(self.path, image, others, self._opener)]
 
     def __enter__(self) -> NewFiles:
         return self
@@ -211,6 +212,63 @@ class NewFiles:
                 other.__exit__(exception_type, exception, traceback)
         finally:
             self._main.__exit__(exception_type, exception, traceback)
+
+
+class CreatedImage(NewImage):
+    """An image that a driver creates in new files.
+
+    :param files: the files of the image
+    :param filename: the name of the image
+    :param format: its driver
+    :param options: its creation options with their defaults
+    :param backing: the open image below it, if that is known
+    :param opener: has the limits and the secrets
+    """
+
+    def __init__(
+        self,
+        files: NewFiles,
+        filename: str,
+        format: str,
+        options: dict[str, Any],
+        backing: Image | None,
+        opener: Opener,
+    ) -> None:
+        super().__init__(filename, format, None, opener.limits)
+        self._files = files
+        self._opener = opener
+        self.options = options
+        self.backing = backing
+
+    def main(self, least: int = 0) -> Storage:
+        return self._files.main_of(least)
+
+    def add(self, key: str, name: str, least: int, role: str) -> Storage:
+        return self._files.add(name, least, role)
+
+    def secret(self, option: str) -> bytes | None:
+        name = self.options.get(option)
+        if name is None:
+            return None
+        if self._opener.secrets is None:
+            raise OptionError("No secret with id '%s'" % name, path=self.filename)
+        return self._opener.secrets.secret(str(name))
+
+    @property
+    def is_device(self) -> bool:
+        return self._files.is_device
+
+    @property
+    def protocol(self) -> str:
+        return self._files.protocol
+
+    @property
+    def room(self) -> int | None:
+        return self._files.room
+
+    @property
+    def can_preallocate(self) -> bool:
+        return self._files.can_preallocate
 
 
 def target_driver(name: str, protocol: str | None = None) -> str:
@@ -238,7 +296,7 @@ def target_exists(name: str, rehearsal: Rehearsal | None, protocol: str | None =
 class _TriedFiles(NewFiles):
     """Where it is tried out whether an image fits on a device."""
 
-    def add(self, name: str, least: int) -> Storage:
+    def add(self, name: str, least: int, role: str) -> Storage:
         from ..storage.imagined import ImaginedFile
 
         return ImaginedFile(name)

@@ -14,27 +14,67 @@ if TYPE_CHECKING:
 PROBE_BYTES = 512
 
 _QCOW_MAGIC = b"QFI\xfb"
+_VMDK_VERSIONS = (b"version=1", b"version=2", b"version=3")
+_PARALLELS_MAGICS = (b"WithoutFreeSpace", b"WithouFreSpacExt")
+_CLOOP_SCRIPT = b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n"
+_BOCHS_TEXTS = ((0, b"Bochs Virtual HD Image"), (32, b"Redolog"), (48, b"Growing"))
+_BOCHS_VERSIONS = (0x00010000, 0x00020000)
+
+#: Scores: certain; likely, where nothing is certain; and what raw has for everything.
+_CERTAIN, _LIKELY, _RAW = 100, 2, 1
 
 
-def _qcow2(head: bytes, name: str) -> int:
-    return 100 if head.startswith(_QCOW_MAGIC) and int.from_bytes(head[4:8], "big") >= 2 else 0
+def _vmdk(head: bytes) -> bool:
+    """A sparse extent, or a descriptor: its first line that is neither comment nor blank is the version."""
+    if head[:4] in (b"KDMV", b"COWD"):
+        return True
+    for line in head.split(b"\n")[:-1]:
+        text = line.rstrip(b"\r")
+        if text.startswith(b"#") or (line and not text.strip(b" ")):
+            continue
+        return text in _VMDK_VERSIONS
+    return False
 
 
-#: (format, score function) in the order in which QEMU registers them; the highest score wins, the first on a tie.
-_PROBES: tuple[tuple[str, Callable[[bytes, str], int]], ...] = (("qcow2", _qcow2),)
+def _bochs(head: bytes) -> bool:
+    return all(_text(head, offset) == text for offset, text in _BOCHS_TEXTS) and (
+        int.from_bytes(head[64:68], "little") in _BOCHS_VERSIONS
+    )
+
+
+def _text(head: bytes, offset: int) -> bytes:
+    """The text that a zero byte ends."""
+    return head[offset:].split(b"\0", 1)[0]
+
+
+#: Format -> whether the first 512 bytes, or the name, say that it is that, and how sure that is; in the order in which
+#: QEMU registers them: the highest score wins, the first of equal ones.
+_PROBES: tuple[tuple[str, int, Callable[[bytes, str], bool]], ...] = (
+    ("bochs", _CERTAIN, lambda head, name: _bochs(head)),
+    ("cloop", _LIKELY, lambda head, name: head.startswith(_CLOOP_SCRIPT)),
+    ("dmg", _LIKELY, lambda head, name: name.endswith(".dmg")),
+    ("luks", _CERTAIN, lambda head, name: head.startswith(b"LUKS\xba\xbe\x00\x01")),
+    ("parallels", _CERTAIN, lambda head, name: head[:16] in _PARALLELS_MAGICS and head[16:20] == b"\x02\0\0\0"),
+    ("qcow", _CERTAIN, lambda head, name: head.startswith(_QCOW_MAGIC + b"\0\0\0\x01")),
+    ("qcow2", _CERTAIN, lambda head, name: head.startswith(_QCOW_MAGIC) and int.from_bytes(head[4:8], "big") >= 2),
+    ("qed", _CERTAIN, lambda head, name: head.startswith(b"QED\0")),
+    ("vdi", _CERTAIN, lambda head, name: head[64:68] == b"\x7f\x10\xda\xbe"),
+    ("vhdx", _CERTAIN, lambda head, name: head.startswith(b"vhdxfile")),
+    ("vmdk", _CERTAIN, lambda head, name: _vmdk(head)),
+    ("vpc", _CERTAIN, lambda head, name: head.startswith(b"conectix")),
+)  # fmt: skip
 
 
 def probe(head: bytes, name: str) -> str:
-    """The name of the format.
+    """The name of the format, be it one that is not supported here.
 
     :param head: the first bytes of the file, at most 512; nothing for an empty file
     """
-    best, best_score = "raw", 1
+    best, best_score = "raw", _RAW
     if head:
         head = head[:PROBE_BYTES].ljust(PROBE_BYTES, b"\0")
-        for format_name, score_of in _PROBES:
-            score = score_of(head, name)
-            if score > best_score:
+        for format_name, score, matches in _PROBES:
+            if score > best_score and matches(head, name):
                 best, best_score = format_name, score
     return best
 

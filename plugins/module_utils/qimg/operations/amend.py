@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from ..errors import OptionError, UnsupportedOperationError
-from ..formats import get_format
+from ..formats import get_driver
 from ..formats.capabilities import Amendable
-from ..formats.opening import READ, WRITE, Opener
+from ..formats.driver import READ, WRITE
+from ..formats.naming import without_backing_options
+from ..formats.opening import Opener
 from ..formats.options import check_values
-from ..references import without_backing_options
-from .create import creatable, shown
+from .create import shown
+from .new_image import creatable
 from .plan import Plan
 
 TYPE_CHECKING = False
@@ -45,7 +47,7 @@ def plan_amend(
                 # Both or neither: an image whose backing file is named without its format has none.
                 wanted.setdefault(other, None)
         current = _amendable(image).current_options()
-        declared = {option.name: option for option in get_format(image.format).options}
+        declared = {option.name: option for option in get_driver(image.format).options}
     changes = {
         name: value for name, value in wanted.items() if not declared[name].same(current.get(name), value)
     }
@@ -73,8 +75,8 @@ def amendable_options(format: str) -> tuple[CreateOption, ...]:
     :raises OptionError: there is no such format
     :raises UnsupportedOperationError: none can
     """
-    row = creatable(format, "")
-    options = tuple(option for option in row.options if option.amendable)
+    driver = creatable(format, "")
+    options = tuple(option for option in driver.options if option.amendable)
     if not options:
         raise _cannot_amend(format, None)
     return options
@@ -94,7 +96,7 @@ def _amendable(image: Image) -> Any:
 
 def _check_options(image: Image, options: dict[str, Any]) -> dict[str, Any]:
     _amendable(image)
-    declared = get_format(image.format).options
+    declared = get_driver(image.format).options
     amendable = tuple(option for option in declared if option.amendable)
     try:
         return check_values(amendable, options)

@@ -9,7 +9,8 @@ from collections import namedtuple
 
 from ..errors import ImageError, OptionError, StorageError
 from ..formats.chain import read_extents
-from ..formats.opening import READ, WRITE, Opener
+from ..formats.driver import READ, WRITE
+from ..formats.opening import Opener
 from .parallel import work_together
 from .pieces import source_runs
 

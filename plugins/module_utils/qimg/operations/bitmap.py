@@ -8,10 +8,11 @@ from collections import namedtuple
 from ..errors import ImageError, MismatchError, OptionError, UnsupportedOperationError
 from ..formats.bits import byte_ranges
 from ..formats.capabilities import MIN_GRANULARITY, BitmapInfo, HasBitmaps, check_new_bitmap
-from ..formats.opening import READ, WRITE, Opener
+from ..formats.driver import READ, WRITE
+from ..formats.naming import shown_reference
+from ..formats.opening import Opener
 from ..intervals import IntervalSet
 from ..option_text import check_choice
-from ..references import shown_reference
 from .plan import Plan, nothing
 
 TYPE_CHECKING = False

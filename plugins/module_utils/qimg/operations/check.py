@@ -7,7 +7,8 @@ from collections import namedtuple
 
 from ..errors import CorruptImageError, UnsupportedOperationError
 from ..formats.capabilities import Checkable
-from ..formats.opening import CHECK, Opener
+from ..formats.driver import CHECK
+from ..formats.opening import Opener
 from ..option_text import check_choice
 from .plan import Plan
 

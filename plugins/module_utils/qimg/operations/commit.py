@@ -9,8 +9,10 @@ import os
 from ..errors import NO_SPACE_REMEDY, UNUSABLE, ImageError, OptionError, StorageError, UnsupportedOperationError
 from ..formats.capabilities import Emptyable, HasSnapshots, Resizable
 from ..formats.chain import chain_extents
-from ..formats.opening import MERGE, READ, RESIZE, WRITE, Opener
-from ..references import innermost_path, protocol_of, resolve_reference, shown_reference, text_of
+from ..formats.driver import MERGE, READ, RESIZE, WRITE
+from ..formats.naming import shown_reference
+from ..formats.opening import Opener
+from ..references import innermost_path, protocol_of, resolve_reference, text_of
 from ..storage.local import LocalFile
 from .compare import compare_images
 from .copying import Copier, copy_options
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..formats.base import Image
-    from ..formats.opening import Purpose
+    from ..formats.driver import Purpose
     from ..references import FileName, Reference
     from .plan import Progress
 

@@ -9,9 +9,10 @@ from collections import namedtuple
 from ..errors import UNUSABLE, UnknownContentError
 from ..formats.base import ABSENT, Extent
 from ..formats.chain import chain_extents, merged, up_to_failure
-from ..formats.opening import READ, Opener
+from ..formats.driver import READ
+from ..formats.naming import shown_reference
+from ..formats.opening import Opener
 from ..limits import BUFFER_BYTES, SECTOR
-from ..references import shown_reference
 from ..sizes import round_up
 from ..storage.buffers import ComparableBuffer, aligned_buffer
 from ..storage.zeros import is_zero

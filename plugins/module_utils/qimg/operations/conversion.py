@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..errors import UNUSABLE, ImageError, OptionError, StorageLostError
 from ..formats.capabilities import Compressing
 from ..formats.chain import chain_extents, top_extents
-from ..formats.opening import SOURCE, WRITE
+from ..formats.driver import SOURCE, WRITE
 from ..limits import SECTOR
 from ..references import resolve_reference
 from ..sizes import round_up
@@ -14,7 +14,8 @@ from .bitmap_copying import bitmaps_to_copy, check_holder, check_target, copy_bi
 from .conversion_request import NEVER
 from .convert_checks import backing_file_shows, check_request, no_compression, without_effects
 from .copying import LOOKING, WRITING, Copier, CopyOptions, at_offset, copy_options
-from .create import creatable, empty_image, new_files, resolve_options
+from .create import resolve_options
+from .new_image import creatable, empty_image, new_files
 from .pieces import ABSENT, DATA, ZERO, SourceRun, WholeDisk, runs_on_top, source_runs
 from .room import surely_fits
 from .snapshot import show_snapshot
@@ -113,7 +114,7 @@ def _fill_new(
     progress: Progress,
 ) -> None:
     backing = _open_backing(request, files, options, opener)
-    with empty_image(request.target, request.format, files, options, backing) as target:
+    with empty_image(request.target, request.format, files, options, opener, backing) as target:
         target_is_zero = target.reads_zero_when_new and not _shows_old_bytes(target, options)
         _copy(request, sources, target, target_is_zero, opener.rehearses, progress)
 
@@ -124,7 +125,7 @@ def _try_making(request: ConvertRequest, options: dict[str, Any], opener: Opener
     :raises ImageError: it cannot be made
     """
     with new_files(request.target, request.format, options, opener.variant(cache=request.cache), request.sync) as files:
-        with empty_image(request.target, request.format, files, options):
+        with empty_image(request.target, request.format, files, options, opener):
             pass
 
 
@@ -143,7 +144,7 @@ def _open_backing(
         return opener.open(resolved, options.get("backing_fmt"))
     except ImageError as error:
         # What is wrong with the image itself comes first.
-        with empty_image(request.target, request.format, files.trial(), options):
+        with empty_image(request.target, request.format, files.trial(), options, opener):
             pass
         error.reason = "Could not open backing file: %s" % error.reason
         error.while_opening = request.target_name
@@ -162,7 +163,7 @@ def _shows_old_bytes(target: Image, options: dict[str, Any]) -> bool:
     """
     if options.get("preallocation", "off") == "off":
         return False
-    return "data_file" in options or not target.storage.reads_zero_when_new
+    return target.has_other_files or not target.storage.reads_zero_when_new
 
 
 def _fill_existing(request: ConvertRequest, sources: list[Image], opener: Opener, progress: Progress) -> None:

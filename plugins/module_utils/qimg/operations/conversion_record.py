@@ -21,7 +21,8 @@ import os
 import time
 
 from ..errors import ImageError
-from ..formats.opening import INFO, Opener
+from ..formats.driver import INFO
+from ..formats.opening import Opener
 from ..storage.local import LocalFile
 from ..storage.replace import CLOCK_STEP_NS
 

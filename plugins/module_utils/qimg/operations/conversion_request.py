@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..references import shown_reference
+from ..formats.naming import shown_reference
 from ..storage.cache import WRITEBACK
 from ..storage.zeros import DEFAULT_GRAIN
 

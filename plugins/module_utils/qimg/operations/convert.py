@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from ..errors import ImageError, MismatchError, OptionError, StorageError, UnknownContentError
+from ..formats.driver import INFO
+from ..formats.naming import shown_reference
 from ..formats.new_files import target_exists
-from ..formats.opening import INFO, Opener
+from ..formats.opening import Opener
 from ..formats.options import check_values
 from ..limits import SECTOR
 from ..option_text import check_choice
-from ..references import named, shown_reference, text_of
+from ..references import named, text_of
 from ..sizes import round_up
 from ..storage.cache import WRITEBACK
 from ..storage.zeros import DEFAULT_GRAIN
@@ -18,7 +20,8 @@ from .compare import compare_joined
 from .conversion import carry_out, open_sources
 from .conversion_request import ALWAYS, NEVER, REPLACES, ConvertRequest
 from .convert_checks import check_consistency, check_request
-from .create import creatable, keep_data_file
+from .create import keep_further_files
+from .new_image import creatable
 from .plan import Plan, nothing
 
 TYPE_CHECKING = False
@@ -86,7 +89,7 @@ def plan_convert(
 
     is_new = replace != ALWAYS and not request.into_existing and not _target_exists(request, opener)
     if is_new:
-        keep_data_file(request.target, (request.options or {}).get("data_file"), opener)
+        keep_further_files(request.target, request.format, request.options or {}, opener)
     if replace == ALWAYS or request.into_existing or is_new:
         size = _try_sources(request, opener)
         action = "convert %s to a %s image" % (_shown(request), request.format)

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from ..errors import OptionError, UnsupportedOperationError
+from ..formats.driver import NEVER
 from ..formats.options import check_values
 from ..limits import SECTOR
 from .bitmap_copying import bitmaps_to_copy
-from .create import check_backing_options, creatable, creation_options
+from .create import check_backing_options
+from .new_image import creatable, creation_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,10 +79,10 @@ def _say_nothing(*_what: Any) -> None:
 
 
 def _check_new(request: ConvertRequest) -> None:
-    row = creatable(request.format, request.target)
+    driver = creatable(request.format, request.target)
     options: dict[str, Any] = check_values(creation_options(request.format, request.target), request.options or {})
     backing_file = request.backing_file if request.backing_file is not None else options.get("backing_file")
-    check_backing_options(request.target, row, request.backing_file, request.backing_format)
+    check_backing_options(request.target, driver, request.backing_file, request.backing_format)
     _check_several(request, backing_file)
     if backing_file is not None and request.backing_format is None and "backing_fmt" not in options:
         raise OptionError(
@@ -89,7 +91,7 @@ def _check_new(request: ConvertRequest) -> None:
             remedy="say which format the backing file has",
         )
     if request.compress:
-        if not row.compresses:
+        if driver.compression_with(options) == NEVER:
             raise no_compression(request)
         if options.get("preallocation", "off") != "off":
             raise OptionError("Compression and preallocation not supported at the same time", path=request.target_name)

@@ -7,18 +7,17 @@ import errno
 import os
 import stat
 
-from ..errors import ImageError, MismatchError, OptionError, StorageError, UnsupportedOperationError
-from ..formats import get_format
+from ..errors import ImageError, MismatchError, OptionError, StorageError
+from ..formats import get_driver
+from ..formats.driver import INFO
 from ..formats.new_files import target_driver, target_exists
-from ..formats.opening import INFO, Opener
-from ..formats.options import check_values, with_file_options
+from ..formats.opening import Opener
+from ..formats.options import check_values
 from ..option_text import check_choice, parse_size_option
 from ..references import parse_protocol_name, resolve_data_file, resolve_reference, text_of
-from ..sizes import round_up
-from ..storage.base import FALLOC, FULL, OFF
-from ..storage.hints import MAX_EXTENT_SIZE, FileHints
 from ..storage.local import LocalFile
 from ..storage.locks import REPLACE
+from .new_image import creatable, creation_options, empty_image, new_files
 from .plan import Plan, nothing
 from .room import surely_fits
 
@@ -26,9 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal
 
-    from ..formats.base import Format, Image
-    from ..formats.new_files import NewFiles
-    from ..formats.options import CreateOption
+    from ..formats.driver import Driver
     from ..references import FileName
     from .plan import Progress
 
@@ -78,12 +75,12 @@ def resolve_options(
     :raises OptionError: in qemu-img's words
     :raises ImageError: the backing file cannot be opened
     """
-    row = creatable(format, path)
+    driver = creatable(format, path)
     declared = creation_options(format, path)
     values = check_values(declared, options)
     if size is not None and "size" in values:
         raise OptionError("The image size must be specified only once", path=path)
-    check_backing_options(path, row, backing_file, backing_format)
+    check_backing_options(path, driver, backing_file, backing_format)
     if backing_file is not None:
         values["backing_file"] = backing_file
     if backing_format is not None:
@@ -103,16 +100,15 @@ def resolve_options(
     return resolved
 
 
-def check_backing_options(path: str, row: Format, backing_file: str | None, backing_format: str | None) -> None:
+def check_backing_options(path: str, driver: Driver, backing_file: str | None, backing_format: str | None) -> None:
     """Only some formats know backing files.
 
     :raises OptionError: one is wanted, and this format does not
     """
-    names = {option.name for option in row.options}
-    if backing_file is not None and "backing_file" not in names:
-        raise OptionError("Backing file not supported for file format '%s'" % row.name, path=path)
-    if backing_format is not None and "backing_fmt" not in names:
-        raise OptionError("Backing file format not supported for file format '%s'" % row.name, path=path)
+    if backing_file is not None and not driver.has_option("backing_file"):
+        raise OptionError("Backing file not supported for file format '%s'" % driver.name, path=path)
+    if backing_format is not None and not driver.has_option("backing_fmt"):
+        raise OptionError("Backing file format not supported for file format '%s'" % driver.name, path=path)
 
 
 def _check_backing(path: str, values: dict[str, Any], open_backing: bool, opener: Opener) -> None:
@@ -155,94 +151,6 @@ def _is_same_file(path: str, backing_file: str) -> bool:
         return False
     other = resolve_reference(path, backing_file)
     return os.path.exists(other) and os.path.samefile(path, other)
-
-
-def creatable(format: str, path: str) -> Format:
-    """The row of a format in which images can be made.
-
-    :raises OptionError: there is no such format
-    :raises UnsupportedOperationError: its images are only read
-    """
-    try:
-        row = get_format(format)
-    except OptionError as error:
-        raise OptionError("Unknown file format '%s'" % format, path=path, remedy=error.remedy) from error
-    if row.create is None:
-        raise UnsupportedOperationError(
-            "Format driver '%s' does not support image creation" % format, path=path, format=format
-        )
-    return row
-
-
-def creation_options(format: str, path: FileName | None = None) -> tuple[CreateOption, ...]:
-    """The options that a new image of a format can be given.
-
-    :param path: where it is to be, if that is known: then what its file understands is among them
-    :raises OptionError: there is no such format
-    :raises UnsupportedOperationError: its images are only read
-    """
-    if path is None:
-        return tuple(option for option in creatable(format, "").options if option.creatable)
-    row = creatable(format, text_of(path))
-    return with_file_options(row.options, target_driver(text_of(path), row.protocol))
-
-
-def new_files(path: str, format: str, options: dict[str, Any], opener: Opener, sync: bool = True) -> NewFiles:
-    """The files of a new image with these options; see :class:`~qimg.formats.new_files.NewFiles`.
-
-    :raises ImageError: they cannot be made; it knows that this is what was being done
-    """
-    row = creatable(format, path)
-    try:
-        driver = target_driver(path, row.protocol)
-        if row.protocol is not None or all(option.name != "preallocation" for option in row.options):
-            _check_preallocation(options.get("preallocation", OFF), driver)
-        return opener.new_files(path, driver, sync, file_hints(options))
-    except ImageError as error:
-        error.while_creating = format
-        raise
-
-
-def _check_preallocation(mode: str, driver: str) -> None:
-    """Whether a file can have its space reserved so, for a format that leaves this to the file.
-
-    :raises OptionError: in QEMU's words
-    """
-    if mode not in (OFF, "metadata", FALLOC, FULL):
-        raise OptionError("invalid parameter value: %s" % mode)
-    if driver != "file" and mode != OFF:
-        # It is not made, but there already.
-        raise OptionError("Unsupported preallocation mode '%s'" % mode)
-
-
-def empty_image(
-    path: str, format: str, files: NewFiles, options: dict[str, Any], backing: Image | None = None
-) -> Image:
-    """A new image, ready to be written to.
-
-    :param backing: the image below it; closed if this fails
-    :raises ImageError: it cannot be made; it knows that this is what was being done
-    """
-    try:
-        image: Image = creatable(format, path).create(files, path, options, backing)
-    except BaseException as error:
-        if backing is not None:
-            backing.abandon()
-        if isinstance(error, ImageError):
-            error.while_creating = format
-        raise
-    return image
-
-
-def file_hints(options: dict[str, Any]) -> FileHints:
-    """What the creation options say to the file system.
-
-    :raises OptionError: the hint is too large
-    """
-    hint = options.get("extent_size_hint")
-    if hint is not None and hint > MAX_EXTENT_SIZE:
-        raise OptionError("Extent size hint is too large", remedy="the largest is %d" % MAX_EXTENT_SIZE)
-    return FileHints(bool(options.get("nocow")), hint)
 
 
 def plan_create(
@@ -293,15 +201,15 @@ def plan_create(
         before, differences = _differences(path, format, resolved, wanted, size_policy, opener)
         actions = _actions_over_existing(path, existing, differences)
     if actions and existing in (FAIL, IGNORE):
-        keep_data_file(path, resolved.get("data_file"), opener)
+        keep_further_files(path, format, resolved, opener)
 
     def run(opener: Opener, _progress: Progress) -> None:
         try:
             with new_files(path, format, resolved, opener, sync) as files:
                 if not surely_fits(creatable(format, path), resolved, files, ()):
-                    with empty_image(path, format, files.trial(), resolved):
+                    with empty_image(path, format, files.trial(), resolved, opener):
                         pass
-                with empty_image(path, format, files, resolved):
+                with empty_image(path, format, files, resolved, opener):
                     pass
                 if is_new and existing != OVERWRITE:
                     files.require_new()
@@ -344,24 +252,25 @@ def _actions_over_existing(path: str, existing: Existing, differences: list[str]
 def _too_large(format: str) -> str:
     """What a file that may not become so long means for its image."""
     reason = "The image size is too large for file format '%s'" % format
-    if any(option.name == "cluster_size" for option in get_format(format).options):
+    if get_driver(format).has_option("cluster_size"):
         reason += " (try using a larger cluster size)"
     return reason
 
 
-def keep_data_file(path: str, data_file: str | None, opener: Opener) -> None:
-    """A data file is made together with its image; what is there already may be somebody's data.
+def keep_further_files(path: str, format: str, options: dict[str, Any], opener: Opener) -> None:
+    """Refuse to overwrite a file that would become a data file or an extent: it may hold somebody's data.
 
     :param path: the new image
-    :param data_file: the data file that it shall have, if any
-    :raises OptionError: there is something of that name
+    :param options: its creation options
+    :raises MismatchError: such a file exists
     """
-    if data_file and target_exists(resolve_data_file(path, data_file), opener.rehearsal):
-        raise OptionError(
-            "Its data file '%s' is there already, and would be overwritten" % data_file,
-            path=path,
-            remedy="name another data file, or remove that one",
-        )
+    for role, name in creatable(format, path).further_files(path, options):
+        if target_exists(resolve_data_file(path, name), opener.rehearsal):
+            raise MismatchError(
+                "Its %s '%s' is there already, and would be overwritten" % (role, name),
+                path=path,
+                remedy="name another %s, or remove that one" % role,
+            )
 
 
 def _differences(
@@ -380,12 +289,12 @@ def _differences(
         before.update(image.creation_options())
         if image.format != format:
             return before, ["its format is %s, not %s" % (image.format, format)]
-        size = round_up(resolved["size"], 512)
+        size = get_driver(format).disk_size(resolved["size"], resolved)
         differences = []
         if "size" in explicit and (image.size < size or (image.size > size and size_policy == EXACT)):
             differences.append("its size is %d bytes, not %d" % (image.size, size))
         wanted: dict[str, Any] = {}
-        declared = {option.name: option for option in get_format(format).options}
+        declared = {option.name: option for option in get_driver(format).options}
         for name in _BACKING:
             if name in declared:
                 wanted[name] = resolved.get(name)

@@ -7,12 +7,15 @@ from collections import namedtuple
 
 from ..errors import UNUSABLE, OptionError
 from ..formats.chain import chain_extents, read_extents
-from ..formats.opening import READ, Opener
+from ..formats.driver import READ
+from ..formats.naming import shown_reference
+from ..formats.opening import Opener
 from ..limits import SECTOR
-from ..references import shown_reference, text_of
+from ..references import text_of
 from ..sizes import round_up
 from .copying import READING, Copier, copy_options
-from .create import creatable, empty_image, new_files, resolve_options
+from .create import resolve_options
+from .new_image import creatable, empty_image, new_files
 from .pieces import ABSENT, DATA, ZERO, SourceRun, WholeDisk, source_runs
 from .plan import Plan
 from .room import surely_fits
@@ -112,7 +115,7 @@ def _fill(
     request: DdRequest, source: Image, options: dict[str, Any], files: NewFiles, opener: Opener, progress: Progress
 ) -> None:
     start, end = request.stretch(source.size)
-    with empty_image(request.target, request.format, files, options) as target:
+    with empty_image(request.target, request.format, files, options, opener) as target:
         if opener.rehearses:
             target.storage.lacks_data = True
         elif end > start:

@@ -6,10 +6,13 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..errors import ImageError, OptionError
+from ..formats import driver_of_node
 from ..formats.chain import chain_too_long, infinite_loop
-from ..formats.nested import ImageStorage, whole_node, with_snapshots
-from ..formats.opening import INFO, Opener
-from ..references import display_name, local_path
+from ..formats.driver import INFO
+from ..formats.naming import display_name, whole_node
+from ..formats.nested import ImageStorage, with_snapshots
+from ..formats.opening import Opener
+from ..references import local_path
 from ..sizes import round_up
 from ..storage.local import LocalFile
 from ..storage.protocols import PROTOCOLS
@@ -22,10 +25,6 @@ if TYPE_CHECKING:
     from ..formats.capabilities import SnapshotInfo
     from ..references import Reference
     from ..storage.base import Storage
-
-
-#: Children of a node beside the file that it is in.
-_OTHER_FILES = ("backing", "data-file")
 
 
 class ImageInfo(
@@ -177,7 +176,9 @@ def info_chain(
 def _info_alone(image: Image) -> ImageInfo:
     """What an image says that was opened without the other files of its node: these do not belong to its name then."""
     found = image_info(image)
-    alone = {key: value for key, value in whole_node(image).items() if key not in _OTHER_FILES}
+    driver = driver_of_node(image.node)
+    others = ("backing", *(driver.child_keys if driver is not None else ()))
+    alone = {key: value for key, value in whole_node(image).items() if key not in others}
     return found if len(alone) == len(image.node) else found._replace(filename=display_name(alone))
 
 
@@ -187,7 +188,8 @@ def image_info(image: Image) -> ImageInfo:
         return file_info(image.storage)
     backing = [] if image.backing is None else [("backing", image_info(image.backing))]
     holder = with_snapshots(image)
-    others = [(name, storage_info(storage)) for name, storage in image.other_storages().items()]
+    opened = [(file.key, file.storage) for file in image.files() if file.storage is not None]
+    others = [(key, storage_info(storage)) for key, storage in opened]
     return ImageInfo(
         image.filename,
         image.format,

@@ -6,7 +6,8 @@ from __future__ import annotations
 from ..errors import UNUSABLE, OptionError
 from ..formats.base import UNALLOCATED, Extent
 from ..formats.chain import chain_extents, merged
-from ..formats.opening import READ, Opener
+from ..formats.driver import READ
+from ..formats.opening import Opener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

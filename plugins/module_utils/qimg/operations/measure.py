@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from ..errors import OptionError, UnsupportedOperationError
-from ..formats import get_format
-from ..formats.opening import READ, Opener
+from ..formats import get_driver
+from ..formats.driver import READ
+from ..formats.opening import Opener
 from ..formats.options import check_values, with_file_options
 from ..option_text import parse_size_option
 from .snapshot import show_snapshot
@@ -14,7 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..formats.base import Image, Measurement
+    from ..formats.base import Image
+    from ..formats.driver import Measurement
     from ..references import Reference
     from .snapshot import SnapshotName
 
@@ -81,16 +83,16 @@ def measure_image(
 
 def _measure(format: str, options: dict[str, Any] | None, size: int, source: Image | None) -> Measurement:
     try:
-        row = get_format(format)
+        driver = get_driver(format)
     except OptionError as error:
         raise OptionError("Unknown file format '%s'" % format, remedy=error.remedy) from error
     try:
-        values = check_values(with_file_options(row.options), options or {})
+        values = check_values(with_file_options(driver.options), options or {})
     except OptionError as error:
         error.while_creating = format
         raise
-    if row.measure is None:
-        raise UnsupportedOperationError("Block driver '%s' does not support size measurement" % format, format=format)
     # The size is known, whatever the options say.
-    measurement: Measurement = row.measure(values, size, source)
+    measurement = driver.measure(values, size, source)
+    if measurement is None:
+        raise UnsupportedOperationError("Block driver '%s' does not support size measurement" % format, format=format)
     return measurement

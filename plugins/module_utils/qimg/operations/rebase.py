@@ -6,14 +6,16 @@ from __future__ import annotations
 from itertools import chain
 
 from ..errors import UNUSABLE, ImageError, OptionError, UnsupportedOperationError
-from ..formats import format_names, is_driver
+from ..formats import format_names
 from ..formats.base import ABSENT, ABSENT_ALLOCATED
 from ..formats.capabilities import Compressing, Rebasable
 from ..formats.chain import chain_extents
-from ..formats.nested import whole_node
-from ..formats.opening import INFO, READ, WRITE, Opener
+from ..formats.driver import INFO, READ, WRITE
+from ..formats.driver_names import is_driver
+from ..formats.naming import says_backing, whole_node, without_backing_options
+from ..formats.opening import Opener
 from ..limits import MIB
-from ..references import resolve_reference, says_backing, text_of, without_backing_options
+from ..references import resolve_reference, text_of
 from ..storage.buffers import ComparableBuffer, aligned_buffer
 from ..storage.cache import WRITEBACK, CacheMode
 from .copying import READING, Copier, copy_options

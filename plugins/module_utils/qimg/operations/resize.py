@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from ..errors import OptionError, ShrinkRefusedError, UnsupportedOperationError
 from ..formats.capabilities import Resizable
-from ..formats.opening import READ, RESIZE, Opener
+from ..formats.driver import READ, RESIZE
+from ..formats.naming import without_backing_options
+from ..formats.opening import Opener
 from ..option_text import check_choice
-from ..references import without_backing_options
 from .plan import Plan, nothing
 
 TYPE_CHECKING = False

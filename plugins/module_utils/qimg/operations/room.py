@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from ..formats.base import Format, Image
+    from ..formats.base import Image
+    from ..formats.driver import Driver
     from ..formats.new_files import NewFiles
 
 
 def surely_fits(
-    row: Format,
+    driver: Driver,
     options: dict[str, Any],
     files: NewFiles,
     sources: Sequence[Image] | None,
@@ -25,30 +26,28 @@ def surely_fits(
 
     If not, the way to find out without harm is to make it on what :meth:`NewFiles.trial` gives.
 
-    :param row: the format of the new image
+    :param driver: the format of the new image
     :param options: all options of the new image
     :param sources: what is going to be copied into it, but for zeroes; ``None``: every byte may be
     :param bitmaps: whether the sources' bitmaps are copied as well
     """
-    if files.room is None or row.measure is None:
+    if files.room is None:
         return True
     try:
-        if "data_file" in options:
-            # The tables for data that are elsewhere.
-            inside = {name: value for name, value in options.items() if not name.startswith("data_file")}
-            full = row.measure(inside, options["size"], None)
-            return not bitmaps and full.fully_allocated - options["size"] <= files.room
-        empty = row.measure(options, options["size"], None)
-        if empty.fully_allocated <= files.room and not bitmaps:
+        full = driver.main_file_size(options, options["size"])
+        if full is None or (full <= files.room and not bitmaps):
             return True
+        if driver.further_files(files.path, options):
+            return False
+        empty = driver.measure(options, options["size"], None)
         if sources is None:
             return False
         # What is shared with a backing file need not be stored: without one, it is counted too.
         alone = {name: value for name, value in options.items() if name != "backing_file"}
-        parts = [row.measure(alone, source.size, source) for source in sources]
+        parts = [driver.measure(alone, source.size, source) for source in sources]
     except ImageError:
         # It cannot be measured, for a reason that making it will tell.
         return False
     # Each has tables of its own in this sum, which is more than the tables of all together.
-    most: int = empty.required + sum(part.required + (part.bitmaps or 0) for part in parts)
-    return most <= files.room
+    needed = [part.required + (part.bitmaps or 0) for part in (empty, *parts) if part is not None]
+    return sum(needed) <= files.room

@@ -7,9 +7,10 @@ import time
 
 from ..errors import OptionError, UnknownContentError, UnsupportedOperationError
 from ..formats.capabilities import HasSnapshots
+from ..formats.driver import READ, WRITE
+from ..formats.naming import without_backing_options
 from ..formats.nested import with_snapshots
-from ..formats.opening import READ, WRITE, Opener
-from ..references import without_backing_options
+from ..formats.opening import Opener
 from .compare import compare_images
 from .plan import Plan, nothing
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ...formats.opening import WRITE
+from ...formats.driver import WRITE
 from ...operations.amend import amendable_options, plan_amend
 from .. import arguments as common
 from ..format_options import help_lines

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ...errors import ImageError
-from ...formats import is_driver
+from ...formats.driver_names import is_driver
 from ...operations.dd import MAX_BLOCK_SIZE, DdRequest, plan_dd
 from .. import arguments as common
 from ..options import Command, Option, UsageError

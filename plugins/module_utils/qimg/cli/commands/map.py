@@ -11,7 +11,7 @@ from itertools import islice
 
 from ...formats.base import Extent
 from ...formats.chain import up_to_failure
-from ...formats.opening import READ
+from ...formats.driver import READ
 from ...operations.map import extents_of
 from .. import arguments as common
 from ..options import Command, Option

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ...errors import ShrinkRefusedError
-from ...formats.opening import RESIZE
+from ...formats.driver import RESIZE
 from ...operations.resize import PREALLOCATIONS, SHRINK_WARNING, check_resize, plan_resize
 from ...option_text import parse_size_option
 from .. import arguments as common

@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ...errors import ImageError, OptionError, StorageError
-from ...limits import DEFAULT_LIMITS, Limits
 from ...references import plain_name
 from ...sizes import round_up
-from .. import is_driver
+from ..driver_names import is_driver
 from . import resizing
 from .amending import VERSION_REMEDY, VERSIONS
 from .image import Qcow2Image
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
 
     from ...storage.base import Storage
     from ..base import Image
+    from ..driver import NewImage
 
 PREALLOCATION_MODES = ("off", "metadata", "falloc", "full")
 _NEWER = " (use version=v3 or greater)"
@@ -167,23 +167,14 @@ def _check_exclusions(choice: _Choice, width: int) -> None:
         raise OptionError("Backing file name too long")
 
 
-def create(
-    storage: Storage,
-    filename: str,
-    options: dict[str, Any],
-    data_file: Storage | None = None,
-    backing: Image | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-) -> Qcow2Image:
-    """Lay out an empty image in ``storage`` (which must be empty), ready to be written to.
+def create(new: NewImage, storage: Storage, data_file: Storage | None) -> Image:
+    """An empty image in ``storage``, with its guest data in ``data_file`` if there is one.
 
-    :param options: as for :func:`validate`; ``size`` is needed
-    :param data_file: the external data file, where ``options`` name one
-    :param backing: the backing file, opened, if guest data is going to be written above it
-    :raises OptionError: the options exclude each other
-    :raises ImageError: the size is too large for the cluster size
+    The header is written by the first :meth:`Image.flush`.
+
+    :raises ImageError: the image cannot be created with these options
     """
-    choice = validate(options)
+    choice = validate(new.options)
     cluster_size = 1 << choice.cluster_bits
     header = Header(
         version=choice.version,
@@ -208,7 +199,7 @@ def create(
         compression_type=choice.compression_type,
         unknown_fields=b"",
     )
-    metadata = Metadata(storage, header, _extensions(choice), _encode(choice.backing_file), b"", limits, fresh=True)
+    metadata = Metadata(storage, header, _extensions(choice), _encode(choice.backing_file), b"", new.limits, fresh=True)
     metadata.data_file = data_file
     reason = resizing.excess(choice.size)
     if reason is not None:
@@ -224,7 +215,7 @@ def create(
     mapping = metadata.mapping
     mapping.resize_l1(entries)
     mapping.place_l1()
-    image = Qcow2Image(metadata, filename, backing, limits)
+    image = Qcow2Image(new, metadata, new.backing)
     preallocation = "metadata" if choice.data_file_raw and choice.preallocation == "off" else choice.preallocation
     try:
         if data_file is not None:

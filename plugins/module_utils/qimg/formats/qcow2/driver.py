@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""The row of qcow2 in the table of formats."""
+"""The driver of qcow2."""
 from __future__ import annotations
 
 import errno
@@ -10,8 +10,8 @@ from ...errors import CorruptImageError, FormatError, OptionError, StorageError
 from ...limits import SECTOR
 from ...references import no_such_node
 from ...sizes import ceil_div, round_up
-from ..base import Format, Measurement
-from .image import Qcow2Image
+from ..driver import CHECK, INFO, POSSIBLE, Driver
+from .image import DATA_FILE, Qcow2Image
 from .layout import CORRUPT, CRYPT_NONE, DIRTY, MAX_SNAPSHOTS, RAW_EXTERNAL_DATA
 from .metadata import Metadata
 from .options import OPTIONS
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from ...storage.base import Storage
     from ..base import Image
-    from ..new_files import NewFiles
-    from ..opening import Children
+    from ..driver import ImageSource, Measurement, NewImage
 
 
 #: What is said about bitmaps that a program did not keep up to date.
@@ -36,70 +35,145 @@ _BITMAPS_OF_V2 = (
 _LEAKS = "\nSome clusters may be leaked, run 'qemu-img check -r' on the image file to fix."
 
 
-def open_image(storage: Storage, filename: str, node: dict[str, Any], children: Children) -> Image:
-    """Open a qcow2 image with what it refers to.
+class Qcow2Driver(Driver):
+    """qcow2, versions 2 and 3."""
+
+    name = "qcow2"
+    options = OPTIONS
+    child_keys = ("data-file",)
+    content_options = ("encrypt.key-secret",)
+    compression = POSSIBLE
+
+    def open(self, source: ImageSource) -> Image:
+        """Open a qcow2 image with what it refers to.
+
+        :raises FormatError: it is not valid, or marked as corrupt and to be written
+        """
+        metadata = Metadata.load(source.storage, source.limits)
+        _check_header(source, metadata)
+        options = source.take_all()
+        if options:
+            from . import runtime_options
+
+            runtime_options.take(options, metadata.geometry, metadata.header)
+        if metadata.has_ignored_bitmaps:
+            source.warn((_BITMAPS_OF_V2 if metadata.header.version == 2 else _IGNORED_BITMAPS) + _LEAKS)
+        backing_file = metadata.backing_file.decode("utf-8", "surrogateescape") or None
+        if source.purpose == INFO:
+            # Of what it refers to, only the backing file is looked at.
+            source.take_node("data-file")
+            return Qcow2Image(source, metadata, source.open_backing(backing_file, metadata.backing_format))
+        data_file = _open_data_file(source, metadata)
+        backing = None
+        try:
+            backing = source.open_backing(backing_file, metadata.backing_format)
+            image = Qcow2Image(source, metadata, backing)
+            if metadata.may_have_bitmaps and (source.storage.writable or source.purpose == CHECK):
+                # Guest data can be read whatever the bitmaps are like; nothing else can be done to the image.
+                metadata.bitmaps.verify()
+            if source.storage.writable and metadata.header.incompatible_features & DIRTY and source.purpose != CHECK:
+                _repair_dirty(image, source.notice)
+        except BaseException:
+            if backing is not None:
+                backing.abandon()
+            if data_file is not None:
+                data_file.close()
+            raise
+        return image
+
+    def create(self, new: NewImage) -> Image:
+        from . import create
+
+        choice = create.validate(new.options)
+        data_file = None
+        if choice.data_file is not None:
+            data_file = new.add("data-file", choice.data_file, choice.size, DATA_FILE)
+        if new.room is not None and (new.room or new.protocol == "nbd"):
+            _check_room(new.filename, new.room, choice.size, 1 << choice.cluster_bits, choice.extended_l2)
+        reserves = choice.preallocation != "off" and data_file is None and new.is_device
+        main = self._reserved(new, choice.preallocation) if reserves else new.main()
+        if main.is_device and not main.size:
+            # As QEMU has it, whose new header is not there when it is looked for; /dev/null, for instance.
+            raise StorageError("Image is not in qcow2 format", path=new.filename, remedy="name a file")
+        return create.create(new, main, data_file)
+
+    def _reserved(self, new: NewImage, preallocation: str) -> Storage:
+        """A device with room for an image whose clusters are all allocated.
+
+        :raises StorageError: it is too short, or its space cannot be reserved; it is untouched
+        """
+        if preallocation != "metadata" and not new.can_preallocate:
+            from .resizing import cannot_preallocate
+
+            error = cannot_preallocate(preallocation)
+            error.reason = "Could not resize image: %s" % error.reason
+            raise error
+        try:
+            return new.main(self.measure(new.options, new.options["size"], None).fully_allocated)
+        except StorageError as error:
+            if preallocation != "metadata":
+                error.reason = "Failed to resize underlying file: %s" % error.reason
+            error.reason = "Could not resize image: %s" % error.reason
+            raise
+
+    def measure(self, options: dict[str, Any], size: int, source: Image | None) -> Measurement:
+        """The size of a new file; see :func:`.measuring.measure`."""
+        from . import measuring
+
+        return measuring.measure(options, size, source)
+
+    def main_file_size(self, options: dict[str, Any], size: int) -> int:
+        inside = {name: value for name, value in options.items() if not name.startswith("data_file")}
+        return self.measure(inside, size, None).fully_allocated - (size if options.get("data_file") else 0)
+
+    def further_files(self, filename: str, options: dict[str, Any]) -> list[tuple[str, str]]:
+        return [(DATA_FILE, options["data_file"])] if options.get("data_file") else []
+
+
+def _check_header(source: ImageSource, metadata: Metadata) -> None:
+    """Refuse an image that cannot be opened for a purpose.
 
     :raises FormatError: it is not valid, or marked as corrupt and to be written
     """
-    metadata = Metadata.load(storage, children.limits)
     header = metadata.header
-    for_check = children.purpose == "check"
+    for_check = source.purpose == CHECK
     if not header.refcount_table_clusters and not for_check:
-        raise FormatError("Image does not contain a reference count table", path=filename, format="qcow2")
-    if storage.writable and header.incompatible_features & CORRUPT and not for_check:
+        raise FormatError("Image does not contain a reference count table", path=source.filename, format="qcow2")
+    if source.storage.writable and header.incompatible_features & CORRUPT and not for_check:
         raise CorruptImageError(
             "qcow2: Image is corrupt; cannot be opened read/write",
-            path=filename,
+            path=source.filename,
             format="qcow2",
             remedy="repair it with a check that repairs all (on a backup copy first)",
         )
     if not for_check:
         if header.nb_snapshots > MAX_SNAPSHOTS:
-            raise FormatError("Snapshot table too large", path=filename, format="qcow2")
+            raise FormatError("Snapshot table too large", path=source.filename, format="qcow2")
         # As QEMU does: an image whose snapshots cannot be read is not opened.
         metadata.load_snapshots()
-    if metadata.may_have_bitmaps and children.purpose == "info":
+    if metadata.may_have_bitmaps and source.purpose == INFO:
         metadata.bitmaps.verify()
-    if node:
-        from . import runtime_options
 
-        runtime_options.take(node, metadata.geometry, header)
-    if metadata.has_ignored_bitmaps:
-        children.watcher.warning((_BITMAPS_OF_V2 if header.version == 2 else _IGNORED_BITMAPS) + _LEAKS)
-    backing_file = metadata.backing_file.decode("utf-8", "surrogateescape") or None
-    if children.purpose == "info":
-        # Of what it refers to, only the backing file is looked at.
-        node.pop("data-file", None)
-        backing = children.open_backing(backing_file, metadata.backing_format)
-        return Qcow2Image(metadata, filename, backing, children.limits)
+
+def _open_data_file(source: ImageSource, metadata: Metadata) -> Storage | None:
+    """Open the external data file, if the image has one.
+
+    :raises ImageError: it cannot be opened, or is named for an image that has none
+    """
+    header = metadata.header
     if header.autoclear_features & RAW_EXTERNAL_DATA and not metadata.has_data_file:
-        raise FormatError("data-file-raw requires a data file", path=filename, format="qcow2")
+        raise FormatError("data-file-raw requires a data file", path=source.filename, format="qcow2")
     if header.crypt_method != CRYPT_NONE:
-        raise OptionError("Parameter 'encrypt.key-secret' is required for cipher", path=filename, format="qcow2")
+        raise OptionError("Parameter 'encrypt.key-secret' is required for cipher", path=source.filename, format="qcow2")
     if metadata.has_data_file:
-        metadata.data_file = children.open_file("data-file", metadata.data_file_name, "data file")
-    elif isinstance(node.get("data-file"), str):
-        raise no_such_node(node, "data-file")
-    elif node.pop("data-file", None):
-        raise OptionError("'data-file' can only be set for images with an external data file", path=filename)
-    try:
-        backing = children.open_backing(backing_file, metadata.backing_format)
-        image = Qcow2Image(metadata, filename, backing, children.limits)
-        try:
-            if metadata.may_have_bitmaps and (storage.writable or for_check):
-                # Guest data can be read whatever the bitmaps are like; nothing else can be done to the image.
-                metadata.bitmaps.verify()
-            if storage.writable and header.incompatible_features & DIRTY and not for_check:
-                _repair_dirty(image, children.watcher.notice)
-        except BaseException:
-            if backing is not None:
-                backing.abandon()
-            raise
-    except BaseException:
-        if metadata.data_file is not None:
-            metadata.data_file.close()
-        raise
-    return image
+        metadata.data_file = source.open_file("data-file", metadata.data_file_name, DATA_FILE)
+        return metadata.data_file
+    named = source.take_node("data-file")
+    if isinstance(named, str):
+        raise no_such_node({"data-file": named}, "data-file")
+    if named:
+        raise OptionError("'data-file' can only be set for images with an external data file", path=source.filename)
+    return None
 
 
 def _repair_dirty(image: Qcow2Image, report: Callable[[str], None]) -> None:
@@ -116,22 +190,6 @@ def _repair_dirty(image: Qcow2Image, report: Callable[[str], None]) -> None:
             format="qcow2",
             remedy="check the image, and restore it from a backup",
         )
-
-
-def create_image(files: NewFiles, filename: str, options: dict[str, Any], backing: Image | None) -> Image:
-    """An empty image, ready to be written to."""
-    from . import create
-
-    choice = create.validate(options)
-    data_file = files.add(choice.data_file, choice.size) if choice.data_file is not None else None
-    if files.room is not None and (files.room or files.protocol == "nbd"):
-        _check_room(filename, files.room, choice.size, 1 << choice.cluster_bits, choice.extended_l2)
-    reserves = choice.preallocation != "off" and data_file is None and files.is_device
-    main = _reserved(files, choice.preallocation, options) if reserves else files.main
-    if main.is_device and not main.size:
-        # As QEMU has it, whose new header is not there when it is looked for; /dev/null, for instance.
-        raise StorageError("Image is not in qcow2 format", path=filename, remedy="name a file")
-    return create.create(main, filename, options, data_file, backing)
 
 
 def _check_room(filename: str, room: int, size: int, cluster_size: int, extended_l2: bool) -> None:
@@ -157,31 +215,4 @@ def _check_room(filename: str, room: int, size: int, cluster_size: int, extended
             )
 
 
-def _reserved(files: NewFiles, preallocation: str, options: dict[str, Any]) -> Storage:
-    """A device with room for an image whose clusters are all allocated.
-
-    :raises StorageError: it is too short, or its space cannot be reserved; it is untouched
-    """
-    if preallocation != "metadata" and not files.can_preallocate:
-        from .resizing import cannot_preallocate
-
-        error = cannot_preallocate(preallocation)
-        error.reason = "Could not resize image: %s" % error.reason
-        raise error
-    try:
-        return files.main_of(measure(options, options["size"], None).fully_allocated)
-    except StorageError as error:
-        if preallocation != "metadata":
-            error.reason = "Failed to resize underlying file: %s" % error.reason
-        error.reason = "Could not resize image: %s" % error.reason
-        raise
-
-
-def measure(options: dict[str, Any], size: int, source: Image | None) -> Measurement:
-    """The size of a new file; see :func:`.measuring.measure`."""
-    from . import measuring
-
-    return measuring.measure(options, size, source)
-
-
-FORMAT = Format("qcow2", open_image, create_image, OPTIONS, False, measure, True)
+DRIVER = Qcow2Driver()

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 from ...errors import ImageError, LimitError, OptionError, UnsupportedOperationError
-from ...limits import DEFAULT_LIMITS, Limits
-from ...references import innermost_path, resolve_reference
-from ..base import DATA, DATA_ZERO, Extent, Image
+from ..base import DATA, DATA_ZERO, Extent, Image, ImageFile
 from ..capabilities import (
     Amendable,
     BitmapInfo,
@@ -17,6 +15,7 @@ from ..capabilities import (
     HasBitmaps,
     HasSnapshots,
     Rebasable,
+    RenamesFiles,
     Resizable,
     SnapshotInfo,
 )
@@ -40,16 +39,19 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ...storage.base import Buffer, Storage
+    from ..base import Origin
     from .bitmaps import BitmapDirectory
     from .snapshots import Snapshot
     from .writing import Writer
 
+#: What messages call the file that guest data may lie in.
+DATA_FILE = "data file"
 #: Freed runs shorter than this are left to be used again.
 _MIN_DISCARD = 256 << 10
 
 
 class Qcow2Image(
-    Image, Resizable, Checkable, HasSnapshots, HasBitmaps, Rebasable, Amendable, Compressing, Emptyable
+    Image, Resizable, Checkable, HasSnapshots, HasBitmaps, Rebasable, Amendable, Compressing, Emptyable, RenamesFiles
 ):
     """A guest disk in a qcow2 file.
 
@@ -57,28 +59,18 @@ class Qcow2Image(
     :param backing: the opened backing file, owned from now on
     """
 
-    format = "qcow2"
     can_repair = True
 
-    def __init__(
-        self,
-        metadata: Metadata,
-        filename: str,
-        backing: Image | None = None,
-        limits: Limits = DEFAULT_LIMITS,
-    ) -> None:
+    def __init__(self, origin: Origin, metadata: Metadata, backing: Image | None = None) -> None:
         self.metadata = metadata
-        self.filename = filename
-        self.storage = metadata.storage
-        self.writable = metadata.storage.writable
-        self.backing = backing
         self.cluster_size = metadata.geometry.cluster_size
         self.encrypted = metadata.header.crypt_method != CRYPT_NONE
-        self._limits = limits
+        self._limits = origin.limits
         self._decompress: Callable[[bytes, int], bytes] | None = None
         self._sparse: bool | None = None
         self._reader: TableReader | None = None
         self._writer: Writer | None = None
+        super().__init__(origin, metadata.storage, backing)
 
     # What the header says
 
@@ -91,14 +83,6 @@ class Qcow2Image(
     def backing_file(self) -> str | None:  # type: ignore[override]
         name = self.metadata.backing_file
         return name.decode("utf-8", "surrogateescape") if name else None
-
-    @property
-    def full_backing_file(self) -> str | None:  # type: ignore[override]
-        name = self.backing_file
-        try:
-            return resolve_reference(innermost_path(self.node) or self.filename, name) if name else None
-        except UnsupportedOperationError:
-            return None
 
     @property
     def backing_format(self) -> str | None:  # type: ignore[override]
@@ -120,12 +104,13 @@ class Qcow2Image(
     def format_specific(self) -> dict[str, Any]:
         return description.format_specific(self.metadata, self.bitmaps)
 
-    def other_storages(self) -> dict[str, Storage]:
-        return {} if self.metadata.data_file is None else {"data-file": self.metadata.data_file}
+    def files(self) -> list[ImageFile]:
+        if not self.metadata.has_data_file:
+            return []
+        return [ImageFile("data-file", self.metadata.data_file_name, self.metadata.data_file, DATA_FILE)]
 
-    @property
-    def has_other_files(self) -> bool:
-        return self.metadata.has_data_file
+    def rename_file(self, key: str, name: str) -> None:
+        self.amend({"data_file": name})
 
     def creation_options(self) -> dict[str, Any]:
         return description.creation_options(self.metadata)
@@ -476,6 +461,4 @@ class Qcow2Image(
             except ImageError:
                 # What made us give up does so again; the bitmaps say on disk that they are not to be trusted.
                 pass
-        if self.metadata.data_file is not None:
-            self.metadata.data_file.close()
         super()._release()

@@ -6,9 +6,9 @@ from __future__ import annotations
 from ...errors import UNUSABLE, ImageError, OptionError
 from ...limits import MAX_IMAGE_BYTES
 from ...sizes import MAX_UINT64, ceil_div, round_up
-from ..base import Measurement
 from ..capabilities import HasBitmaps
 from ..chain import chain_extents
+from ..driver import Measurement
 from .amending import VERSIONS
 from .bitmap_bits import entries_for
 from .bitmaps import directory_bytes

@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""The row of raw in the table of formats."""
+"""The driver of raw images, and those of the protocols, which are the same bytes by another name."""
 from __future__ import annotations
 
 from ...errors import ImageError, OptionError
-from ...limits import MAX_IMAGE_BYTES
-from ...option_text import parse_size_option, take_option
+from ...limits import MAX_IMAGE_BYTES, SECTOR
+from ...option_text import parse_size_option
 from ...sizes import round_up
 from ...storage.base import OFF
-from ..base import Format, Measurement
+from ..driver import Driver, Measurement
 from ..options import EXISTING_OPTIONS, FILE_OPTIONS, SIZE, CreateOption
 from .image import RawImage
 
@@ -16,62 +16,61 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ...storage.base import Storage
     from ..base import Image
-    from ..new_files import NewFiles
-    from ..opening import Children
-
-OPTIONS = (CreateOption("size", SIZE, "Virtual disk size"),)
+    from ..driver import ImageSource, NewImage
 
 
-def open_image(storage: Storage, filename: str, node: dict[str, Any], children: Children) -> Image:
-    """Open a raw image; ``offset`` and ``size`` of the node choose a part of the storage."""
-    offset = parse_size_option("offset", take_option(node, "offset", 0))
-    size = take_option(node, "size")
-    return RawImage(
-        storage, filename, offset, None if size is None else parse_size_option("size", size), children.probed
-    )
+class RawDriver(Driver):
+    """A guest disk that is the bytes of a file; ``offset`` and ``size`` of a node choose a part of them."""
+
+    name = "raw"
+    options: tuple[CreateOption, ...] = (CreateOption("size", SIZE, "Virtual disk size"),)
+    content_options = ("offset", "size")
+    shares_writers = True
+
+    def open(self, source: ImageSource) -> Image:
+        offset = parse_size_option("offset", source.take("offset", 0))
+        size = source.take("size")
+        length = None if size is None else parse_size_option("size", size)
+        return RawImage(source, source.storage, offset, length, source.probed)
+
+    def create(self, new: NewImage) -> Image:
+        """A file of ``size`` bytes that reads as zeroes."""
+        size = self.disk_size(new.options["size"], new.options)
+        mode = new.options.get("preallocation", OFF)
+        if size > MAX_IMAGE_BYTES:
+            raise ImageError("The image size is too large for file format 'raw'", format="raw")
+        if mode == "metadata":
+            raise OptionError("Unsupported preallocation mode: metadata", format="raw")
+        if new.is_device:
+            # What is there already may end inside a sector.
+            size = new.options["size"]
+        storage = new.main(size)
+        storage.preallocate(0, size, mode)
+        storage.truncate(size)
+        return RawImage(new, storage)
+
+    def measure(self, options: dict[str, Any], size: int, source: Image | None) -> Measurement | None:
+        """A raw image takes the bytes of the guest disk, whatever they are."""
+        rounded = round_up(size, SECTOR)
+        return Measurement(rounded, rounded)
 
 
-def create_image(files: NewFiles, filename: str, options: dict[str, Any], backing: Image | None) -> Image:
-    """A file of ``size`` bytes that reads as zeroes."""
-    size = round_up(options["size"], 512)
-    mode = options.get("preallocation", OFF)
-    if size > MAX_IMAGE_BYTES:
-        raise ImageError("The image size is too large for file format 'raw'", format="raw")
-    if mode == "metadata":
-        raise OptionError("Unsupported preallocation mode: metadata", format="raw")
-    if files.is_device:
-        # What is there already may end inside a sector.
-        size = options["size"]
-    storage = files.main_of(size)
-    storage.preallocate(0, size, mode)
-    storage.truncate(size)
-    return RawImage(storage, filename)
+class ProtocolDriver(RawDriver):
+    """A protocol in the place of a format."""
+
+    def __init__(self, name: str, options: tuple[CreateOption, ...]) -> None:
+        self.name = self.protocol = name
+        self.options = options
+
+    def measure(self, options: dict[str, Any], size: int, source: Image | None) -> Measurement | None:
+        return None
 
 
-def measure(options: dict[str, Any], size: int, source: Image | None) -> Measurement:
-    """A raw image takes the bytes of the guest disk, whatever they are."""
-    rounded = round_up(size, 512)
-    return Measurement(rounded, rounded)
-
-
-def _as_protocol(name: str, options: tuple[CreateOption, ...]) -> Format:
-    """The row of a protocol in the place of a format: the same bytes, by another name."""
-
-    def create(files: NewFiles, filename: str, options: dict[str, Any], backing: Image | None) -> Image:
-        image = create_image(files, filename, options, backing)
-        image.format = name
-        return image
-
-    return Format(name, open_image, create, options, True, None, protocol=name)
-
-
-FORMAT = Format("raw", open_image, create_image, OPTIONS, True, measure)
-#: The rows of the protocols.
-PROTOCOLS = {
-    "file": _as_protocol("file", FILE_OPTIONS),
-    "host_device": _as_protocol("host_device", EXISTING_OPTIONS),
-    "host_cdrom": _as_protocol("host_cdrom", EXISTING_OPTIONS),
-    "nbd": _as_protocol("nbd", EXISTING_OPTIONS),
+DRIVER = RawDriver()
+PROTOCOL_DRIVERS = {
+    "file": ProtocolDriver("file", FILE_OPTIONS),
+    "host_device": ProtocolDriver("host_device", EXISTING_OPTIONS),
+    "host_cdrom": ProtocolDriver("host_cdrom", EXISTING_OPTIONS),
+    "nbd": ProtocolDriver("nbd", EXISTING_OPTIONS),
 }

@@ -10,15 +10,7 @@ from ...limits import SECTOR
 from ...sizes import round_up
 from ...storage import base
 from ...storage.base import Storage
-from ..base import (
-    DATA,
-    DATA_ZERO,
-    UNALLOCATED,
-    ZERO,
-    ZERO_ALLOCATED,
-    Extent,
-    Image,
-)
+from ..base import DATA, DATA_ZERO, UNALLOCATED, ZERO, ZERO_ALLOCATED, Extent, Image
 from ..capabilities import Resizable
 from ..nested import ImageStorage
 from ..probing import PROBE_BYTES, probe
@@ -29,6 +21,7 @@ if TYPE_CHECKING:
 
     from ...storage.base import Buffer
     from ...storage.locks import LockIntent
+    from ..base import Origin
 
 
 #: What the storage says of a run -> what the image says.
@@ -49,19 +42,19 @@ class RawImage(Image, Resizable):
     :param probed: nobody said that it is raw: then nothing may be written that would make it look like another format
     """
 
-    format = "raw"
     is_mapped_by_storage = True
 
     def __init__(
-        self, storage: Storage, filename: str, offset: int = 0, size: int | None = None, probed: bool = False
+        self, origin: Origin, storage: Storage, offset: int = 0, size: int | None = None, probed: bool = False
     ) -> None:
-        self.storage = ProbedStorage(storage) if probed and storage.writable else storage
-        self.filename = filename
-        self.writable = storage.writable
         self.dirty = storage.dirty
         self._offset = offset
         self._fixed_size = size
         self.is_plain = size is None and not offset
+        if origin.format == "raw":
+            self.cluster_size = storage.cluster_size
+        super().__init__(origin, ProbedStorage(storage) if probed and storage.writable else storage)
+        filename = self.filename
         end = round_up(storage.size, SECTOR)
         if offset > end:
             raise OptionError(

@@ -8,7 +8,7 @@ from collections import namedtuple
 from ... import nbd_names
 from ...errors import OptionError
 from ...option_text import parse_boolean, parse_number, take_option
-from ...references import display_name
+from ...references import leaf_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def take_address(options: dict[str, Any]) -> NbdAddress:
     :param options: those of the node, ``driver`` aside
     :raises OptionError: in QEMU's words
     """
-    name = display_name({"driver": "nbd", **options})
+    name = leaf_name({"driver": "nbd", **options})
     server = _take_server(options)
     export = _text(options.pop("export", None)) or ""
     if len(export.encode("utf-8", "surrogateescape")) > nbd_names.MAX_STRING:
