@@ -119,6 +119,67 @@ def formats_of(path: Path) -> set[str]:
     return {module[1] for module in imports(path) if module[:1] == ("formats",) and module[1:2]} & packages
 
 
+def circles(graph: dict[tuple[str, ...], set[tuple[str, ...]]]) -> list[set[tuple[str, ...]]]:
+    """The groups of modules that import each other: strongly connected components of more than one (Tarjan)."""
+    order: dict[tuple[str, ...], int] = {}
+    lowest: dict[tuple[str, ...], int] = {}
+    stack: list[tuple[str, ...]] = []
+    found: list[set[tuple[str, ...]]] = []
+
+    def visit(module: tuple[str, ...]) -> None:
+        order[module] = lowest[module] = len(order)
+        stack.append(module)
+        for other in graph.get(module, ()):
+            if other not in order:
+                visit(other)
+                lowest[module] = min(lowest[module], lowest[other])
+            elif other in stack:
+                lowest[module] = min(lowest[module], order[other])
+        if lowest[module] == order[module]:
+            component = set(stack[stack.index(module) :])
+            del stack[stack.index(module) :]
+            if len(component) > 1:
+                found.append(component)
+
+    for module in graph:
+        if module not in order:
+            visit(module)
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even for annotations: what cannot be read alone cannot be changed alone."""
+    graph = {name_of(path): set(imports(path)) for path in FILES if name_of(path)}
+
+    assert circles({("a",): {("b",)}, ("b",): {("c",)}, ("c",): {("b",)}}) == [{("b",), ("c",)}]
+    assert circles(graph) == []
+
+
+#: Words of single formats, which general code must not know.
+WORDS_OF_FORMATS = re.compile(r"\b(qcow2|data[-_]file|vmdk|vhdx|luks)\b")
+#: Where they may stand: documents, examples, and lists of everything that QEMU has.
+GENERAL_EXCEPTIONS = {"schemas.py", "formats/__init__.py", "formats/driver_names.py", "formats/probing.py"}
+
+
+def test_general_code_has_no_literal_of_a_format() -> None:
+    """Docstrings may give examples; no other text of general code names a format, or what only one has."""
+    for path in FILES:
+        if (path.parts[0] == "formats" and len(path.parts) > 2) or str(path) in GENERAL_EXCEPTIONS:
+            continue
+        tree = tree_of(path)
+        docstrings = {
+            id(node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        }
+        words = [
+            (node.lineno, node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+        ]
+        assert [where for where in words if WORDS_OF_FORMATS.search(where[1])] == [], path
+
+
 def test_a_format_knows_of_no_other_and_the_table_knows_them_all() -> None:
     for path in FILES:
         if path.parts[:1] == ("formats",) and len(path.parts) > 2:

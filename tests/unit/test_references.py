@@ -65,7 +65,7 @@ def test_a_named_node_is_missing_or_has_options_of_its_own_as_well() -> None:
 
 @pytest.mark.parametrize("value", [5, 1.5, True, None, []])
 def test_where_only_a_text_makes_sense_other_values_count_for_nothing(value: object) -> None:
-    assert nest({"driver": value, "filename": value, "file": value, "data-file": value}) == {}
+    assert nest({"driver": value, "filename": value, "file": value}) == {}
     assert nest({"backing": value, "backing.driver": "raw"})["backing"] == (
         {"driver": "raw"} if value is not None and value != [] else value
     )

@@ -148,8 +148,6 @@ _MAX_DEPTH = 64
 
 #: Options that only a text can be a value of.
 _TEXTS = ("driver", "filename")
-#: Nodes that cannot be left out by naming none.
-_FILES = ("file", "data-file")
 
 
 def nest(flat: dict[str, Any], depth: int = 0) -> Node:
@@ -179,7 +177,10 @@ def _counts(name: str, value: Any) -> bool:
     """Whether an option has a value that QEMU looks at: it takes a number where only a text makes sense for nothing."""
     if name in _TEXTS:
         return not (value is None or isinstance(value, (bool, int, float, list, dict)))
-    return name not in _FILES or isinstance(value, (str, dict))
+    if name == "file":
+        return isinstance(value, (str, dict))
+    # Only a backing file can be left out by naming none.
+    return value is not None or name == "backing"
 
 
 def _put(place: Node, path: list[str], last: str, value: Any) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qimg.operations.pieces import ABSENT, DATA, ZERO, PieceCutter, SourceRun, split_run
+from qimg.formats.base import ABSENT, DATA, ZERO
+from qimg.operations.pieces import PieceCutter, SourceRun, split_run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -31,6 +31,9 @@ def _qcow2() -> Driver:
     return DRIVER
 
 
+#: The format that can do all that others cannot: what messages recommend.
+RICHEST = "qcow2"
+
 _FORMATS: dict[str, Callable[[], Driver]] = {"qcow2": _qcow2, "raw": _raw}
 
 

@@ -70,7 +70,7 @@ def _essential(node: Node) -> Node:
     for name in ("backing", *(driver.child_keys if driver is not None else ()), "file"):
         if isinstance(node.get(name), dict):
             essential[name] = _essential(node[name])
-        elif name in node:
+        elif name in node and (name == "backing" or isinstance(node[name], str)):
             essential[name] = node[name]
     return essential
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ..errors import UnsupportedOperationError
-from ..storage.base import DATA, HOLE, Storage
+from ..storage.base import BYTES, HOLE, Storage
 from . import base as image_base
 from .capabilities import HasSnapshots, Resizable
 from .chain import chain_extents
@@ -92,7 +92,7 @@ class ImageStorage(Storage):
         with self._mutex:
             extents = list(chain_extents(self.image, offset, length))
         for extent in extents:
-            yield extent.start, extent.length, HOLE if extent.zero else DATA
+            yield extent.start, extent.length, HOLE if extent.zero else BYTES
 
     def located_runs(self, offset: int, length: int) -> Iterator[Extent]:
         """What the image itself has for a range, and where; what lies below it is not looked at.
@@ -111,7 +111,7 @@ class ImageStorage(Storage):
                 continue
             for start, piece, kind in run.storage.extents(run.offset, run.length):
                 shift = start - run.offset
-                state = image_base.DATA if kind == DATA else image_base.DATA_ZERO
+                state = image_base.DATA if kind == BYTES else image_base.DATA_ZERO
                 yield run._replace(start=run.start + shift, length=piece, kind=state, offset=start)
 
     def flush(self) -> None:

@@ -116,7 +116,7 @@ class OpenedSource(ImageSource):
         value = None if place is None else place.pop(last, None)
         self._drop_empty(option)
         # As in QEMU, an empty list of options is none, and a number is no node.
-        return value if isinstance(value, (dict, str)) and value else None
+        return value if isinstance(value, str) or (isinstance(value, dict) and value) else None
 
     def _place(self, option: str) -> tuple[Node | None, str]:
         """The dictionary that has an option, and its key there; ``None``: there is no such dictionary."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..errors import ImageError, MismatchError, OptionError, UnsupportedOperationError
+from ..formats import RICHEST
 from ..formats.bits import byte_ranges
 from ..formats.capabilities import MIN_GRANULARITY, BitmapInfo, HasBitmaps, check_new_bitmap
 from ..formats.driver import READ, WRITE
@@ -193,7 +194,7 @@ def _capable(image: Image) -> HasBitmaps:
             "Can't store persistent bitmaps to %s: Operation not supported" % image.filename,
             path=image.filename,
             format=image.format,
-            remedy="convert the image to qcow2",
+            remedy="convert the image to %s" % RICHEST,
         )
     return image
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ..errors import CorruptImageError, ImageError, OptionError, UnsupportedOperationError
+from ..formats import RICHEST
 from ..formats.capabilities import HasBitmaps
 from .bitmap import check_sizes
 
@@ -58,7 +59,7 @@ def check_holder(target: Image) -> HasBitmaps:
             "Format driver '%s' does not support bitmaps" % target.format,
             path=target.filename,
             format=target.format,
-            remedy="convert to qcow2 of version 3, or without bitmaps",
+            remedy="convert to %s with compat=1.1, or without bitmaps" % RICHEST,
         )
     return target
 

@@ -7,6 +7,7 @@ import errno
 import os
 
 from ..errors import NO_SPACE_REMEDY, UNUSABLE, ImageError, OptionError, StorageError, UnsupportedOperationError
+from ..formats.base import ABSENT, ZERO
 from ..formats.capabilities import Emptyable, HasSnapshots, Resizable
 from ..formats.chain import chain_extents
 from ..formats.driver import MERGE, READ, RESIZE, WRITE
@@ -16,7 +17,7 @@ from ..references import innermost_path, protocol_of, resolve_reference, text_of
 from ..storage.local import LocalFile
 from .compare import compare_images
 from .copying import Copier, copy_options
-from .pieces import ABSENT, ZERO, SourceRun, source_runs, split_run
+from .pieces import SourceRun, source_runs, split_run
 from .plan import Plan, nothing
 
 TYPE_CHECKING = False

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ..errors import UNUSABLE, ImageError, OptionError, StorageLostError
+from ..formats.base import ABSENT, DATA, ZERO
 from ..formats.capabilities import Compressing
 from ..formats.chain import chain_extents, top_extents
 from ..formats.driver import SOURCE, WRITE
@@ -16,7 +17,7 @@ from .convert_checks import backing_file_shows, check_request, no_compression, w
 from .copying import LOOKING, WRITING, Copier, CopyOptions, at_offset, copy_options
 from .create import resolve_options
 from .new_image import creatable, empty_image, new_files
-from .pieces import ABSENT, DATA, ZERO, SourceRun, WholeDisk, runs_on_top, source_runs
+from .pieces import SourceRun, WholeDisk, runs_on_top, source_runs
 from .room import surely_fits
 from .snapshot import show_snapshot
 

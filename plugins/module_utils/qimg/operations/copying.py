@@ -14,12 +14,13 @@ import time
 from collections import namedtuple
 
 from ..errors import UNUSABLE, StorageLostError
+from ..formats.base import ABSENT
 from ..formats.capabilities import Compressing
 from ..limits import BUFFER_BYTES, SECTOR
 from ..storage.buffers import aligned_buffer
 from ..storage.zeros import DEFAULT_GRAIN, data_runs, is_zero
 from .parallel import useful_threads, work_together
-from .pieces import ABSENT, Piece, PieceCutter, SourceRun
+from .pieces import Piece, PieceCutter, SourceRun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

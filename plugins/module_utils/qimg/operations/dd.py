@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..errors import UNUSABLE, OptionError
+from ..formats.base import ABSENT, DATA, ZERO
 from ..formats.chain import chain_extents, read_extents
 from ..formats.driver import READ
 from ..formats.naming import shown_reference
@@ -16,7 +17,7 @@ from ..sizes import round_up
 from .copying import READING, Copier, copy_options
 from .create import resolve_options
 from .new_image import creatable, empty_image, new_files
-from .pieces import ABSENT, DATA, ZERO, SourceRun, WholeDisk, source_runs
+from .pieces import SourceRun, WholeDisk, source_runs
 from .plan import Plan
 from .room import surely_fits
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from ..formats.base import ABSENT, DATA, ZERO
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..formats.base import Extent, Image
-
-# What a source has for a run of guest bytes.
-DATA, ZERO, ABSENT = 0, 1, 2
 
 #: No more stretches are added to a piece of so many parts.
 _ENOUGH_PARTS = 32

@@ -7,7 +7,7 @@ from itertools import chain
 
 from ..errors import UNUSABLE, ImageError, OptionError, UnsupportedOperationError
 from ..formats import format_names
-from ..formats.base import ABSENT, ABSENT_ALLOCATED
+from ..formats.base import ABSENT, ABSENT_ALLOCATED, DATA, ZERO
 from ..formats.capabilities import Compressing, Rebasable
 from ..formats.chain import chain_extents
 from ..formats.driver import INFO, READ, WRITE
@@ -19,8 +19,7 @@ from ..references import resolve_reference, text_of
 from ..storage.buffers import ComparableBuffer, aligned_buffer
 from ..storage.cache import WRITEBACK, CacheMode
 from .copying import READING, Copier, copy_options
-from .pieces import ABSENT as SKIP
-from .pieces import DATA, ZERO, SourceRun, source_runs
+from .pieces import SourceRun, source_runs
 from .plan import Plan, nothing
 
 TYPE_CHECKING = False
@@ -299,11 +298,11 @@ def _with_gaps(runs: Iterable[SourceRun], end: int) -> Iterator[SourceRun]:
     position = 0
     for run in runs:
         if run.start > position:
-            yield SourceRun(position, run.start - position, SKIP, None, None, run.layer, position)
+            yield SourceRun(position, run.start - position, ABSENT, None, None, run.layer, position)
         yield run
         position = run.start + run.length
     if position < end:
-        yield SourceRun(position, end - position, SKIP, None, None, None, position)
+        yield SourceRun(position, end - position, ABSENT, None, None, None, position)
 
 
 def _differing_runs(
@@ -399,7 +398,7 @@ def _runs_of(image: Image | None, start: int, stop: int, which: str) -> list[Sou
         inside = min(stop, image.size)
         try:
             runs = [
-                run._replace(kind=ZERO) if run.kind == SKIP else run
+                run._replace(kind=ZERO) if run.kind == ABSENT else run
                 for run in source_runs(image, chain_extents(image, start, inside - start))
             ]
         except UNUSABLE as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 
 from ..errors import OptionError, UnknownContentError, UnsupportedOperationError
+from ..formats import RICHEST
 from ..formats.capabilities import HasSnapshots
 from ..formats.driver import READ, WRITE
 from ..formats.naming import without_backing_options
@@ -324,7 +325,7 @@ def _snapshots(image: Image) -> HasSnapshots:
             "Format driver '%s' does not support internal snapshots" % image.format,
             path=image.filename,
             format=image.format,
-            remedy="convert the image to qcow2, or use an overlay instead",
+            remedy="convert the image to %s, or use an overlay instead" % RICHEST,
         )
     return holder
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     Buffer = Union[bytes, bytearray, memoryview]
 
-# What a storage knows about a run of bytes (see :meth:`Storage.extents`).
+# What a storage knows about a run of bytes (see :meth:`Storage.extents`); images have words of their own.
 HOLE = 0  #: reads as zeroes, no space behind it
-DATA = 1  #: bytes
+BYTES = 1  #: bytes
 ALLOCATED_ZERO = 2  #: reads as zeroes, though there is space behind it
-UNALLOCATED = 3  #: no space behind it, but what it reads as is not known
+UNKNOWN = 3  #: no space behind it, but what it reads as is not known
 NOWHERE = 4  #: reads as zeroes, and there is not even an offset to write to
 
 #: Preallocation modes of a file.
@@ -143,7 +143,7 @@ class Storage(ABC):
         ``HOLE`` is the only kind that is false.
         """
         if length:
-            yield offset, length, DATA
+            yield offset, length, BYTES
 
     def copy_from(self, source: Storage, source_offset: int, offset: int, length: int) -> bool:
         """Copy a range of another storage inside the kernel.

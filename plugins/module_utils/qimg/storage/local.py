@@ -10,7 +10,7 @@ import stat
 from ..errors import NO_SPACE_REMEDY, StorageError
 from ..limits import SECTOR
 from . import linux
-from .base import DATA, FALLOC, HOLE, OFF, Storage
+from .base import BYTES, FALLOC, HOLE, OFF, Storage
 from .cache import WRITEBACK, CacheMode
 from .locks import ImageLock, LockIntent
 from .zeros import ZEROS
@@ -56,8 +56,8 @@ class LocalFile(Storage):
         if self.is_device:
             self.protocol, self.plural = "host_device", "device files"
 
-    @staticmethod
-    def open(path: str, writable: bool = False, cache: CacheMode = WRITEBACK, locking: bool = True) -> LocalFile:
+    @classmethod
+    def open(cls, path: str, writable: bool = False, cache: CacheMode = WRITEBACK, locking: bool = True) -> LocalFile:
         """Open an existing file or block device.
 
         :raises StorageError: it cannot be opened, or is neither a file nor a block device
@@ -76,7 +76,7 @@ class LocalFile(Storage):
                 raise not_a_file(path)
             if stat.S_ISREG(mode):
                 _check_length(fd, path)
-            return local_file(fd, path, writable, cache, locking)
+            return cls(fd, path, writable, cache, locking)
         except BaseException:
             os.close(fd)
             raise
@@ -222,14 +222,14 @@ class LocalFile(Storage):
         end = offset + length
         if self.is_device:
             if length:
-                yield offset, length, DATA
+                yield offset, length, BYTES
             return
         # A file system may have to look at every page of a long run to find its end (tmpfs does): once is enough for
         # all requests that lie in it.  What another process has made a hole since still reads right as data.
         start, stop = self._known_data
         if start <= offset < min(stop, end):
             stop = min(stop, end)
-            yield offset, stop - offset, DATA
+            yield offset, stop - offset, BYTES
             offset = stop
         while offset < end:
             data = self._seek(offset, os.SEEK_DATA)
@@ -242,7 +242,7 @@ class LocalFile(Storage):
             if hole is not None:
                 self._known_data = (data, hole)
             stop = end if hole is None else min(hole, end)
-            yield data, stop - data, DATA
+            yield data, stop - data, BYTES
             offset = stop
 
     def _seek(self, offset: int, whence: int) -> int | None:
@@ -338,20 +338,6 @@ def sync_directory(directory: str) -> None:
 def open_flags(cache: CacheMode) -> int:
     """How a descriptor has to be opened for a cache mode."""
     return os.O_CLOEXEC | (os.O_DIRECT if cache.direct else 0) | (os.O_DSYNC if cache.writethrough else 0)
-
-
-def local_file(
-    fd: int, name: str, writable: bool, cache: CacheMode = WRITEBACK, locking: bool = True
-) -> LocalFile:
-    """The storage of an open descriptor.
-
-    :param fd: owned from now on, if this returns; opened with :func:`open_flags`
-    """
-    if cache.direct:
-        from .direct import DirectFile
-
-        return DirectFile(fd, name, writable, cache, locking)
-    return LocalFile(fd, name, writable, cache, locking)
 
 
 def _check_length(fd: int, path: str) -> None:

@@ -10,7 +10,7 @@ from ..errors import OptionError, StorageError
 from ..option_text import parse_number, take_boolean, take_option
 from ..references import first_key, nest, parse_protocol_name, parse_reference
 from .cache import CacheMode
-from .local import LocalFile
+from .local_choice import file_class
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..errors import ImageError
     from .base import Storage
+    from .local import LocalFile
     from .nbd.client import FindCredentials, NbdClient
 
 #: Drivers that are places for bytes, not formats.
@@ -152,7 +153,7 @@ def _open_file(driver: str, options: dict[str, Any], writable: bool, cache: Cach
     if manager is not None:
         # They are programs that send SCSI commands for QEMU; none of the objects here is one.
         raise OptionError("No persistent reservation manager with id '%s'" % manager)
-    storage = LocalFile.open(str(path), writable, cache, locking != "off")
+    storage = file_class(cache).open(str(path), writable, cache, locking != "off")
     error: ImageError | None = None
     if aio == "native" and not cache.direct:
         error = OptionError("aio=native was specified, but it requires cache.direct=on, which was not specified.")

@@ -16,15 +16,8 @@ from .cache import WRITEBACK, CacheMode
 from .hints import NO_HINTS, FileHints
 from .in_place import empty
 from .kept import NO_LINKS, KeptFile, hidden_name, hidden_prefix, remove_unused
-from .local import (
-    LocalFile,
-    local_file,
-    names_a_descriptor,
-    not_a_file,
-    open_flags,
-    sync_directory,
-    sync_to_medium,
-)
+from .local import LocalFile, names_a_descriptor, not_a_file, open_flags, sync_directory, sync_to_medium
+from .local_choice import file_class
 from .locks import CREATE, REPLACE, ImageLock
 from .ownership import Ownership, copy_ownership
 
@@ -181,7 +174,7 @@ class NewFile:
                 remedy="name another file, and read that",
             )
         try:
-            existing = LocalFile.open(self.path, True, self._cache)
+            existing = file_class(self._cache).open(self.path, True, self._cache)
         except StorageError as error:
             if error.errno is None:
                 raise
@@ -228,7 +221,7 @@ class NewFile:
         except OSError as error:
             raise self._cannot_create(error) from error
         self.warning = self._hints.apply(fd)
-        storage = local_file(fd, self.path, True, self._cache)
+        storage = file_class(self._cache)(fd, self.path, True, self._cache)
         try:
             if self._replaced is not None:
                 copy_ownership(self._replaced.fd, fd)

@@ -9,7 +9,7 @@ import threading
 
 from ..errors import StorageError
 from ..intervals import IntervalSet
-from .base import DATA, HOLE, OFF, Storage
+from .base import BYTES, HOLE, OFF, Storage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ class ScratchFile(Storage):
             if start < stop:
                 if position < start:
                     yield position, start - position, HOLE
-                yield start, stop - start, DATA
+                yield start, stop - start, BYTES
                 position = stop
         if position < end:
             yield position, end - position, HOLE

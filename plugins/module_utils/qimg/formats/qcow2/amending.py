@@ -33,7 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .image import Qcow2Image
+    from .disk import Qcow2Disk
     from .metadata import Metadata
     from .refcounts import Refcounts
 
@@ -61,7 +61,7 @@ def current_options(metadata: Metadata) -> dict[str, Any]:
     return options
 
 
-def amend(image: Qcow2Image, options: dict[str, Any]) -> None:
+def amend(image: Qcow2Disk, options: dict[str, Any]) -> None:
     """Change options, in the order that lets each of them see what it needs.
 
     :raises OptionError: naming what cannot become so

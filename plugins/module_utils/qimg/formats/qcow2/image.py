@@ -20,6 +20,7 @@ from ..capabilities import (
     SnapshotInfo,
 )
 from . import description
+from .disk import Qcow2Disk
 from .layout import (
     COPIED,
     CORRUPT,
@@ -51,7 +52,16 @@ _MIN_DISCARD = 256 << 10
 
 
 class Qcow2Image(
-    Image, Resizable, Checkable, HasSnapshots, HasBitmaps, Rebasable, Amendable, Compressing, Emptyable, RenamesFiles
+    Qcow2Disk,
+    Resizable,
+    Checkable,
+    HasSnapshots,
+    HasBitmaps,
+    Rebasable,
+    Amendable,
+    Compressing,
+    Emptyable,
+    RenamesFiles,
 ):
     """A guest disk in a qcow2 file.
 
@@ -192,7 +202,6 @@ class Qcow2Image(
 
     @property
     def writer(self) -> Writer:
-        """What lays out guest data."""
         if self._writer is None:
             self.check_writable()
             from .writing import Writer
@@ -299,7 +308,6 @@ class Qcow2Image(
                     storage.write_zeroes(host, length, deallocate=False)
 
     def change_size(self, size: int, preallocation: str) -> None:
-        """As :meth:`resize`, but not yet on disk."""
         from . import resizing
 
         resizing.resize(self, size, preallocation)

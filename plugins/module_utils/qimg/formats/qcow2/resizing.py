@@ -17,7 +17,7 @@ from .table_runs import progression
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ...storage.base import Storage
-    from .image import Qcow2Image
+    from .disk import Qcow2Disk
     from .metadata import Metadata
 
 
@@ -75,7 +75,7 @@ def cannot_preallocate(mode: str) -> StorageError:
     )
 
 
-def resize(image: Qcow2Image, size: int, preallocation: str) -> None:
+def resize(image: Qcow2Disk, size: int, preallocation: str) -> None:
     """Make the guest disk ``size`` bytes long.
 
     :param preallocation: for the new part: ``off``, ``metadata``, ``falloc`` or ``full``
@@ -110,11 +110,11 @@ def resize(image: Qcow2Image, size: int, preallocation: str) -> None:
             metadata.data_file.truncate(size)
 
 
-def _backing_end(image: Qcow2Image) -> int:
+def _backing_end(image: Qcow2Disk) -> int:
     return image.backing.size if image.backing is not None else 0
 
 
-def _clear(image: Qcow2Image, old_size: int, size: int) -> None:
+def _clear(image: Qcow2Disk, old_size: int, size: int) -> None:
     """Have the new part read as zeroes, whatever lies in the last old cluster or in a longer backing file."""
     cluster_end = round_up(old_size, image.metadata.geometry.cluster_size)
     backing_end = _backing_end(image)
@@ -128,7 +128,7 @@ def _clear(image: Qcow2Image, old_size: int, size: int) -> None:
             image.writer.zero(run.start, run.length, True)
 
 
-def _clear_and_preallocate(image: Qcow2Image, old_size: int, size: int, mode: str) -> None:
+def _clear_and_preallocate(image: Qcow2Disk, old_size: int, size: int, mode: str) -> None:
     """Have the new part read as zeroes, and have places in the file.
 
     :param mode: as of :func:`preallocate`

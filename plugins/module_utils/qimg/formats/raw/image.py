@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 #: What the storage says of a run -> what the image says.
 _KINDS = {
     base.HOLE: ZERO_ALLOCATED,
-    base.DATA: DATA,
+    base.BYTES: DATA,
     base.ALLOCATED_ZERO: DATA_ZERO,
-    base.UNALLOCATED: UNALLOCATED,
+    base.UNKNOWN: UNALLOCATED,
     base.NOWHERE: ZERO,
 }
 
@@ -80,7 +80,7 @@ class RawImage(Image, Resizable):
     def runs(self, offset: int, length: int) -> Iterator[Extent]:
         shift = self._offset
         for start, piece, kind in self.storage.extents(offset + shift, length):
-            if kind in (base.UNALLOCATED, base.NOWHERE):
+            if kind in (base.UNKNOWN, base.NOWHERE):
                 yield Extent(start - shift, piece, _KINDS[kind], None, None)
             else:
                 yield Extent(start - shift, piece, _KINDS[kind], self.storage, start)

@@ -9,7 +9,7 @@ import threading
 from ...errors import StorageError
 from ...limits import SECTOR
 from ...sizes import round_up
-from ..base import ALLOCATED_ZERO, DATA, HOLE, NOWHERE, UNALLOCATED, Storage
+from ..base import ALLOCATED_ZERO, BYTES, HOLE, NOWHERE, UNKNOWN, Storage
 from ..zeros import is_zero
 from . import layout
 from .connection import Connection, Request
@@ -29,8 +29,8 @@ _LONG_PIECE = 1 << 30
 
 # What the metadata context says -> what the storage says.
 _KINDS = {
-    0: DATA,
-    layout.NBD_STATE_HOLE: UNALLOCATED,
+    0: BYTES,
+    layout.NBD_STATE_HOLE: UNKNOWN,
     layout.NBD_STATE_ZERO: ALLOCATED_ZERO,
     layout.NBD_STATE_HOLE | layout.NBD_STATE_ZERO: HOLE,
 }
@@ -264,7 +264,7 @@ class NbdStorage(Storage):
         inside = min(end, self._size)
         while offset < inside:
             if not self._has_status:
-                yield offset, inside - offset, DATA
+                yield offset, inside - offset, BYTES
                 break
             for size, flags in self._status(offset, inside):
                 size = min(size, inside - offset)
