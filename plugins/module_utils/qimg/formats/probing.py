@@ -51,8 +51,8 @@ def _text(head: bytes, offset: int) -> bytes:
 #: QEMU registers them: the highest score wins, the first of equal ones.
 _PROBES: tuple[tuple[str, int, Callable[[bytes, str], bool]], ...] = (
     ("bochs", _CERTAIN, lambda head, name: _bochs(head)),
-    ("cloop", _LIKELY, lambda head, name: head.startswith(_CLOOP_SCRIPT)),
     ("dmg", _LIKELY, lambda head, name: name.endswith(".dmg")),
+    ("cloop", _LIKELY, lambda head, name: head.startswith(_CLOOP_SCRIPT)),
     ("luks", _CERTAIN, lambda head, name: head.startswith(b"LUKS\xba\xbe\x00\x01")),
     ("parallels", _CERTAIN, lambda head, name: head[:16] in _PARALLELS_MAGICS and head[16:20] == b"\x02\0\0\0"),
     ("qcow", _CERTAIN, lambda head, name: head.startswith(_QCOW_MAGIC + b"\0\0\0\x01")),
