@@ -14,6 +14,8 @@ from qimg.formats.probing import probe
 from support import oracle
 
 CREATABLE = ("parallels", "qcow", "qcow2", "qed", "vdi", "vhdx", "vmdk", "vpc")
+BOCHS = b"Bochs Virtual HD Image".ljust(32, b"\0") + b"Redolog".ljust(16, b"\0") + b"Growing".ljust(16, b"\0")
+CLOOP = b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n"
 #: First bytes that are nearly those of a format: versions, line ends, words that stand elsewhere.
 HEADS = [
     b"QFI\xfb\0\0\0\1", b"QFI\xfb\0\0\0\2", b"QFI\xfb\0\0\0\0", b"QFI\xfb", b"QED\0", b"QED\1", b"KDMV", b"COWD",
@@ -22,9 +24,7 @@ HEADS = [
     b"LUKS\xba\xbe\0\1", b"LUKS\xba\xbe\0\2", b"vhdxfile", b"vhdxfil", b"conectix", bytes(8) + b"conectix",
     b"WithoutFreeSpace\2\0\0\0", b"WithouFreSpacExt\2\0\0\0", b"WithoutFreeSpace\1\0\0\0",
     bytes(64) + b"\x7f\x10\xda\xbe", bytes(63) + b"\x7f\x10\xda\xbe",
-    b"Bochs Virtual HD Image".ljust(32, b"\0") + b"Redolog".ljust(16, b"\0") + b"Growing".ljust(16, b"\0") + b"\0\0\2\0",
-    b"Bochs Virtual HD Image".ljust(32, b"\0") + b"Redolog".ljust(16, b"\0") + b"Growing".ljust(16, b"\0") + b"\0\0\3\0",
-    b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n", b"#!/bin/sh\n#V2.0 Format\n",
+    BOCHS + b"\0\0\2\0", BOCHS + b"\0\0\3\0", CLOOP, CLOOP[:20],
 ]  # fmt: skip
 
 
