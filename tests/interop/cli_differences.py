@@ -79,7 +79,7 @@ _UNCOMPRESSED = "An image with an external data file cannot hold compressed clus
 
 
 _TWO_WORDS = "qemu-img: Expecting image file name and size\n"
-_WRONG_OPTION = "\nTry 'qemu-img --help' for more information\n"
+_EXTRA_WORDS = "qemu-img: Extra argument(s) in command line\n"
 
 
 def _without_encryption(answer: Answer) -> Answer:
@@ -129,10 +129,10 @@ DIFFERENCES = (
     KnownDifference(
         "The version line names both programs",
         "--version",
-        r"^0\|qemu-img version 10\.",
-        r"^0\|qemu-img version 10\.0\.0 \(qimg ",
-        lambda words, theirs, ours: theirs.stdout.startswith("qemu-img version 10.")
-        and ours.stdout.startswith("qemu-img version 10."),
+        r"^0\|qemu-img version 1[01]\.",
+        r"^0\|qemu-img version 11\.1\.0 \(qimg ",
+        lambda words, theirs, ours: re.match(r"qemu-img version 1[01]\.", theirs.stdout) is not None
+        and ours.stdout.startswith("qemu-img version 11."),
     ),
     KnownDifference(
         "Nothing is traced",
@@ -146,7 +146,7 @@ DIFFERENCES = (
         "dd count=1k if=odd.raw of=new",
         r"^1\|\|qemu-img: Invalid count specified",
         r"^0\|\|$",
-        _for("dd", r"Invalid (count|skip) specified\. You may", r""),
+        _for("dd", r"Invalid (count|skip) specified: '", r""),
     ),
     KnownDifference(
         "Options of encrypted images are not known yet",
@@ -333,13 +333,32 @@ DIFFERENCES = (
         "convert --target-format=qcow2 odd.raw out",
         r"^1\|\|.*unrecognized option '--target-format=qcow2'",
         r"^0\|",
-        lambda words, theirs, ours: (words[0] == "measure" and "unrecognized option '-s'" in theirs.stderr)
+        lambda words, theirs, ours: (words[0] == "measure" and "invalid option -- 's'" in theirs.stderr)
         or any(
             long.startswith(word[2:].partition("=")[0])
             for word in words
             if word.startswith("--")
             for long in MISTAKEN_LONG_OPTIONS.get(words[0], ())
         ),
+    ),
+    KnownDifference(
+        "The options of both releases are accepted",
+        "create -f qcow2 -b other.qcow2 -B qcow2 new",
+        r"^1\|\|.*invalid option -- 'B'",
+        r"^0\|",
+        lambda words, theirs, ours: (
+            # Of release 10, and of release 11.
+            re.match(r"qemu-img info: invalid option -- 'b'|qemu-img create: invalid option -- 'B'", theirs.stderr)
+            or "keep_data_file" in ours.stdout
+        ),
+    ),
+    KnownDifference(
+        "An object that cannot be made is no difference between images",
+        "compare --object secret,id=s data.qcow2 empty.qcow2",
+        r"^2\|\|.*Either 'file' or 'data' must be provided",
+        r"^2\|\|.*Either 'file' or 'data' must be provided",
+        lambda words, theirs, ours: words[:1] == ["compare"] and "--object" in words
+        and (theirs.code, ours.code) == (1, 2) and theirs.stderr == ours.stderr,
     ),
     KnownDifference(
         "Only drivers that hold images are known",
@@ -377,10 +396,10 @@ DIFFERENCES = (
     KnownDifference(
         "A negative size is a size",
         "create -f qcow2 new -1",
-        r"unrecognized option '-1'",
+        r"invalid option -- '1'",
         r"Invalid image size specified\. Must be between 0 and",
-        lambda words, theirs, ours: re.search(r"unrecognized option '-\d'", theirs.stderr) is not None
-        or (words[:1] == ["resize"] and theirs.stderr.startswith(_TWO_WORDS) and _WRONG_OPTION in ours.stderr),
+        lambda words, theirs, ours: re.search(r"invalid option -- '\d'", theirs.stderr) is not None
+        or (words[:1] == ["resize"] and theirs.stderr.startswith((_TWO_WORDS, _EXTRA_WORDS)) and ours.code == 1),
     ),
     KnownDifference(
         "An image on an export names other images in full",

@@ -14,7 +14,7 @@ import pytest
 from cli_support import install
 
 from support import oracle
-from support.side_by_side import upstream_words
+from support.side_by_side import comparable_words
 
 pytestmark = pytest.mark.oracle
 
@@ -103,7 +103,7 @@ def run(program: str, line: str, directory: Path) -> tuple[int, str, str]:
     return (
         done.returncode,
         stdout.decode("utf-8", "surrogateescape"),
-        upstream_words(done.stderr.decode("utf-8", "surrogateescape")),
+        comparable_words(done.stderr.decode("utf-8", "surrogateescape")),
     )
 
 

@@ -13,12 +13,16 @@ import signal
 import subprocess
 from typing import NamedTuple
 
+import pytest
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: The release whose words and documents ours are held to.
+#: The release that the tests ask, the machine's own: how images are judged, and all documents.
 WANTED_MAJOR = 10
+#: A later release that may be unpacked beside it.  Documents are the same, the words about wrong usage are this one's.
+LATER_MAJOR = 11
 
 
 class Answer(NamedTuple):
@@ -42,6 +46,31 @@ def missing() -> str | None:
     return None
 
 
+def later_folder() -> str:
+    """The folder with the programs of the later release, whether it exists or not."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.environ.get("QIMG_QEMU_11") or os.path.join(cache, "qemu-11", "bin")
+
+
+@functools.cache
+def later_missing() -> str | None:
+    """Why the later release cannot be asked; ``None``: it can."""
+    program = os.path.join(later_folder(), "qemu-img")
+    if not os.access(program, os.X_OK):
+        return "there is no qemu-img %d: %s (QIMG_QEMU_11 names its folder)" % (LATER_MAJOR, program)
+    version = run("qemu-img", "--version", release=LATER_MAJOR).stdout
+    if "version %d." % LATER_MAJOR not in version:
+        return "%s is not of release %d: %s" % (program, LATER_MAJOR, version)
+    return None
+
+
+def releases() -> list[Any]:
+    """Parameters for a test that is to ask both releases; what is not available is skipped."""
+    reason = later_missing()
+    skips = [pytest.mark.skip(reason=reason)] if reason else []
+    return [WANTED_MAJOR, pytest.param(LATER_MAJOR, marks=skips)]
+
+
 def run(
     *command: str | os.PathLike[str],
     cwd: Any = None,
@@ -49,11 +78,13 @@ def run(
     input: bytes | None = None,
     stdin: int | None = None,
     largest_file: int | None = None,
+    release: int = WANTED_MAJOR,
 ) -> Answer:
     """Run a program, with the C locale's words and UTC dates.
 
     :param input: what it reads from its standard input; ``stdin``: or a file descriptor that is this
     :param largest_file: the length in bytes that it can give no file more than, whatever the file system could
+    :param release: whose program it is, if it is one of QEMU's
     """
 
     def limit() -> None:
@@ -62,6 +93,8 @@ def run(
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))  # type: ignore[arg-type]
 
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    if release == LATER_MAJOR:
+        environment["PATH"] = later_folder() + os.pathsep + environment.get("PATH", "")
     given: dict[str, Any] = {"stdin": stdin} if input is None else {"input": input}
     done = subprocess.run(
         [os.fspath(word) for word in command],

@@ -80,6 +80,23 @@ def _specific(type: str, data: dict[str, Any]) -> dict[str, Any]:
     return _object({"type": {"const": type}, "data": data})
 
 
+_LIMITS = _object(
+    {
+        "request-alignment": _COUNTED,
+        "min-mem-alignment": _COUNTED,
+        "opt-mem-alignment": _COUNTED,
+        "max-iov": _COUNTED,
+    },
+    {
+        "write-zeroes-alignment": _COUNTED,
+        "discard-alignment": _COUNTED,
+        "opt-transfer": _COUNTED,
+        "max-transfer": _COUNTED,
+        "max-write-zeroes": _COUNTED,
+        "max-discard": _COUNTED,
+    },
+)
+
 _NODE = _object(
     {
         "filename": _STRING,
@@ -97,6 +114,7 @@ _NODE = _object(
         "full-backing-filename": _STRING,
         "backing-filename-format": _STRING,
         "snapshots": {**_array(_SNAPSHOT), "minItems": 1},
+        "limits": _LIMITS,
         "format-specific": {
             "oneOf": [
                 _specific("qcow2", _QCOW2),

@@ -42,10 +42,7 @@ def size_argument(what: str, minimum: int = 0, maximum: int = MAX_INT64) -> Call
         try:
             value = parse_size(text)
         except SizeSyntaxError as error:
-            raise UsageError(
-                "Invalid %s specified. You may use k, M, G, T, P or E suffixes for" % what,
-                further="kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.",
-            ) from error
+            raise UsageError("Invalid %s specified: '%s'" % (what, text)) from error
         except SizeRangeError:
             value = -1
         if not minimum <= value <= maximum:
@@ -64,7 +61,7 @@ def count_argument(what: str, minimum: int, maximum: int) -> Callable[[str], int
     def convert(text: str) -> int:
         value = c_integer(text)
         if value is None:
-            raise UsageError("Invalid %s specified: '%s'." % (what, text))
+            raise UsageError("Invalid %s specified: '%s'" % (what, text))
         if not minimum <= value <= maximum:
             raise UsageError("Invalid %s specified. Must be between %d and %d." % (what, minimum, maximum))
         return value
@@ -90,7 +87,7 @@ def snapshot_argument(text: str) -> str | tuple[str | None, str | None]:
 
 def _output(text: str) -> str:
     if text not in ("human", "json"):
-        raise UsageError("--output must be used with human or json as argument.")
+        raise UsageError("--output expects 'human' or 'json', not '%s'" % text, True)
     return text
 
 
@@ -136,6 +133,7 @@ OBJECT = Option(
     collect=_define_object,
 )
 QUIET = Option("quiet", "q", ("quiet",), "", "print errors only")
+RATE = Option("rate", "r", ("rate-limit", "rate"), "RATE", "bytes per second at the most", size_argument("rate limit"))
 PROGRESS = Option("progress", "p", ("progress",), "", "show progress")
 FORCE_SHARE = Option(
     "force_share",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: The version of qemu-img whose command line this is.
-COMPATIBLE_VERSION = "10.0.0"
+COMPATIBLE_VERSION = "11.1.0"
 
 _STANDARD_OPTIONS = (
     HELP,
@@ -65,14 +65,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(console: Console, words: list[str]) -> int:
+    place = console.program
     try:
-        return _dispatch(console, words)
+        command_words = _global_options(console, words)
+        if not command_words:
+            return 0
+        name, *rest = command_words
+        if name not in _COMMANDS:
+            raise UsageError("Command not found: %s" % name, True)
+        place = "%s %s" % (console.program, name)
+        return _run_command(console, name, rest)
     except UsageError as error:
-        console.error(error.message)
+        if error.names_command:
+            console.line("%s: %s" % (place, error.message))
+        else:
+            console.error(error.message)
         if error.further is not None:
             console.error(error.further)
         if error.points_to_help:
-            console.line("Try '%s --help' for more information" % console.program)
+            console.line("Try '%s --help' for more information" % place)
     except ImageError as error:
         console.image_error(error)
     except MemoryError:
@@ -85,13 +96,7 @@ def _run(console: Console, words: list[str]) -> int:
     return 1
 
 
-def _dispatch(console: Console, words: list[str]) -> int:
-    command_words = _global_options(console, words)
-    if not command_words:
-        return 0
-    name, *rest = command_words
-    if name not in _COMMANDS:
-        raise UsageError("Command not found: %s" % name, True)
+def _run_command(console: Console, name: str, rest: list[str]) -> int:
     module = _command(name)
     command: Command = module.COMMAND
     try:

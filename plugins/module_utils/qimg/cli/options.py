@@ -24,13 +24,21 @@ class UsageError(Exception):
 
     :param points_to_help: whether the line that names ``--help`` follows
     :param further: a second line of the message
+    :param names_command: whether the command's name stands before the message, as ``getopt_long`` has it
     """
 
-    def __init__(self, message: str, points_to_help: bool = False, further: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        points_to_help: bool = False,
+        further: str | None = None,
+        names_command: bool = False,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.further = further
         self.points_to_help = points_to_help
+        self.names_command = names_command
 
 
 class HelpRequested(Exception):
@@ -51,7 +59,7 @@ class Option(
 ):
     """One option of a command.
 
-    ``name``: the attribute of :class:`Arguments`; ``short``: its letter, or nothing; ``long``: its long names, the
+    ``name``: the attribute of :class:`Arguments`; ``short``: its letters, if any; ``long``: its long names, the
     first of which the help shows; ``value``: how the help calls its argument, nothing for a flag; ``convert``: makes a
     value of the text (of nothing, for a flag); ``many``: every occurrence counts, the attribute is a tuple;
     ``collect``: the attribute is what this makes of what it was (``None`` at first) and the text.  Options whose order
@@ -151,28 +159,43 @@ def _long_option(options: tuple[Option, ...], word: str, rest: Iterator[str]) ->
     found = [option for option in options if name in option.long]
     if not found:
         found = [option for option in options if any(long.startswith(name) for long in option.long)]
-    if len(found) != 1 or (equals and not found[0].value):
-        raise UsageError("unrecognized option '%s'" % word, True)
+    if not found:
+        raise _getopt_error("unrecognized option '%s'" % word)
+    if len(found) > 1:
+        possible = " ".join("'--%s'" % long for option in found for long in option.long if long.startswith(name))
+        raise _getopt_error("option '%s' is ambiguous; possibilities: %s" % (word, possible))
+    if equals and not found[0].value:
+        raise _getopt_error("option '--%s' doesn't allow an argument" % _full_name(found[0], name))
     if found[0].value and not equals:
-        value = _value(word, rest)
+        value = _value(rest, "option '--%s' requires an argument" % _full_name(found[0], name))
     return found[0], value
+
+
+def _full_name(option: Option, beginning: str) -> str:
+    """The long name of an option that was shortened to its beginning."""
+    return next(str(long) for long in option.long if long.startswith(beginning))
 
 
 def _short_options(options: tuple[Option, ...], word: str, rest: Iterator[str]) -> Iterator[tuple[Option, str]]:
     for position, letter in enumerate(word[1:], 2):
-        found = [option for option in options if option.short == letter]
+        found = [option for option in options if letter in option.short]
         if not found or letter == ":":
-            raise UsageError("unrecognized option '-%s'" % letter, True)
+            raise _getopt_error("invalid option -- '%s'" % letter)
         if found[0].value:
-            yield found[0], word[position:] or _value("-" + letter, rest)
+            yield found[0], word[position:] or _value(rest, "option requires an argument -- '%s'" % letter)
             return
         yield found[0], ""
 
 
-def _value(word: str, rest: Iterator[str]) -> str:
+def _value(rest: Iterator[str], missing: str) -> str:
+    """The next word; ``missing`` is what is said if there is none."""
     for value in rest:
         return value
-    raise UsageError("missing argument for option '%s'" % word, True)
+    raise _getopt_error(missing)
+
+
+def _getopt_error(message: str) -> UsageError:
+    return UsageError(message, True, names_command=True)
 
 
 def command_help(program: str, command: Command) -> str:
@@ -187,7 +210,7 @@ def command_help(program: str, command: Command) -> str:
 def table(options: tuple[Option, ...]) -> Iterator[str]:
     """The lines of a help text that describe options."""
     for option in options:
-        names = ["-" + option.short] if option.short else []
+        names = ["-" + letter for letter in option.short]
         names.append("--" + option.long[0])
         left = "  " + ", ".join(names) + (" " + option.value if option.value else "")
         texts = option.help.split("\n")

@@ -54,6 +54,8 @@ def _node_lines(info: ImageInfo, indent: str, is_protocol: bool) -> Iterator[str
         lines.append(_backing_line(info))
     if info.backing_filename_format is not None:
         lines.append("backing file format: %s" % info.backing_filename_format)
+    if info.limits is not None:
+        lines += ["Block limits:", *_tree(info.limits, "    ")]
     if info.snapshots:
         lines += ["Snapshot list:", *snapshot_rows(info.snapshots)]
     if info.format_specific:

@@ -151,6 +151,8 @@ class Image(ABC):
     size: int
     #: Unit of allocation in bytes; ``None`` where the format has none.
     cluster_size: int | None = None
+    #: Whether QEMU reads it in whole sectors only.
+    reads_sectors = False
     #: How the image names its backing file, exactly as stored (``None``: it has none).
     backing_file: str | None = None
     #: The stored format of the backing file (``None``: not stored).
@@ -292,6 +294,10 @@ class Image(ABC):
     def format_specific(self) -> dict[str, Any] | None:
         """The ``data`` of ``format-specific`` in ``info``; ``None`` where the format has none."""
         return None
+
+    def cluster_limits(self) -> dict[str, int]:
+        """What its clusters ask of requests, in bytes by their names in the document of ``info --limits``."""
+        return {}
 
     @property
     def write_unit(self) -> int:

@@ -25,22 +25,23 @@ if TYPE_CHECKING:
     from ..references import Reference
     from .plan import Progress
 
-    BitmapChange = Literal["add", "remove", "clear", "enable", "disable", "merge"]
+    BitmapChange = Literal["add", "remove", "remove-all", "clear", "enable", "disable", "merge"]
 
 # What can be done to a bitmap.
 ADD: BitmapChange = "add"
 REMOVE: BitmapChange = "remove"
+REMOVE_ALL: BitmapChange = "remove-all"
 CLEAR: BitmapChange = "clear"
 ENABLE: BitmapChange = "enable"
 DISABLE: BitmapChange = "disable"
 MERGE: BitmapChange = "merge"
-CHANGES = (ADD, REMOVE, CLEAR, ENABLE, DISABLE, MERGE)
+CHANGES = (ADD, REMOVE, REMOVE_ALL, CLEAR, ENABLE, DISABLE, MERGE)
 
 
 class BitmapAction(namedtuple("BitmapAction", ["kind", "granularity", "source"], defaults=(None, None))):
     """One thing to be done to a bitmap.
 
-    :param kind: one of the constants above
+    :param kind: one of the constants above; ``REMOVE_ALL`` needs no name of a bitmap
     :param granularity: for ``ADD``, guest bytes per bit, ``None`` for the format's default
     :param source: for ``MERGE``, the name of the bitmap whose bits are added
     """
@@ -126,6 +127,8 @@ def _plan(
 def _sentence(action: BitmapAction, name: str) -> str:
     if action.kind == MERGE:
         return "merge bitmap '%s' into bitmap '%s'" % (action.source, name)
+    if action.kind == REMOVE_ALL:
+        return "remove all bitmaps"
     return "%s bitmap '%s'" % (action.kind, name)
 
 
@@ -143,6 +146,9 @@ def _do(image: Image, name: str, action: BitmapAction, other: Image) -> None:
     if action.kind == ADD:
         check_new_bitmap(name, MIN_GRANULARITY if action.granularity is None else action.granularity)
         _capable(image).add_bitmap(name, action.granularity)
+    elif action.kind == REMOVE_ALL:
+        for bitmap in list(image.bitmaps) if isinstance(image, HasBitmaps) else ():
+            _capable(image).remove_bitmap(bitmap.name)
     elif not isinstance(image, HasBitmaps):
         raise _not_found(image, name)
     elif action.kind == REMOVE:

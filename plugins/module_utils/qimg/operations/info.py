@@ -16,6 +16,7 @@ from ..references import local_path
 from ..sizes import round_up
 from ..storage.local import LocalFile
 from ..storage.protocols import PROTOCOLS
+from .limits import image_limits, storage_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,14 +45,16 @@ class ImageInfo(
             "snapshots",
             "format_specific",
             "children",
+            "limits",
         ],
+        defaults=(None,),
     )
 ):
     """One node: an image, or a file beneath it.
 
     Sizes are bytes; what does not apply is ``None``; ``snapshots`` is a list of
     :class:`~qimg.formats.capabilities.SnapshotInfo`; ``format_specific`` is the ``data`` object for the format;
-    ``children`` is a list of ``(name, ImageInfo)``.
+    ``children`` is a list of ``(name, ImageInfo)``; ``limits`` are bytes by name, if they were asked for.
     """
 
     __slots__ = ()
@@ -69,6 +72,7 @@ class ImageInfo(
     snapshots: list[SnapshotInfo]
     format_specific: dict[str, Any] | None
     children: list[tuple[str, ImageInfo]]
+    limits: dict[str, int] | None
 
     def document(self) -> dict[str, Any]:
         """The object that ``info --output=json`` prints."""
@@ -94,6 +98,8 @@ class ImageInfo(
             document["format-specific"] = {"type": kind, "data": self.format_specific}
         if self.encrypted:
             document["encrypted"] = True
+        if self.limits is not None:
+            document["limits"] = self.limits
         document["children"] = [{"name": name, "info": child.document()} for name, child in self.children]
         return document
 
@@ -116,27 +122,29 @@ def _snapshot_document(snapshot: Any) -> dict[str, Any]:
 
 
 def info(
-    reference: Reference, format: str | None = None, opener: Opener | None = None
+    reference: Reference, format: str | None = None, opener: Opener | None = None, limits: bool = False
 ) -> ImageInfo:
     """What one image says about itself; nothing that it refers to is opened.
 
     :param reference: the image
     :param format: its format; ``None``: detect it
     :param opener: which files may be opened, and how
+    :param limits: also tell the block limits of every node
     :raises ImageError: it cannot be opened
     """
     with (opener or Opener()).open(reference, format, INFO, backing=False) as image:
-        return _info_alone(image)
+        return _info_alone(image, limits)
 
 
 def info_chain(
-    reference: Reference, format: str | None = None, opener: Opener | None = None
+    reference: Reference, format: str | None = None, opener: Opener | None = None, limits: bool = False
 ) -> list[ImageInfo]:
     """The image, its backing file, and so on down the chain, each opened for itself.
 
     :param reference: the image
     :param format: its format; ``None``: detect it
     :param opener: which files may be opened, and how
+    :param limits: also tell the block limits of every node
     :returns: top first
     :raises ImageError: one of them cannot be opened, the chain is a loop, or the policy does not allow a backing file
     """
@@ -151,7 +159,7 @@ def info_chain(
                 if identity in seen:
                     raise infinite_loop(image.filename)
                 seen.add(identity)
-            found = _info_alone(image)
+            found = _info_alone(image, limits)
             location = local_path(image.node) or image.filename
         chain.append(found)
         if len(chain) > opener.limits.max_chain:
@@ -173,23 +181,23 @@ def info_chain(
     return chain
 
 
-def _info_alone(image: Image) -> ImageInfo:
+def _info_alone(image: Image, limits: bool) -> ImageInfo:
     """What an image says that was opened without the other files of its node: these do not belong to its name then."""
-    found = image_info(image)
+    found = image_info(image, limits)
     driver = driver_of_node(image.node)
     others = ("backing", *(driver.child_keys if driver is not None else ()))
     alone = {key: value for key, value in whole_node(image).items() if key not in others}
     return found if len(alone) == len(image.node) else found._replace(filename=display_name(alone))
 
 
-def image_info(image: Image) -> ImageInfo:
-    """What an open image says about itself."""
+def image_info(image: Image, limits: bool = False) -> ImageInfo:
+    """What an open image says about itself, with its block limits or without."""
     if image.format in PROTOCOLS:
-        return file_info(image.storage)
-    backing = [] if image.backing is None else [("backing", image_info(image.backing))]
+        return file_info(image.storage, limits)
+    backing = [] if image.backing is None else [("backing", image_info(image.backing, limits))]
     holder = with_snapshots(image)
     opened = [(file.key, file.storage) for file in image.files() if file.storage is not None]
-    others = [(key, storage_info(storage)) for key, storage in opened]
+    others = [(key, storage_info(storage, limits)) for key, storage in opened]
     return ImageInfo(
         image.filename,
         image.format,
@@ -203,16 +211,19 @@ def image_info(image: Image) -> ImageInfo:
         image.backing_format,
         holder.snapshots if holder is not None else [],
         image.format_specific(),
-        [*backing, *others, ("file", storage_info(image.storage))],
+        [*backing, *others, ("file", storage_info(image.storage, limits))],
+        image_limits(image) if limits else None,
     )
 
 
-def storage_info(storage: Storage) -> ImageInfo:
+def storage_info(storage: Storage, limits: bool = False) -> ImageInfo:
     """What lies beneath an image: a file, or another image."""
-    return image_info(storage.image) if isinstance(storage, ImageStorage) else file_info(storage)
+    if isinstance(storage, ImageStorage):
+        return image_info(storage.image, limits)
+    return file_info(storage, limits)
 
 
-def file_info(storage: Storage) -> ImageInfo:
+def file_info(storage: Storage, limits: bool = False) -> ImageInfo:
     """What a file, or another place for bytes, says about itself."""
     return ImageInfo(
         storage.name,
@@ -228,4 +239,5 @@ def file_info(storage: Storage) -> ImageInfo:
         [],
         {} if isinstance(storage, LocalFile) else None,
         [],
+        storage_limits(storage) if limits else None,
     )

@@ -49,6 +49,8 @@ class Storage(ABC):
     plural: str = "files"
     #: Offsets, lengths and buffers that the fastest path wants to be multiples of this many bytes.
     alignment: int = 1
+    #: Where in memory its buffers must begin: at multiples of this many bytes.
+    memory_alignment: int = 1
     #: Unit of allocation in bytes; ``None`` where there is none, or nobody knows.
     cluster_size: int | None = None
     #: Whether its map is what a server tells, which reading need not confirm.
@@ -152,6 +154,10 @@ class Storage(ABC):
             caller copies by reading and writing
         """
         return False
+
+    def request_sizes(self) -> dict[str, int]:
+        """The sizes of requests that it asks for, in bytes by their names in the document of ``info --limits``."""
+        return {}
 
     @property
     def identity(self) -> tuple[int, int] | None:

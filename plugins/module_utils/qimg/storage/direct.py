@@ -31,7 +31,7 @@ class DirectFile(LocalFile):
 
     def __init__(self, fd: int, name: str, writable: bool, cache: CacheMode, locking: bool = True) -> None:
         super().__init__(fd, name, writable, cache, locking)
-        self.alignment = self._find_alignment()
+        self.alignment = self.memory_alignment = self._find_alignment()
         #: Two writers must not complete the same block from what the medium had.
         self._completing = threading.Lock()
         self._per_thread = threading.local()

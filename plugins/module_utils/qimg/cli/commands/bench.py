@@ -46,7 +46,7 @@ COMMAND = Command(
         Option("count", "c", ("count",), "COUNT", "how many requests (default: 75000)", _number("request count", 1)),
         Option("depth", "d", ("depth",), "DEPTH", "how many at once (default: 64)", _number("queue depth", 1)),
         Option("size", "s", ("buffer-size",), "SIZE", "bytes of each (default: 4096)", _bytes("buffer size", 1)),
-        Option("step", "S", ("step-size",), "SIZE", "bytes to the next (default: SIZE of -s)", _bytes("step_size", 0)),
+        Option("step", "S", ("step-size",), "SIZE", "bytes to the next (default: SIZE of -s)", _bytes("step size", 0)),
         Option("offset", "o", ("offset",), "OFFSET", "where the first one begins", common.size_argument("offset")),
         Option("aio", "i", ("aio",), "AIO", "accepted: threads, native or io_uring; threads are used", _aio),
         Option("native", "n", ("native",), "", "the same as -i native"),

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ...operations.bitmap import ADD, CLEAR, DISABLE, ENABLE, MERGE, REMOVE, BitmapAction, plan_bitmap
+from ...operations.bitmap import ADD, CLEAR, DISABLE, ENABLE, MERGE, REMOVE, REMOVE_ALL, BitmapAction, plan_bitmap
 from .. import arguments as common
 from ..options import Command, Option, UsageError
 
@@ -23,12 +23,13 @@ def _action(kind: str) -> Callable[[str], BitmapAction]:
 COMMAND = Command(
     "bitmap",
     "Perform modifications of the persistent bitmap in the image",
-    "FILENAME BITMAP",
+    "FILENAME [BITMAP]",
     (
         common.FORMAT,
         # All of these are one attribute, because their order counts.
         Option("actions", "", ("add",), "", "create the bitmap; it records guest writes", _action(ADD), True),
         Option("actions", "", ("remove",), "", "delete the bitmap", _action(REMOVE), True),
+        Option("actions", "", ("remove-all",), "", "delete all bitmaps", _action(REMOVE_ALL), True),
         Option("actions", "", ("clear",), "", "clear the bitmap", _action(CLEAR), True),
         Option("actions", "", ("enable",), "", "have the bitmap record guest writes", _action(ENABLE), True),
         Option("actions", "", ("disable",), "", "have the bitmap record nothing", _action(DISABLE), True),
@@ -52,7 +53,7 @@ COMMAND = Command(
 
 def run(console: Console, arguments: Arguments) -> int:
     _check(arguments)
-    filename, name = arguments.operands
+    filename, name = arguments.operands if len(arguments.operands) == 2 else (arguments.operands[0], "")
     actions = [
         action._replace(granularity=arguments.granularity or None) if action.kind == ADD else action
         for action in arguments.actions
@@ -76,14 +77,15 @@ def _check(arguments: Arguments) -> None:
     """
     kinds = {action.kind for action in arguments.actions}
     for wrong, message in (
-        (not kinds, "Need at least one of --add, --remove, --clear, --enable, --disable, or --merge"),
+        (not kinds, "Need at least one of --add, --remove, --remove-all, --clear, --enable, --disable, or --merge"),
         (arguments.granularity is not None and ADD not in kinds, "granularity only supported with --add"),
         (arguments.source_format is not None and arguments.source_file is None, "-F only supported with -b"),
         (
             arguments.source_file is not None and MERGE not in kinds,
             "Merge bitmap source file only supported with --merge",
         ),
-        (len(arguments.operands) != 2, "Expecting filename and bitmap name"),
+        (len(arguments.operands) != 1 and kinds == {REMOVE_ALL}, "Expecting filename"),
+        (len(arguments.operands) != 2 and kinds != {REMOVE_ALL}, "Expecting filename and bitmap name"),
     ):
         if wrong:
             raise UsageError(message)

@@ -22,7 +22,7 @@ _CORRUPT, _LEAKS, _UNSUPPORTED = 2, 3, 63
 
 def _repair(text: str) -> str:
     if text not in REPAIRS:
-        raise UsageError("Unknown option value for -r (expecting 'leaks' or 'all'): %s" % text, True)
+        raise UsageError("--repair (-r) expects 'leaks' or 'all', not '%s'" % text, True)
     return text
 
 

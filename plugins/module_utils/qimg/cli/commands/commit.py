@@ -26,7 +26,7 @@ COMMAND = Command(
         common.CACHE,
         Option("base", "b", ("base",), "BASE", "merge into this image of the backing chain (implies -d)"),
         Option("drop", "d", ("drop",), "", "do not empty the image afterwards"),
-        Option("rate", "r", ("rate",), "RATE", "bytes per second at the most", common.size_argument("rate limit")),
+        common.RATE,
         common.PROGRESS,
         common.QUIET,
         common.OBJECT,

@@ -24,7 +24,7 @@ COMMAND = Command(
         Option("format", "f", ("format",), "FMT", "format of the new image (default: raw)"),
         common.FORMAT_OPTIONS,
         Option("backing", "b", ("backing",), "BACKING", "put the new image on top of this one"),
-        Option("backing_format", "F", ("backing-format",), "FMT", "format of the backing image"),
+        Option("backing_format", "BF", ("backing-format",), "FMT", "format of the backing image"),
         Option("unsafe", "u", ("backing-unsafe",), "", "do not look at the backing image"),
         common.QUIET,
         common.OBJECT,

@@ -21,6 +21,8 @@ COMMAND = Command(
         common.FORMAT,
         common.OUTPUT,
         Option("backing_chain", "b", ("backing-chain",), "", "tell about every image of the backing chain"),
+        Option("limits", "", ("limits",), "", "tell the block limits of every node, too"),
+        common.CACHE._replace(help="cache mode of the image, which limits depend on\n(default: writeback)"),
         common.FORCE_SHARE,
         common.OBJECT,
         common.IMAGE_OPTS,
@@ -30,12 +32,12 @@ COMMAND = Command(
 
 def run(console: Console, arguments: Arguments) -> int:
     filename = common.one_filename(arguments)
-    opener = common.opener_for(console, arguments)
+    opener = common.opener_for(console, arguments, common.cache_argument(arguments.cache))
     reference = common.source_of(console, arguments, filename)
     if arguments.backing_chain:
-        chain = info_chain(reference, arguments.format, opener=opener)
+        chain = info_chain(reference, arguments.format, opener, arguments.limits)
     else:
-        chain = [info(reference, arguments.format, opener=opener)]
+        chain = [info(reference, arguments.format, opener, arguments.limits)]
     if arguments.output == "json":
         from ...json_writer import pretty
 

@@ -20,14 +20,14 @@ COMMAND = Command(
     "(--size SIZE | FILENAME)",
     (
         Option("target_format", "O", ("target-format",), "FMT", "format of the new image (default: raw)"),
-        common.FORMAT_OPTIONS,
+        common.FORMAT_OPTIONS._replace(long=("options", "target-format-options")),
         Option("size", "s", ("size",), "SIZE", "bytes of an empty new image", common.size_argument("image size")),
-        common.FORMAT,
+        common.FORMAT._replace(long=("format", "source-format")),
         Option("snapshot", "l", ("snapshot",), "SNAPSHOT", "read this snapshot of FILENAME", common.snapshot_argument),
         common.OUTPUT,
         common.FORCE_SHARE,
         common.OBJECT,
-        common.IMAGE_OPTS,
+        common.IMAGE_OPTS._replace(long=("image-opts", "source-image-opts")),
     ),
     "FILENAME is an image that would be converted; what it has decides how much is required.",
 )

@@ -24,7 +24,7 @@ COMMAND = Command(
     (
         common.FORMAT,
         Option("backing", "b", ("backing",), 'BACKING|""', "the new backing file, or none"),
-        Option("backing_format", "F", ("backing-format",), "FMT", "format of the new backing file"),
+        Option("backing_format", "BF", ("backing-format",), "FMT", "format of the new backing file"),
         Option("unsafe", "u", ("backing-unsafe",), "", "only change the name, and look at no backing file"),
         Option("compress", "c", ("compress",), "", "compress what has to be copied"),
         common.CACHE,

@@ -48,7 +48,9 @@ COMMAND = Command(
 
 
 def run(console: Console, arguments: Arguments) -> int:
-    if len(arguments.operands) != 2:
+    if len(arguments.operands) > 2:
+        raise UsageError("Extra argument(s) in command line", True)
+    if len(arguments.operands) < 2:
         raise UsageError("Expecting image file name and size", True)
     filename, size_text = arguments.operands
     relative: Direction = 1 if size_text.startswith("+") else -1 if size_text.startswith("-") else 0

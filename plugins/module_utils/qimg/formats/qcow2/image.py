@@ -169,6 +169,13 @@ class Qcow2Image(
             self._sparse = file_clusters >= threshold and refcounts.uses(threshold, file_clusters, allocated)
         return self._sparse
 
+    def cluster_limits(self) -> dict[str, int]:
+        geometry = self.metadata.geometry
+        return {
+            "write-zeroes-alignment": geometry.subcluster_size,
+            "discard-alignment": geometry.cluster_size,
+        }
+
     @property
     def write_unit(self) -> int:
         return self.metadata.geometry.subcluster_size

@@ -50,6 +50,7 @@ class RawImage(Image, Resizable):
         self.dirty = storage.dirty
         self._offset = offset
         self._fixed_size = size
+        self.reads_sectors = probed
         self.is_plain = size is None and not offset
         if origin.format == "raw":
             self.cluster_size = storage.cluster_size

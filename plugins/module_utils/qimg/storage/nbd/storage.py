@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _PIECE = 2 << 20
 #: Requests without data may be longer; this is the most that every server of today takes, and a multiple of any block.
 _LONG_PIECE = 1 << 30
+_MAX_INT32 = (1 << 31) - 1
 
 # What the metadata context says -> what the storage says.
 _KINDS = {
@@ -78,6 +79,13 @@ class NbdStorage(Storage):
             )
         self._size: int = export.size
         self.alignment = export.minimum
+        self._request_sizes = {
+            "opt-transfer": export.preferred,
+            "max-transfer": min(export.maximum, layout.DEFAULT_MAXIMUM),
+        }
+        if export.minimum > 1:
+            self._request_sizes["max-write-zeroes"] = self._request_sizes["max-transfer"]
+            self._request_sizes["max-discard"] = _MAX_INT32 // export.minimum * export.minimum
         self._flags = flags
         self._has_status = export.context_id is not None
         # Without a way to flush, each write has to last by itself, and the other way round.
@@ -94,6 +102,9 @@ class NbdStorage(Storage):
     @property
     def size(self) -> int:
         return self._size
+
+    def request_sizes(self) -> dict[str, int]:
+        return self._request_sizes
 
     @property
     def identity(self) -> tuple[int, int] | None:
