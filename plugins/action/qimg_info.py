@@ -1,10 +1,7 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Run a module of this collection, and add what it found out about images to what the host's facts already hold.
-
-Ansible replaces facts by their top-level name, so that each task would make the facts of all earlier ones be forgotten.
-"""
+"""Run a module of this collection; in check mode, let it know what earlier tasks would have made."""
 from __future__ import annotations
 
 import hashlib
@@ -15,16 +12,14 @@ from urllib.parse import quote
 
 import ansible.constants
 from ansible import context
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-FACT = "qimg_images"
-
-#: What the loop of a task has found so far, by the task and the host: Ansible sets the facts of all items at its end.
-_found_in_loop: dict[tuple[str, str], dict[str, Any]] = {}
 
 
 class ActionModule(ActionBase):
@@ -34,8 +29,12 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
+        inventory_host = (task_vars or {})["inventory_hostname"]
+        problem = self._why_no_facts(inventory_host)
+        if problem is not None:
+            raise AnsibleActionFail("facts: " + problem)
         asynchronous = self._task.async_val and not self._connection.has_native_async
-        host = self._task.delegate_to or (task_vars or {})["inventory_hostname"]
+        host = self._task.delegate_to or inventory_host
         arguments = dict(self._task.args)
         # A task that only checks, in a run that changes things, has to see what is there.
         rehearses = self._task.check_mode and bool(context.CLIARGS.get("check")) and not asynchronous
@@ -50,30 +49,26 @@ class ActionModule(ActionBase):
                     forget(host, path)
                     where = EVERYWHERE
                 if not remember(where, path, document):
-                    result.setdefault("warnings", []).append(_NOT_HANDED_ON % path)
+                    Display().warning(_NOT_HANDED_ON % path)
         if not asynchronous:
             self._remove_tmp_path(self._connection._shell.tmpdir)
-        images = result.get("ansible_facts", {}).get(FACT)
-        if images is not None:
-            images = self._with_earlier_items(task_vars or {}, images)
-            result["ansible_facts"][FACT] = merged(self._known_images(task_vars or {}), images)
         return result
 
-    def _with_earlier_items(self, task_vars: dict[str, Any], images: dict[str, Any]) -> dict[str, Any]:
-        """What all items of the task's loop have found, up to this one."""
-        if self._task.loop is None and self._task.loop_with is None:
-            return images
-        host = self._task.delegate_to if self._task.delegate_facts else None
-        found = _found_in_loop.setdefault((self._task._uuid, host or task_vars["inventory_hostname"]), {})
-        found.update(images)
-        return found
-
-    def _known_images(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-        """The fact as it is now, of the host that the new facts will belong to."""
-        host_vars = task_vars
+    def _why_no_facts(self, host: str) -> str | None:
+        """Why the task may not set facts: Ansible would give them to other hosts, or replace them by each other."""
+        if not boolean(self._task.args.get("facts", False), strict=False):
+            return None
+        if self._task.loop is not None or self._task.loop_with is not None:
+            return "In a loop, the facts of each item take the place of those before; give all images to one task"
         if self._task.delegate_to and self._task.delegate_facts:
-            host_vars = task_vars["hostvars"].get(self._task.delegate_to, {})
-        return dict(host_vars.get("ansible_facts", {}).get(FACT) or {})
+            return None
+        if self._task.run_once:
+            return "With run_once, every host would get the facts of one; register the result instead"
+        if self._task.delegate_to and self._task.delegate_to != host:
+            return "The facts of '%s' would become those of '%s'; set delegate_facts, or register the result" % (
+                self._task.delegate_to, host,
+            )
+        return None
 
 
 #: What a task that runs once has made is there for all hosts, if it is for any: on storage that they share.
@@ -124,7 +119,3 @@ def remember(host: str, path: str, document: dict[str, Any]) -> bool:
     temporary.replace(file)
     return True
 
-
-def merged(known: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Both, the newer winning; an image that was found to be absent is in neither."""
-    return {path: documents for path, documents in {**known, **found}.items() if documents is not None}

@@ -16,10 +16,7 @@ attributes:
     support: full
   async:
     description: Supports being used with the C(async) keyword.
-    support: partial
-    details:
-      - The facts in the result of M(ansible.builtin.async_status) take the place of those of all other images.
-        The other return values are not affected.
+    support: full
   action_group:
     description: Use C(group/qimg.disk.qimg) in C(module_defaults) to set defaults for all modules of this collection.
     support: full

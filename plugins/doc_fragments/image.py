@@ -49,10 +49,8 @@ options:
 options:
   gather:
     description:
-      - What to find out about the image, for the return values of the same names and for
-        C(ansible_facts.qimg_images).
+      - What to find out about the image, for the return values of the same names.
       - V(info) reads the image's header, V(map) its tables, V(check) reads all of its metadata.
-      - The facts are not touched if this is empty.
     type: list
     elements: str
     choices:
@@ -61,14 +59,12 @@ options:
       - check
     default:
       - info
-      - map
-      - check
   map_limit:
     description:
       - The number of extents after which RV(map) is cut off.
       - V(0) means no limit.
     type: int
-    default: 1000
+    default: 100
 """
 
     # The image that a module changes.

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     FindFileOptions = Callable[["ImageModule", str], FileOptions]
     Look = Callable[["ReadingModule", Opener], Documents]
 
-FACT = "qimg_images"
 #: In check mode.
 NOT_MADE_YET = "What this task would find cannot be foretold, because there is no %s yet"
 ASSUMED = "There is no %s; in check mode, an earlier task is taken to make it, and this one to succeed with it"
@@ -49,9 +48,9 @@ GATHERING = {
         "type": "list",
         "elements": "str",
         "choices": ["info", "map", "check"],
-        "default": ["info", "map", "check"],
+        "default": ["info"],
     },
-    "map_limit": {"type": "int", "default": 1000},
+    "map_limit": {"type": "int", "default": 100},
 }
 IMAGE = {"path": {"type": "path", "required": True}, "format": {"type": "str"}}
 
@@ -82,6 +81,16 @@ class ReadingModule(AnsibleModule):
 
         self.rehearsal = Rehearsal(self._left_by_earlier_tasks)
         self.rehearsal.assumed_directories = []
+
+    def add_path_info(self, kwargs: Documents) -> Documents:
+        """Add whose the image's file is, where that is among the return values."""
+        if "mode" not in self.argument_spec:
+            return kwargs
+        found: Documents = super().add_path_info({"path": kwargs["path"]})
+        for name in ("mode", "uid", "owner", "gid", "group", "secontext"):
+            if name in found:
+                kwargs[name] = found[name]
+        return kwargs
 
     def is_there(self, name: str) -> bool:
         """Whether there is anything of that name; of what is not a local file, only opening it tells."""
@@ -137,7 +146,10 @@ class ReadingModule(AnsibleModule):
         return opener
 
     def report(self, look: Look) -> None:
-        """Exit with what ``look`` returns; nothing is changed."""
+        """Exit with what ``look`` returns; nothing is changed.
+
+        ``failure`` in it is a sentence with which the task fails in spite of the rest.
+        """
         try:
             result = look(self, self.opener(self.params["force_share"]))
         except UnknownContentError as error:
@@ -146,29 +158,39 @@ class ReadingModule(AnsibleModule):
             if self._lacks_inputs(error):
                 self.skip()
             self.fail(error, {"changed": False})
+        failure = result.pop("failure", None)
+        if failure is not None:
+            self.fail_json(msg=printable(failure), changed=False, **printable(result))
         self.exit_json(changed=False, **printable(result))
 
     def _lacks_inputs(self, error: ImageError | OSError) -> bool:
         """Whether a task cannot be rehearsed, because an image is not there that earlier tasks may well make."""
         return self.check_mode and error.errno == errno.ENOENT and bool(self.missing_inputs())
 
-    def shown_missing(self) -> str:
-        """The names of :meth:`missing_inputs`, for a message."""
-        return printable(" and no ".join("'%s'" % name for name in self.missing_inputs()))
+    def skip(self, missing: list[str] | None = None) -> None:
+        """Exit without having looked, in check mode.
 
-    def skip(self) -> None:
-        """Exit without having looked, in check mode."""
-        self.exit_json(changed=False, skipped=True, msg=NOT_MADE_YET % self.shown_missing())
+        :param missing: what has to be there first; ``None``: :meth:`missing_inputs`
+        """
+        self.exit_json(changed=False, skipped=True, msg=NOT_MADE_YET % _shown(missing or self.missing_inputs()))
 
     def fail(self, error: ImageError | OSError, result: Documents) -> None:
         """Exit with an error in one sentence, its parts, and what was done before it."""
+        path = self.params["path"]
+        named = self.image_name() if isinstance(path, str) and path else None
+        self.fail_json(**printable({**result, **self.failure_of(error, named)}))
+
+    def failure_of(self, error: ImageError | OSError, path: str | None) -> Documents:
+        """An error in one sentence (``msg``), and its parts.
+
+        :param path: the image that it is about, if the error does not say so
+        """
         if isinstance(error, OSError):
-            self.fail_json(msg=printable(str(error)), **printable(result))
-        if error.path is None and self.params["path"] and isinstance(self.params["path"], str):
-            error.path = self.image_name()
+            return {"msg": str(error)}
+        error.path = error.path or path
         if isinstance(error, ImageInUseError) and not self.params["force_share"]:
             error.remedy = "%s; with force_share it can be looked at all the same" % error.remedy
-        self.fail_json(msg=printable(str(error)), **printable({**result, **error.details()}))
+        return {"msg": str(error), **error.details()}
 
 
 class ImageModule(ReadingModule):
@@ -214,7 +236,6 @@ class ImageModule(ReadingModule):
                 result.update(self.available_documents(path, self.params.get("format"), described))
             else:
                 result.update(_nothing(self.params["gather"]))
-            result.update(self.facts({path: result}))
         except (ImageError, OSError) as error:
             if self._lacks_inputs(error):
                 self._assume()
@@ -233,7 +254,7 @@ class ImageModule(ReadingModule):
             self.skip()
         similar = [each for name in self.missing_inputs() for each in _similar_files(name)]
         hint = "; or is %s meant?" % " or ".join("'%s'" % name for name in similar) if similar else ""
-        self.warn(ASSUMED % self.shown_missing() + printable(hint))
+        self.warn(ASSUMED % _shown(self.missing_inputs()) + printable(hint))
         result = {"path": self.image_name(), "actions": ["whatever there is to do then"]}
         self.exit_json(changed=True, **printable({**result, **_nothing(self.params["gather"])}))
 
@@ -289,15 +310,10 @@ class ImageModule(ReadingModule):
         except UnsupportedOperationError:
             return {"check": None}
 
-    def facts(self, images: dict[str, Documents]) -> Documents:
-        """The same documents as facts, by the images' paths; ``None`` for an image that is not there."""
-        wanted = self.params["gather"]
-        if not wanted:
-            return {}
-        facts: Documents = {}
-        for path, documents in images.items():
-            facts[path] = {name: documents[name] for name in _keys(wanted)} if self.is_there(path) else None
-        return {"ansible_facts": {FACT: facts}}
+
+def _shown(names: list[str]) -> str:
+    """Names of images that are not there, for a message."""
+    return str(printable(" and no ".join("'%s'" % name for name in names)))
 
 
 def _similar_files(name: str) -> list[str]:

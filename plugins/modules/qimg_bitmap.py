@@ -197,23 +197,6 @@ check:
     check-errors: 0
     image-end-offset: 262144
     total-clusters: 163840
-ansible_facts:
-  description: The same documents for every image of the host that was looked at, added to those of earlier tasks.
-  returned: O(gather) is not empty
-  type: dict
-  contains:
-    qimg_images:
-      description:
-        - The documents by the images' absolute paths; an image that is gone has none.
-        - Use them as C(ansible_facts.qimg_images[path].info).
-      returned: always
-      type: dict
-      sample:
-        /var/lib/libvirt/images/web1.qcow2:
-          info: {virtual-size: 10737418240, format: qcow2}
-          map: []
-          map_truncated: false
-          check: {check-errors: 0}
 """
 
 from ansible_collections.qimg.disk.plugins.module_utils._module import IMAGE, ImageModule, absolute

@@ -44,7 +44,7 @@ options:
     default: false
   gather:
     description:
-      - What else to find out about both images, for C(ansible_facts.qimg_images).
+      - What else to find out about both images, for RV(images).
       - V(info) reads the images' headers, V(map) their tables, V(check) reads all of their metadata.
     type: list
     elements: str
@@ -58,7 +58,7 @@ options:
       - The number of extents after which C(map) is cut off.
       - V(0) means no limit.
     type: int
-    default: 1000
+    default: 100
 seealso:
   - module: qimg.disk.qimg_convert
 """
@@ -101,23 +101,13 @@ offset:
   returned: RV(identical) is V(false), unless RV(reason=size)
   type: int
   sample: 1048576
-ansible_facts:
-  description: The same documents for every image of the host that was looked at, added to those of earlier tasks.
+images:
+  description: What was found out about each image, by its absolute path; see M(qimg.disk.qimg_info).
   returned: O(gather) is not empty
   type: dict
-  contains:
-    qimg_images:
-      description:
-        - The documents by the images' absolute paths; an image that is gone has none.
-        - Use them as C(ansible_facts.qimg_images[path].info).
-      returned: always
-      type: dict
-      sample:
-        /var/lib/libvirt/images/web1.qcow2:
-          info: {virtual-size: 10737418240, format: qcow2}
-          map: []
-          map_truncated: false
-          check: {check-errors: 0}
+  sample:
+    /var/lib/libvirt/images/db.qcow2:
+      info: {virtual-size: 10737418240, format: qcow2}
 """
 
 from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule, absolute
@@ -138,11 +128,10 @@ def look(module, opener):
         options["strict"],
         opener,
     )
-    documents = {path: module.documents(path, format) for path, format in formats.items()}
-    return {
-        **{key.replace("-", "_"): value for key, value in result.document().items()},
-        **module.facts(documents),
-    }
+    found = {key.replace("-", "_"): value for key, value in result.document().items()}
+    if options["gather"]:
+        found["images"] = {path: module.documents(path, format) for path, format in formats.items()}
+    return found
 
 
 def main():

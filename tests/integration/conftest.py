@@ -79,4 +79,4 @@ def foreseeable(info: dict[str, Any]) -> dict[str, Any]:
 
 def failed(results: playbook.Results) -> dict[str, str]:
     """The messages of the tasks that failed, by name."""
-    return {name: result["msg"] for name, result in results.items() if result["failed"]}
+    return {name: result["msg"] for name, result in results.items() if result.get("failed")}

@@ -101,7 +101,7 @@ def test_image_in_use_is_left_alone_and_with_force_share_looked_at(ansible: Ansi
             assert results[name]["error"] == "ImageInUseError"
             assert ("; with force_share it can be looked at all the same" in message) == (name != "held_forced")
         assert not any(results[name]["changed"] for name in accepted)
-        assert results["look_info"]["info"]["virtual-size"] == 4 << 20
+        assert results["look_info"]["images"][path]["info"]["virtual-size"] == 4 << 20
         assert contents(held) == before
 
 
@@ -162,7 +162,7 @@ def test_rights_are_missed_in_check_mode_too(ansible: Ansible, foreign_python: s
         for name, message in failed(results).items():
             assert message.endswith(": Permission denied"), name
             assert str(open_directory) in message
-        assert results["look"]["check"]["check-errors"] == 0
+        assert results["look"]["images"][readable]["check"]["check-errors"] == 0
         assert contents(open_directory) == before
     open_directory.chmod(stat.S_IRWXU)
 

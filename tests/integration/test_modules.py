@@ -64,6 +64,7 @@ def make_inputs(at: Path) -> None:
     set_refcounts(at / "corrupt.qcow2", 6, 0, 3)
     for name in ("rebased.qcow2", "moved.qcow2", "flattened.qcow2", "committed.qcow2"):
         overlay(name, "base.qcow2", "write -P 10 64k 64k")
+    overlay("above.qcow2", "ignored.qcow2", "write -P 10 64k 64k")
     image("lower.qcow2", "write -P 4 0 1M")
     overlay("committed.qcow2", "lower.qcow2", "write -P 10 64k 64k")
     image("bottom.qcow2", "write -P 4 0 1M")
@@ -217,9 +218,11 @@ CASES = {
     ),
     "commit": Case("commit", {"path": "{d}/committed.qcow2"}, True),
     "commit_base": Case("commit", {"path": "{d}/top.qcow2", "base": "{d}/bottom.qcow2"}, True),
-    "info": Case("info", {"path": "{d}/clean.qcow2", "backing_chain": True}, False),
+    "info": Case("info", {"path": "{d}/above.qcow2", "backing_chain": True}, False),
     "compare": Case("compare", {"path": "{d}/source.raw", "other_path": "{d}/part.raw"}, False),
 }
+
+GATHER_ALL = {"module_defaults": {"group/qimg.disk.qimg": {"gather": ["info", "map", "check"]}}}
 
 
 def tasks(directory: Path) -> Tasks:
@@ -237,11 +240,11 @@ def runs(ansible: Ansible, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     directory = tmp_path_factory.mktemp("images")
     make_inputs(directory)
     before = contents(directory)
-    checked = ansible.play_apart(tasks(directory), "--check", "--diff")
+    checked = ansible.play_apart(tasks(directory), "--check", "--diff", keywords=GATHER_ALL)
     after_check = contents(directory)
-    first = ansible.play_apart(tasks(directory), "--diff")
+    first = ansible.play_apart(tasks(directory), "--diff", keywords=GATHER_ALL)
     after_first = contents(directory)
-    second = ansible.play_apart(tasks(directory), "--diff")
+    second = ansible.play_apart(tasks(directory), "--diff", keywords=GATHER_ALL)
     after_second = {name: state for name, state in contents(directory).items() if after_first.get(name) != state}
     return Runs(directory, before, checked, after_check, first, second, after_second)
 
@@ -389,8 +392,12 @@ def test_bitmap_is_described_and_foretold(runs: Runs) -> None:
 
 
 def test_info_describes_the_chain_below(runs: Runs) -> None:
-    assert [image["filename"] for image in runs.first["info"]["chain"]] == [str(runs.directory / "clean.qcow2")]
-    assert runs.first["info"]["images"].keys() == {str(runs.directory / "clean.qcow2")}
+    ((path, documents),) = runs.first["info"]["images"].items()
+    chain = [image["filename"] for image in oracle.info(path, "--backing-chain")]
+    assert [path, *(image["filename"] for image in documents["chain"])] == chain and len(chain) == 2
+    assert documents["info"] == oracle.info(path)
+    assert documents["map"] == oracle.map_(path)
+    assert documents["check"] == oracle.check(path)[1]
 
 
 def test_compare_finds_the_first_difference(runs: Runs) -> None:

@@ -17,14 +17,19 @@ if TYPE_CHECKING:
 
     from support.playbook import Ansible, Results, Tasks
 
-FACTS = {"ansible.builtin.debug": {"var": "ansible_facts.qimg_images"}}
 QCOW2 = {"format": "qcow2"}
 GOLDEN = {"backing_file": "golden.qcow2", "backing_format": "qcow2"}
 OVERLAY = {"path": "overlay.qcow2"}
 #: Module and options; the directory is put before every path.
 STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "raw": ("create", {"path": "server.raw", "format": "raw", "size": "8M"}),
-    "golden": ("convert", {"source": "server.raw", "path": "golden.qcow2", **QCOW2, "compress": True}),
+    "golden": (
+        "convert",
+        {
+            "source": "server.raw", "path": "golden.qcow2", **QCOW2, "compress": True,
+            "gather": ["info", "map", "check"],
+        },
+    ),
     "golden_2": (
         "convert",
         {"source": "golden.qcow2", "path": "golden-2.qcow2", **QCOW2, "options": {"cluster_size": "128k"}},
@@ -44,6 +49,8 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "check": ("check", {**OVERLAY, "repair": "all", "fail_on": "leaks"}),
     "forget": ("snapshot", {**OVERLAY, "name": "one", "state": "absent"}),
     "info": ("info", OVERLAY),
+    "info_all": ("info", {"path": "", "gather": ["info"]}),
+    "info_pattern": ("info", {"path": "*.qcow2", "gather": ["info"]}),
     "compare": ("compare", {"path": "server.raw", "format": "raw", "other_path": "overlay.qcow2"}),
     "gone": ("create", {"path": "golden.qcow2", "state": "absent"}),
     "gone_again": ("create", {"path": "golden.qcow2", "state": "absent"}),
@@ -58,7 +65,6 @@ def tasks(directory: Path) -> Tasks:
             for key, value in options.items()
         }
         made[name] = {"qimg.disk.qimg_" + module: placed}
-    made["facts"] = FACTS
     return made
 
 
@@ -80,7 +86,7 @@ def test_nothing_is_made(runs: Runs) -> None:
 
 def test_every_step_is_foretold(runs: Runs) -> None:
     for name in STEPS:
-        if name not in ("info", "compare", "rebase", "golden_again", "revert_again"):
+        if name not in ("info", "info_all", "info_pattern", "compare", "rebase", "golden_again", "revert_again"):
             for key in ("changed", "actions", "diff", "bitmap", "matches_source", "differences", "clean"):
                 assert runs.checked[name].get(key) == runs.first[name].get(key), (name, key)
     # What golden.qcow2 holds will only be known when it is there.
@@ -89,16 +95,24 @@ def test_every_step_is_foretold(runs: Runs) -> None:
     assert runs.checked["rebase"]["changed"]
     unchanged = [name for name in STEPS if not runs.first[name]["changed"]]
     assert unchanged == [
-        "golden_again", "overlay_again", "resize_again", "revert_again", "check", "info", "compare", "gone_again",
+        "golden_again", "overlay_again", "resize_again", "revert_again", "check", "info", "info_all", "info_pattern", "compare",
+        "gone_again",
     ]
 
 
 def test_images_to_come_are_described(runs: Runs) -> None:
-    for name in ("raw", "golden_2", "overlay", "resize", "revert", "amend", "disabled", "info"):
+    for name in ("raw", "golden_2", "overlay", "resize", "revert", "amend", "disabled"):
         checked, first = runs.checked[name]["info"], runs.first[name]["info"]
         assert foreseeable(checked) == foreseeable(first), name
-    facts = [results["facts"]["ansible_facts.qimg_images"] for results in (runs.checked, runs.first)]
-    assert facts[0].keys() == facts[1].keys()
+    paths = {str(runs.directory / name) for name in ("server.raw", "golden.qcow2", "golden-2.qcow2", "overlay.qcow2")}
+    for name in ("info", "info_all"):
+        found, later = runs.checked[name]["images"], runs.first[name]["images"]
+        assert found.keys() == later.keys() and len(found) in (1, len(paths)), name
+        for path in found:
+            assert foreseeable(found[path]["info"]) == foreseeable(later[path]["info"]), path
+    assert runs.first["info_all"]["images"].keys() == paths
+    assert runs.checked["info_pattern"]["images"].keys() == paths - {str(runs.directory / "server.raw")}
+    assert runs.first["info_pattern"]["images"].keys() == paths - {str(runs.directory / "server.raw")}
 
 
 def test_what_is_not_known_is_not_said(runs: Runs) -> None:
@@ -179,13 +193,13 @@ def test_tasks_that_are_done_for_real_are_seen_as_they_are(ansible: Ansible, tmp
     assert changed(results) == {
         "foretold": True, "foretold_again": True, "done": True, "larger": True, "look": False,
     }
-    assert results["look"]["info"]["virtual-size"] == 4 << 20
+    assert results["look"]["images"][image["path"]]["info"]["virtual-size"] == 4 << 20
     os.unlink(image["path"])
     results = ansible.play(steps, "--check")
     assert changed(results) == {
         "foretold": True, "foretold_again": False, "done": True, "larger": True, "look": False,
     }
-    assert results["look"]["info"]["virtual-size"] == 8 << 20
+    assert results["look"]["images"][image["path"]]["info"]["virtual-size"] == 8 << 20
     assert Path(image["path"]).exists()
 
 
@@ -211,7 +225,7 @@ def test_changes_of_what_is_there_are_known_to_later_tasks(ansible: Ansible, tmp
     assert [name for name, is_changed in changed(results).items() if is_changed] == [
         "resize", "snapshot", "remove", "again",
     ]
-    assert results["info"]["info"]["virtual-size"] == 2 << 20
+    assert results["info"]["images"][path]["info"]["virtual-size"] == 2 << 20
     assert contents(tmp_path) == before
 
 

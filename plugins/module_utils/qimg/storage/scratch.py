@@ -135,6 +135,10 @@ class Rehearsal:
             for path, content in self._files.items()
         }
 
+    def files(self) -> list[str]:
+        """The real paths of all files that would be there and have been made or changed."""
+        return [path for path, content in self._files.items() if content is not None]
+
     def copy(self) -> Rehearsal:
         """The same, for changes that nobody shall build on."""
         other = Rehearsal(self.documents())
