@@ -265,7 +265,8 @@ def test_images_too_large_to_be_handed_on_are_named(ansible: Ansible, tmp_path: 
     image = {"path": path, **QCOW2, "size": "32G", "options": {"preallocation": "metadata"}, "gather": []}
     results = ansible.play({"create": {"qimg.disk.qimg_create": image}}, "--check")
     assert results["create"]["changed"]
-    assert results["create"]["warnings"] == [
+    warning = (
         "What would become of '%s' is too much to be handed on; in check mode, later tasks see the image as it is now"
-        % path
-    ]
+    )
+    # Only some versions of Ansible put it into the result too.
+    assert "[WARNING]: " + warning % path in " ".join(ansible.said.split())

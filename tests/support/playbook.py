@@ -44,6 +44,8 @@ class Ansible:
 
     def __init__(self, collections: Path, directory: Path) -> None:
         self._directory = directory
+        #: What the last playbook said.
+        self.said = ""
         (directory / "ansible.cfg").touch()
         self.environment = {
             **os.environ,
@@ -76,7 +78,7 @@ class Ansible:
         directory = Path(tempfile.mkdtemp(dir=self._directory))
         results = directory / "results.json"
         steps = [{"name": name, "register": name, "ignore_errors": True, **task} for name, task in tasks.items()]
-        listed = ", ".join("'%s': %s" % (name, name) for name in tasks)
+        listed = ", ".join("'%s': %s" % (name, task.get("register", name)) for name, task in tasks.items())
         steps.append(
             {
                 "name": "Write down the results",
@@ -92,7 +94,7 @@ class Ansible:
         play["vars"] = {"ansible_python_interpreter": python}
         playbook = directory / "playbook.json"
         playbook.write_text(json.dumps([play]), encoding="utf-8")
-        self.run(str(program("ansible-playbook")), "-i", inventory, *options, str(playbook))
+        self.said = self.run(str(program("ansible-playbook")), "-i", inventory, *options, str(playbook))
         answer: Results = json.loads(results.read_text(encoding="utf-8"))
         return answer
 
