@@ -52,7 +52,7 @@ def test_no_document_is_twice_in_a_result(ansible: Ansible, tmp_path: Path) -> N
         }
     )
     assert failed(results) == {}
-    assert {name: repeated(result) for name, result in results.items()} == dict.fromkeys(results, {})
+    assert {name: repeated(result) for name, result in results.items()} == {name: {} for name in results}
 
 
 def test_a_loop_carries_of_each_image_its_own_documents_only(ansible: Ansible, tmp_path: Path) -> None:

@@ -95,8 +95,8 @@ def test_every_step_is_foretold(runs: Runs) -> None:
     assert runs.checked["rebase"]["changed"]
     unchanged = [name for name in STEPS if not runs.first[name]["changed"]]
     assert unchanged == [
-        "golden_again", "overlay_again", "resize_again", "revert_again", "check", "info", "info_all", "info_pattern", "compare",
-        "gone_again",
+        "golden_again", "overlay_again", "resize_again", "revert_again", "check", "info", "info_all", "info_pattern",
+        "compare", "gone_again",
     ]
 
 
