@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FACTS = {"ansible.builtin.debug": {"var": "ansible_facts.qimg_images"}}
 
 
-def image(path: Path, size: int = 1 << 20, format: str = "qcow2", **backing: str) -> str:
+def image(path: Path, size: int = 1 << 20, format: str = "qcow2", **backing: Any) -> str:
     plan_create(str(path), format, size, **backing).apply()
     return str(path)
 
