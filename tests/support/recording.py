@@ -101,7 +101,8 @@ class Recorder:
                 _overwrite(file, offset, length, saved["write"])
 
         def flush(file: LocalFile) -> None:
-            recorder._happen(file, "flush", 0, b"")
+            if not file.cache.no_flush:
+                recorder._happen(file, "flush", 0, b"")
 
         def copy_from(file: LocalFile, source: Any, source_offset: int, offset: int, length: int) -> bool:
             return False

@@ -173,8 +173,9 @@ class NewFiles:
 
         :raises StorageError: the old files, if any, are still there
         """
+        replacing = any(file.replaces for file in (*self._others, self._main))
         for file in (*self._others, self._main):
-            file.settle()
+            file.settle(replacing)
         replaced = self._replaced_files()
         try:
             for each in replaced:

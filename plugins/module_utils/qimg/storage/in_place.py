@@ -66,7 +66,10 @@ class ExistingTarget:
         """It has no modification time."""
         return None
 
-    def settle(self) -> None:
+    #: No old file: what was there is gone as soon as writing begins.
+    replaces = False
+
+    def settle(self, replacing: bool = False) -> None:
         """Nothing: see :meth:`commit`."""
 
     def commit(self) -> None:

@@ -44,7 +44,8 @@ class NewFile:
     (``/dev/fd/3``) cannot be replaced: its file is written in place.
 
     :param path: the wanted name; of a symbolic link, the file that it leads to is replaced
-    :param sync: whether the content must be on the medium before the name is taken
+    :param sync: whether the content must be on the medium before the name is taken; without that, only what replaces an
+        old file must be, unless ``cache`` flushes nothing
     :param rehearsal: only find out whether it would work: the file never gets its name, what is there does not change,
         and what would be there is kept in the rehearsal
     :param cache: how what is written reaches the medium
@@ -66,6 +67,9 @@ class NewFile:
         self.path = path
         #: What the file system would not take of ``hints``, if somebody should know.
         self.warning: str | None = None
+        #: Whether an old file only gives way to what is on the medium.
+        self._keeps_old = sync or not cache.no_flush
+        self._is_durable = False
         self._cache = cache._replace(no_flush=cache.no_flush or not sync)
         self._hints = hints
         self._ownership = ownership
@@ -273,20 +277,32 @@ class NewFile:
         os.utime(self._fd, ns=(status.st_atime_ns, status.st_mtime_ns - CLOCK_STEP_NS))
         return os.fstat(self._fd).st_mtime_ns
 
-    def settle(self) -> None:
+    @property
+    def replaces(self) -> bool:
+        """Whether an old file is going to give way."""
+        return self._replaced is not None
+
+    def settle(self, replacing: bool = False) -> None:
         """Do already what :meth:`commit` may need long for, or fail at: put the content on the medium, hold the name.
 
+        :param replacing: whether a file that belongs to this one replaces an old file
         :raises StorageError: that failed; whatever has the name is untouched
         """
         if self._rehearsal is not None:
             return
         try:
-            if self._sync:
-                sync_to_medium(self._fd, os.fsync)
+            if self._sync or replacing or self.replaces:
+                self._make_durable()
         except OSError as error:
             raise self._cannot_create(error) from error
         if not self._in_place:
             self._find_replaced()
+
+    def _make_durable(self) -> None:
+        """Put the content on the medium, unless the caller wants to do without."""
+        if self._keeps_old:
+            sync_to_medium(self._fd, os.fsync)
+            self._is_durable = True
 
     def commit(self) -> None:
         """Put the content on the medium, then take the name in one step.
@@ -303,7 +319,7 @@ class NewFile:
         try:
             if not self._in_place:
                 self._take_name()
-                if self._sync:
+                if self._is_durable:
                     sync_directory(self._directory)
         except OSError as error:
             raise self._cannot_create(error) from error
@@ -324,6 +340,9 @@ class NewFile:
                     self._link(self._target)
                     self._remove_temporary()
                     return
+                if not self._is_durable:
+                    # It was not there before.
+                    self._make_durable()
                 # A link cannot replace a file, a rename can.
                 hidden = self._temporary or self._link_hidden()
             except FileExistsError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from ...errors import ImageError
 from ...operations.conversion_request import ConvertRequest
 from ...operations.convert import plan_convert
-from ...storage.cache import UNSAFE
+from ...storage.cache import WRITEBACK
 from ...storage.zeros import DEFAULT_GRAIN
 from .. import arguments as common
 from ..format_options import print_help
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ...formats.opening import Opener
+    from ...storage.cache import CacheMode
     from ..console import Console
     from ..options import Arguments
 
@@ -70,7 +71,13 @@ COMMAND = Command(
             common.option_list,
             True,
         ),
-        Option("cache", "t", ("target-cache",), "CACHE", "cache mode of the target (default: unsafe)"),
+        Option(
+            "cache",
+            "t",
+            ("target-cache",),
+            "CACHE",
+            "cache mode of the target (default: only what replaces\nan old file is flushed; unsafe: nothing is)",
+        ),
         Option("backing", "bB", ("backing",), "BACKING", "put the new image on top of this one"),
         Option("backing_format", "F", ("backing-format",), "FMT", "format of the backing image"),
         Option("compress", "c", ("compress",), "", "compress the new image"),
@@ -139,12 +146,12 @@ def _convert(request: ConvertRequest, arguments: Arguments, opener: Opener, prog
     """
     wrong = None
     try:
-        cache = common.cache_argument(arguments.cache, default=UNSAFE)
+        cache = common.cache_argument(arguments.cache)
     except UsageError as error:
-        cache, wrong = UNSAFE, error
+        cache, wrong = WRITEBACK, error
     if arguments.target_image_opts and arguments.target_format is not None:
         wrong = wrong or UsageError("--image-opts and --format are mutually exclusive")
-    plan = plan_convert(request._replace(sync=not cache.no_flush, cache=cache), opener=opener)
+    plan = plan_convert(request._replace(sync=_waits(arguments, cache), cache=cache), opener=opener)
     if wrong is None:
         plan.apply(progress)
         return
@@ -156,6 +163,11 @@ def _convert(request: ConvertRequest, arguments: Arguments, opener: Opener, prog
             if error.while_creating is not None:
                 raise
     raise wrong
+
+
+def _waits(arguments: Arguments, cache: CacheMode) -> bool:
+    """Whether a new image must be on the medium.  By default only what takes an old one's place has to be."""
+    return arguments.cache is not None and not cache.no_flush
 
 
 def _request(console: Console, arguments: Arguments, target_format: str, options: str | None) -> ConvertRequest:
