@@ -125,11 +125,7 @@ class NbdClient:
 
     def _connect(self, address: NbdAddress, credentials: TlsCredentials | None) -> Connection:
         plain = dial(address, self._timeouts.connect)
-        try:
-            wire, export = negotiate(plain, address, credentials, self._timeouts.handshake)
-        except BaseException:
-            plain.close()
-            raise
+        wire, export = negotiate(plain, address, credentials, self._timeouts.handshake)
         return Connection(wire, export, address.name, self._timeouts.silence)
 
 

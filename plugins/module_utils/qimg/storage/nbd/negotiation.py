@@ -81,10 +81,21 @@ def negotiate(
 
     :param credentials: ``None``: without TLS
     :param seconds: how long all of it may take
-    :returns: what to talk through from now on (the socket, or TLS on it), and the export
+    :returns: what to talk through from now on (the socket, or TLS on it), and the export; closed if this fails
     :raises StorageError: the server has no such export, does not let us in, or does not speak NBD
     """
     negotiation = _Negotiation(wire, address, time.monotonic() + seconds)
+    try:
+        return _finish(negotiation, address, credentials)
+    except BaseException:
+        # With TLS, the socket is no longer the one that we were given.
+        negotiation.close()
+        raise
+
+
+def _finish(
+    negotiation: _Negotiation, address: NbdAddress, credentials: TlsCredentials | None
+) -> tuple[Wire, Export]:
     try:
         return negotiation.run(credentials)
     except _RefusedError as error:
@@ -262,6 +273,11 @@ class _Negotiation:
         return Export(size, flags, minimum, preferred, maximum // minimum * minimum, structured, context_id)
 
     # Options
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._wire.close()
+        self._plain.close()
 
     def _start_tls(self, credentials: TlsCredentials) -> None:
         if credentials.endpoint != "client":
