@@ -90,3 +90,11 @@ def test_there_are_no_other_modes() -> None:
 def test_one_directory_is_not_taken_for_many() -> None:
     with pytest.raises(OptionError, match="'/srv/golden' is one name where several are expected"):
         ReferencePolicy(trusted_dirs="/srv/golden")  # type: ignore[arg-type]
+
+
+def test_a_hard_link_belongs_to_the_directory_of_its_name(image: Path) -> None:
+    """As the documentation says: the other names of a file are not looked for."""
+    (image.parent.parent / "golden" / "secret").touch()
+    os.link(image.parent.parent / "golden" / "secret", image.parent / "base")
+
+    assert allows(ReferencePolicy(), image, "base")

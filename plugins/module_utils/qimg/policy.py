@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 #: Open whatever the image names, as qemu-img does.
 FOLLOW: ReferenceMode = "follow"
-#: Open only what lies, after symbolic links, below the image's own directory or a trusted one.
+#: Open only what lies, after symbolic links, below the image's own directory or a trusted one.  A hard link lies where
+#: its name is: a file's other names, outside of the directory, are not looked for.
 SAME_DIRECTORY: ReferenceMode = "same_directory"
 #: Open nothing that the image names.
 DENY: ReferenceMode = "deny"

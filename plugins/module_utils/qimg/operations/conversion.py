@@ -3,11 +3,12 @@
 """Carrying out a conversion: the new image is made, or the existing one is written to."""
 from __future__ import annotations
 
-from ..errors import UNUSABLE, ImageError, OptionError, StorageLostError
+from ..errors import UNUSABLE, ImageError, OptionError, StorageError, StorageLostError
 from ..formats.base import ABSENT, DATA, ZERO
 from ..formats.capabilities import Compressing
 from ..formats.chain import chain_extents, top_extents
 from ..formats.driver import SOURCE, WRITE
+from ..formats.nested import ImageStorage
 from ..limits import SECTOR
 from ..references import resolve_reference
 from ..sizes import round_up
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..formats.base import Extent, Image
     from ..formats.new_files import NewFiles
     from ..formats.opening import Opener
+    from ..storage.base import Storage
     from .conversion_request import ConvertRequest, Replace
     from .plan import Progress
 
@@ -195,9 +197,37 @@ def _copy(
     if rehearses:
         target.storage.lacks_data = True
     else:
+        lengths = [found for source in sources for found in _lengths(source)]
         _copy_data(request, sources, target, target_is_zero, progress)
+        _check_lengths(lengths)
     if bitmaps:
         copy_bitmaps(sources[0], target, bitmaps)
+
+
+def _lengths(source: Image) -> Iterator[tuple[Storage, int]]:
+    """The files that the content of a source may lie in, and how long they are now."""
+    for layer in source.layers():
+        for storage in (layer.storage, *(file.storage for file in layer.files())):
+            if isinstance(storage, ImageStorage):
+                yield from _lengths(storage.image)
+            elif storage is not None:
+                yield storage, storage.size
+
+
+def _check_lengths(lengths: list[tuple[Storage, int]]) -> None:
+    """Refuse what was cut off while it was copied: it has been read as zeroes.
+
+    :param lengths: files, and how long they were before
+    :raises StorageError: one has become shorter
+    """
+    for storage, length in lengths:
+        if storage.size < length:
+            raise StorageError(
+                "'%s' has become shorter while it was copied: it had %d bytes, and has %d"
+                % (storage.name, length, storage.size),
+                path=storage.name,
+                remedy="see what changes it, and convert it again when nothing does",
+            )
 
 
 def _copy_data(
