@@ -37,11 +37,13 @@ options:
     default: []
   force_share:
     description:
-      - Look at images although a running virtual machine, or somebody else, is writing to them.
+      - Read images although a running virtual machine, or somebody else, is writing to them.
       - What is read from such an image can be out of date or contradict itself.
         A check of an image in use can report errors that do not exist.
+      - Headers are read without this, so that a task that has nothing to change, and V(info), do not mind a running
+        virtual machine. It is needed to compare, map or check what somebody is writing to.
+      - M(qimg.disk.qimg_convert) also copies a source in use with it, without checking it, and warns.
       - An image in use is never changed, whatever this says.
-        With it, a task that has nothing to change succeeds while a virtual machine is using the image.
     type: bool
     default: false
 """

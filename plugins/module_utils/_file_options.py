@@ -54,8 +54,8 @@ class FileOptions:
         #: Those whose users are not there yet.
         self._unknown: list[str] = []
         self.ownership: Ownership | None = None
-        self.before: dict[str, Any] = {}
-        self.after: dict[str, Any] = {}
+        self._before: dict[str, Any] = {}
+        self._after: dict[str, Any] = {}
         if not self._given or module.params.get("state") == "absent":
             self._given = {}
             return
@@ -75,11 +75,11 @@ class FileOptions:
         if os.path.exists(self._path):
             self._compare()
         else:
-            self.after = dict(self._given)
+            self._after = dict(self._given)
             names = zip(("owner", "group", "mode"), self.ownership)
-            self.after.update({name: value for name, value in names if value is not None})
+            self._after.update({name: value for name, value in names if value is not None})
             if self.ownership.mode is not None:
-                self.after["mode"] = "%04o" % self.ownership.mode
+                self._after["mode"] = "%04o" % self.ownership.mode
 
     def _id_of(self, option: str, find: Callable[[str], int]) -> int | None:
         """The number of a user or group; in check mode ``None`` for one that an earlier task may well make."""
@@ -133,15 +133,26 @@ class FileOptions:
             self._module.set_fs_attributes_if_different(self._arguments, False, found, False)
         finally:
             self._module.check_mode = check_mode
-        self.before, self.after = found.get("before", {}), found.get("after", {})
+        self._before, self._after = found.get("before", {}), found.get("after", {})
         for option in self._unknown:
             # Whoever owns it now, it is somebody else.
-            self.before[option] = getattr(os.stat(self._path), {"owner": "st_uid", "group": "st_gid"}[option])
-            self.after[option] = self._given[option]
+            self._before[option] = getattr(os.stat(self._path), {"owner": "st_uid", "group": "st_gid"}[option])
+            self._after[option] = self._given[option]
+
+    @property
+    def before(self) -> dict[str, Any]:
+        """What would be changed of the file, as it is."""
+        return _with_names(self._before)
+
+    @property
+    def after(self) -> dict[str, Any]:
+        """The same, as it is to be; of a new file, all that is asked for."""
+        return _with_names(self._after)
 
     def actions(self) -> list[str]:
         """What would be changed of a file that is there, one sentence each."""
-        return ["change %s from %s to %s" % (name, self.before[name], self.after[name]) for name in self.before]
+        before, after = self.before, self.after
+        return ["change %s from %s to %s" % (name, before[name], after[name]) for name in before]
 
     def check(self) -> None:
         """See that the file may be changed, if it has to be.
@@ -149,11 +160,11 @@ class FileOptions:
         :raises ImageInUseError: somebody is using it
         :raises StorageError: we have no right to
         """
-        if not self.before:
+        if not self._before:
             return
         check_unused(self._path)
         status, user = os.stat(self._path), os.geteuid()
-        uid, gid = self.after.get("owner", status.st_uid), self.after.get("group", status.st_gid)
+        uid, gid = self._after.get("owner", status.st_uid), self._after.get("group", status.st_gid)
         groups = (status.st_gid, os.getegid(), *os.getgroups())
         if user != 0 and (user != status.st_uid or user != uid or gid not in groups):
             raise self._cannot_change(PermissionError(errno.EPERM, os.strerror(errno.EPERM)))
@@ -166,8 +177,8 @@ class FileOptions:
         if not self._given or self._module.check_mode:
             return
         try:
-            if "owner" in self.before or "group" in self.before:
-                os.chown(self._path, self.after.get("owner", -1), self.after.get("group", -1))
+            if "owner" in self._before or "group" in self._before:
+                os.chown(self._path, self._after.get("owner", -1), self._after.get("group", -1))
             if self.ownership is not None and self.ownership.mode is not None:
                 os.chmod(self._path, self.ownership.mode)
         except OSError as error:
@@ -175,7 +186,23 @@ class FileOptions:
         self._module.set_fs_attributes_if_different(self._arguments, False, None, False)
 
     def _cannot_change(self, error: OSError) -> StorageError:
-        failure = StorageError.from_os_error(error, self._path, "Could not change %s" % ", ".join(self.before))
+        failure = StorageError.from_os_error(error, self._path, "Could not change %s" % ", ".join(self._before))
         if error.errno == errno.EPERM:
             failure.remedy = "only root can give files to others; everybody else, his own to a group that he is in"
         return failure
+
+
+def _with_names(state: dict[str, Any]) -> dict[str, Any]:
+    """The same with the names of users and groups, where this host has names for their numbers."""
+    named = dict(state)
+    finds: tuple[tuple[str, Callable[[int], str]], ...] = (
+        ("owner", lambda number: pwd.getpwuid(number).pw_name),
+        ("group", lambda number: grp.getgrgid(number).gr_name),
+    )
+    for option, find in finds:
+        if isinstance(named.get(option), int):
+            try:
+                named[option] = find(named[option])
+            except KeyError:
+                pass
+    return named

@@ -34,9 +34,13 @@ if TYPE_CHECKING:
     FindFileOptions = Callable[["ImageModule", str], FileOptions]
     Look = Callable[["ReadingModule", Opener], Documents]
 
+_BECOME = "run the task with become, as root or as a user who has the right"
 #: In check mode.
 NOT_MADE_YET = "What this task would find cannot be foretold, because there is no %s yet"
 ASSUMED = "There is no %s; in check mode, an earlier task is taken to make it, and this one to succeed with it"
+
+#: What formats call an option that modules have under another name.
+_OPTION_NAMES = {"backing_fmt": "backing_format"}
 
 READING = {
     "reference_policy": {"type": "str", "choices": list(MODES), "default": SAME_DIRECTORY},
@@ -64,6 +68,12 @@ class ReadingModule(AnsibleModule):
 
     #: Whether the image itself need not be there yet.
     makes_image = False
+    #: Whether there is anything that it could change.
+    may_change = True
+    #: Whether a task that finds nothing to change may have looked at an image in use.
+    looks_at_used_images = True
+    #: Whether force_share also lets a change read other images in use.
+    reads_used_images = False
 
     def __init__(self, options: dict[str, Any], **rules: Any) -> None:
         super().__init__(argument_spec={**READING, **options}, supports_check_mode=True, **rules)
@@ -114,12 +124,14 @@ class ReadingModule(AnsibleModule):
         """The image that is asked about."""
         return absolute(self.params["path"])
 
-    def size(self, option: str) -> int | None:
+    def size(self, option: str, value: Any = None) -> int | None:
         """A size in bytes, from a number or a text such as ``10G``.
 
+        :param value: what is given for the option; ``None``: what the user has given
         :raises OptionError: it is none
         """
-        value = self.params[option]
+        if value is None:
+            value = self.params[option]
         if value is None:
             return None
         try:
@@ -150,6 +162,7 @@ class ReadingModule(AnsibleModule):
 
         ``failure`` in it is a sentence with which the task fails in spite of the rest.
         """
+        self.may_change = False
         try:
             result = look(self, self.opener(self.params["force_share"]))
         except UnknownContentError as error:
@@ -186,18 +199,22 @@ class ReadingModule(AnsibleModule):
         :param path: the image that it is about, if the error does not say so
         """
         if isinstance(error, OSError):
-            return {"msg": str(error)}
+            lacks_rights = error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0
+            return {"msg": "%s; %s" % (error, _BECOME) if lacks_rights else str(error)}
         error.path = error.path or path
-        if isinstance(error, ImageInUseError) and not self.params["force_share"]:
-            error.remedy = "%s; with force_share it can be looked at all the same" % error.remedy
+        if isinstance(error, ImageInUseError) and not self.params["force_share"] and self._may_be_shared(error):
+            error.remedy = "%s; with force_share it can be read all the same" % error.remedy
+        elif error.errno in (errno.EACCES, errno.EPERM) and not error.remedy and os.geteuid() != 0:
+            error.remedy = _BECOME
         return {"msg": str(error), **error.details()}
+
+    def _may_be_shared(self, error: ImageInUseError) -> bool:
+        """Whether the image in use is one that is only read."""
+        return not self.may_change or (self.reads_used_images and error.path != self.image_name())
 
 
 class ImageModule(ReadingModule):
     """A module that also says what it finds out about the image; see ``GATHER`` of the fragment ``image``."""
-
-    #: Whether there is anything that it could change.
-    may_change = True
 
     def __init__(self, options: dict[str, Any], **rules: Any) -> None:
         super().__init__({**GATHERING, **options}, **rules)
@@ -259,8 +276,17 @@ class ImageModule(ReadingModule):
         self.exit_json(changed=True, **printable({**result, **_nothing(self.params["gather"])}))
 
     def _plan(self, planner: Planner, ownership: Ownership | None) -> Plan:
-        plan = planner(self, self.opener(self.params["force_share"]).variant(ownership=ownership))
-        if plan.changed and self.params["force_share"]:
+        shared = self.params["force_share"]
+        try:
+            plan = planner(self, self.opener(shared).variant(ownership=ownership))
+        except ImageInUseError:
+            if shared or not self.looks_at_used_images:
+                raise
+            # Whoever finds it as it shall be does not disturb its user.
+            plan = planner(self, self.opener(True).variant(ownership=ownership))
+            if plan.changed:
+                raise
+        if plan.changed and shared and not self.reads_used_images:
             # Looking at an image in use was allowed, changing it is not.
             plan = planner(self, self.opener().variant(ownership=ownership))
         return plan
@@ -274,6 +300,16 @@ class ImageModule(ReadingModule):
         for name in self.params["gather"]:
             documents.update(self._document(name, path, format))
         return documents
+
+    def read_headers(self, read: Callable[[Opener], Any]) -> Any:
+        """What ``read`` finds in the headers of images, also of such that somebody is using.
+
+        :raises ImageError: they cannot be read
+        """
+        try:
+            return read(self.opener(self.params["force_share"]))
+        except ImageInUseError:
+            return read(self.opener(True))
 
     def available_documents(self, path: str, format: str | None, known: Documents) -> Documents:
         """The same after the task has done its work, which does not fail any more because something cannot be read.
@@ -297,7 +333,7 @@ class ImageModule(ReadingModule):
             return _nothing([name])
         opener = self.opener(self.params["force_share"])
         if name == "info":
-            return {"info": info(path, format, opener=opener).document()}
+            return {"info": self.read_headers(lambda opener: info(path, format, opener=opener)).document()}
         if name == "map":
             limit = self.params["map_limit"]
             extents = map_image(path, format, limit=limit + 1 if limit else None, opener=opener)
@@ -380,9 +416,14 @@ def difference(plan: Plan, file: FileOptions | NoFileOptions) -> Documents:
     return {
         "before_header": plan.path,
         "after_header": plan.path,
-        "before": printable({**plan.before, **file.before}),
-        "after": printable({**plan.after, **file.after}),
+        "before": _named_as_options({**plan.before, **file.before}),
+        "after": _named_as_options({**plan.after, **file.after}),
     }
+
+
+def _named_as_options(state: Documents) -> Documents:
+    """What an image is, by the names of the modules' options."""
+    return printable({_OPTION_NAMES.get(name, name): value for name, value in state.items()})
 
 
 def printable(value: Any) -> Any:

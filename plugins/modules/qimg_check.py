@@ -173,6 +173,7 @@ def main():
         }
     )
     module.may_change = module.params["repair"] != "none"
+    module.looks_at_used_images = False
     module.change(plan, describe)
 
 

@@ -142,6 +142,7 @@ def main():
             "rate_limit": {"type": "raw"},
         }
     )
+    module.looks_at_used_images = False
     module.change(plan)
 
 

@@ -91,7 +91,9 @@ options:
       - What to do about an image that is there already.
       - V(never) accepts every image in O(format); RV(matches_source) says whether it has the source's content.
         Anything else at that path is an error.
-      - V(if_different) replaces it if its guest disk does not have the size and the content of the source.
+      - V(if_different) replaces it if its guest disk does not have the size and the content of the source, or if it has
+        another backing file than O(backing_file) and O(backing_format) (none, without them), other values of O(options)
+        that are given (C(preallocation) cannot be seen), or data that are not compressed as O(compress) says.
         They are compared up to the first difference, and not at all if neither side has been written to since they were
         found to be the same. B(What a virtual machine has written to it since is lost.)
         A block device with a raw image may be longer than the source; what lies behind that is not looked at.
@@ -161,6 +163,14 @@ difference:
   returned: RV(matches_source) is not V(true)
   type: str
   sample: its content differs from the source's at offset 1048576
+differences:
+  description:
+    - In what else the image that was there is not what was asked for; one clause each.
+    - Only O(replace=if_different) looks at this.
+  returned: always
+  type: list
+  elements: str
+  sample: ["its cluster_size is 65536, not 1048576"]
 mode:
   description: The permissions of the image file.
   returned: there is an image
@@ -226,11 +236,22 @@ check:
 """
 
 from ansible_collections.qimg.disk.plugins.module_utils._file_options import FILE_OPTIONS, FileOptions
-from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule, absolute, is_same_file
-from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError, OptionError
+from ansible_collections.qimg.disk.plugins.module_utils._module import (
+    ImageModule,
+    absolute,
+    is_same_file,
+    printable,
+)
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import ImageInUseError, MismatchError, OptionError
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.formats.driver import SOURCE
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.check import check_sources
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.conversion_request import ConvertRequest
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.convert import plan_convert
+
+IN_USE = (
+    "'%s' is in use: it was not checked, and what is written to it meanwhile may be in the copy in part. Have the "
+    "virtual machine's own tools copy the disk if the copy has to be consistent"
+)
 
 
 def plan(module, opener):
@@ -255,13 +276,29 @@ def plan(module, opener):
     except MismatchError as error:
         error.remedy = "remove it, or set replace to if_different or always"
         raise
-    if plan.changed and options["check_source"]:
-        check_sources(request.sources, request.source_format, opener)
+    if plan.changed:
+        used = _used_sources(request, opener) if options["force_share"] else []
+        for source in used:
+            module.warn(printable(IN_USE % source))
+        if options["check_source"] and not used:
+            check_sources(request.sources, request.source_format, opener)
     return plan
 
 
+def _used_sources(request, opener):
+    """The sources that somebody is writing to."""
+    used = []
+    for source in request.sources:
+        try:
+            with opener.variant(force_share=False).open(source, request.source_format, SOURCE):
+                pass
+        except ImageInUseError:
+            used.append(source)
+    return used
+
+
 def describe(module, plan, outcome):
-    described = {"matches_source": plan.matches}
+    described = {"matches_source": plan.matches, "differences": plan.differences}
     if plan.difference is not None:
         described["difference"] = plan.difference
     return described
@@ -286,6 +323,7 @@ def main():
         }
     )
     module.makes_image = True
+    module.reads_used_images = True
     module.change(plan, describe, FileOptions)
 
 

@@ -41,12 +41,13 @@ options:
   size:
     description:
       - The size of the guest disk, as a number of bytes or as a text such as V(512M) or V(10G).
-      - The default is that of O(backing_file).
+      - The default is that of O(backing_file). Without that, a new image needs it.
         The size of an image that is there already is only looked at if this is given.
     type: raw
   size_policy:
     description:
       - Whether an image that is there already may be larger than O(size), because it has grown since.
+        Set V(at_least) where another task lets the disk grow.
     type: str
     choices:
       - exact
@@ -109,7 +110,6 @@ EXAMPLES = r"""
     format: qcow2
     size: 20G
     size_policy: at_least
-    force_share: true
     options:
       cluster_size: 1M
       preallocation: metadata
@@ -207,6 +207,13 @@ from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModu
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError, OptionError
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.create import plan_create, plan_remove
 
+#: What to do about a difference that does not matter, or that another module mends.
+REMEDIES = (
+    ({"larger"}, "set size_policy to at_least if a larger disk is fine"),
+    ({"smaller"}, "let the disk grow with qimg_resize, and set size_policy to at_least"),
+    ({"backing_file", "backing_fmt"}, "give it the other backing file with qimg_rebase"),
+)
+
 
 def plan(module, opener):
     options = module.params
@@ -228,8 +235,19 @@ def plan(module, opener):
             opener=opener,
         )
     except MismatchError as error:
-        error.remedy = "change it with the module for that, or set on_mismatch"
+        error.remedy = _remedy(error.differing)
         raise
+
+
+def _remedy(differing):
+    """How to have the task succeed without losing what is there."""
+    if "format" in differing:
+        return "give the new image another path, or convert the existing one with qimg_convert"
+    remedies = [remedy for names, remedy in REMEDIES if names & set(differing)]
+    known = {name for names, _remedy in REMEDIES for name in names}
+    if set(differing) - known:
+        remedies.append("change its options with qimg_amend, as far as that can, or name those that it has")
+    return "%s; or set on_mismatch to ignore if it is right as it is" % ", and ".join(remedies)
 
 
 def describe(module, plan, outcome):

@@ -40,14 +40,6 @@ options:
       - Succeed although there is no image in a directory, or none that matches a pattern, or O(path) is empty.
     type: bool
     default: false
-  gather:
-    description:
-      - What to find out about the images.
-      - V(info) reads the image's header, V(map) its tables, V(check) reads all of its metadata.
-    default:
-      - info
-      - map
-      - check
   backing_chain:
     description:
       - Also describe all images below.
@@ -71,19 +63,16 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at an image that a virtual machine is using
+- name: Look at an image
   qimg.disk.qimg_info:
     path: /var/lib/libvirt/images/web1.qcow2
-    gather:
-      - info
-    force_share: true
   register: result
 
 - name: Show the size of its disk
   ansible.builtin.debug:
     msg: "{{ result.images['/var/lib/libvirt/images/web1.qcow2'].info['virtual-size'] }} bytes"
 
-- name: Check all qcow2 images of the host, and fail if there are none
+- name: Check all qcow2 images of the host, though virtual machines may be using them, and fail if there are none
   qimg.disk.qimg_info:
     path: /var/lib/libvirt/images/*.qcow2
     format: qcow2
@@ -100,8 +89,6 @@ EXAMPLES = r"""
 - name: Look at further images
   qimg.disk.qimg_info:
     path: /srv/images
-    gather:
-      - info
     allow_empty: true
   register: golden
 
@@ -200,7 +187,7 @@ ansible_facts:
 """
 
 from ansible_collections.qimg.disk.plugins.module_utils._finding import find_images
-from ansible_collections.qimg.disk.plugins.module_utils._module import GATHERING, ImageModule, printable
+from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule, printable
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import (
     ImageError,
     OptionError,
@@ -217,7 +204,7 @@ def look(module, opener):
     images, failed_images = {}, {}
     for path in paths:
         try:
-            images[path] = _described(module, opener, path)
+            images[path] = _described(module, path)
         except UnknownContentError as error:
             if len(paths) == 1:
                 raise
@@ -267,14 +254,14 @@ def _paths(module, opener):
     return paths
 
 
-def _described(module, opener, path):
+def _described(module, path):
     """What is to be known of one image.
 
     :raises ImageError: it cannot be found out
     """
     documents = module.documents(path, module.params["format"])
     if module.params["backing_chain"]:
-        chain = info_chain(path, module.params["format"], opener=opener)
+        chain = module.read_headers(lambda opener: info_chain(path, module.params["format"], opener=opener))
         documents["chain"] = [image.document() for image in chain[1:]]
     return documents
 
@@ -285,7 +272,6 @@ def main():
             "path": {"type": "list", "elements": "path", "required": True},
             "format": {"type": "str"},
             "allow_empty": {"type": "bool", "default": False},
-            "gather": {**GATHERING["gather"], "default": ["info", "map", "check"]},
             "backing_chain": {"type": "bool", "default": False},
             "facts": {"type": "bool", "default": False},
         }

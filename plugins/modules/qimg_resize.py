@@ -147,17 +147,15 @@ def plan(module, opener):
     options = module.params
     text = str(options["size"]).strip()
     relative = {"+": 1, "-": -1}.get(text[:1], 0)
-    if relative:
-        if not options["allow_relative"]:
-            raise OptionError(
-                "size: '%s' is relative, so that every run would change the disk again" % text,
-                remedy="give the size that the disk is to have, or set allow_relative",
-            )
-        options["size"] = text[1:]
+    if relative and not options["allow_relative"]:
+        raise OptionError(
+            "size: '%s' is relative, so that every run would change the disk again" % text,
+            remedy="give the size that the disk is to have, or set allow_relative",
+        )
     try:
         return plan_resize(
             module.image_name(),
-            module.size("size"),
+            module.size("size", text[1:] if relative else None),
             options["format"],
             relative,
             options["shrink"],

@@ -162,6 +162,8 @@ def main():
         required_one_of=[("name", "id")],
         required_if=[("state", "present", ["name"])],
     )
+    # Whether a disk is as a snapshot has it, cannot be seen while it changes.
+    module.looks_at_used_images = module.params["state"] != "reverted"
     module.change(plan)
 
 

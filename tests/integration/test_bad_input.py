@@ -76,7 +76,7 @@ FOREIGN = (
     "'{d}/foreign.qcow2': Could not open backing file: Its backing file '{o}/secret.raw' is outside of the image's own "
     "directory; to allow it, trust its directory (trusted_dirs) or set reference_policy to 'follow'"
 )
-MISMATCH = "; change it with the module for that, or set on_mismatch"
+LEFT = "; or set on_mismatch to ignore if it is right as it is"
 GIVE_A_SIZE = "; give a number of bytes, or a text such as 512M or 10G"
 
 CASES = {
@@ -124,24 +124,27 @@ CASES = {
     # create
     "create_on_directory": create(NOT_A_FILE, path="{d}/directory", on_mismatch="recreate"),
     "create_on_other_size": create(
-        "'{d}/good.qcow2': The existing file is not what was asked for: its size is 4194304 bytes, not 8388608"
-        + MISMATCH,
+        "'{d}/good.qcow2': The existing file is not what was asked for: its size is 4194304 bytes, not 8388608; "
+        "let the disk grow with qimg_resize, and set size_policy to at_least" + LEFT,
         path="{d}/good.qcow2",
         size="8M",
     ),
     "create_on_other_format": create(
-        "'{d}/text': The existing file is not what was asked for: its format is raw, not qcow2" + MISMATCH,
+        "'{d}/text': The existing file is not what was asked for: its format is raw, not qcow2; give "
+        "the new image another path, or convert the existing one with qimg_convert",
         path="{d}/text",
     ),
     "create_on_other_options": create(
         "'{d}/good.qcow2': The existing file is not what was asked for: its cluster_size is 65536, not 4096; its "
-        "data_file is not set, and should be 'data'" + MISMATCH,
+        "data_file is not set, and should be 'data'; change its options with qimg_amend, as far as that can, or name "
+        "those that it has" + LEFT,
         path="{d}/good.qcow2",
         options={"cluster_size": "4k", "data_file": "data"},
     ),
     "create_on_other_backing": create(
         "'{d}/overlay.qcow2': The existing file is not what was asked for: its backing_file is 'base.qcow2', and "
-        "should not be set; its backing_fmt is 'qcow2', and should not be set" + MISMATCH,
+        "should not be set; its backing_format is 'qcow2', and should not be set; give it the other backing file with "
+        "qimg_rebase" + LEFT,
         path="{d}/overlay.qcow2",
     ),
     "create_on_itself": create(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.oracle
 
+WHO = "as root or as a user who has the right"
+
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[Path]:
@@ -57,8 +59,9 @@ def test_image_in_use_is_left_alone_and_with_force_share_looked_at(ansible: Ansi
     refused = {
         "held_" + module: {"qimg.disk.qimg_%s" % module: {"path": path, **options}}
         for module, options in ON_ONE_IMAGE.items()
+        if module != "info"
     }
-    refused["held_create"] = {"qimg.disk.qimg_create": {"path": path, "format": "qcow2", **same}}
+    refused["held_map"] = {"qimg.disk.qimg_info": {"path": path, "gather": ["map"]}}
     refused["held_recreate"] = {
         "qimg.disk.qimg_create": {"path": path, "format": "qcow2", "size": "9M", "on_mismatch": "recreate"}
     }
@@ -78,9 +81,11 @@ def test_image_in_use_is_left_alone_and_with_force_share_looked_at(ansible: Ansi
     }
     refused["held_raw"] = {"qimg.disk.qimg_resize": {"path": raw, "format": "raw", "size": "8M"}}
     refused["held_forced"] = {"qimg.disk.qimg_resize": {"path": path, "size": "8M", "force_share": True}}
+    refused["held_mode"] = {
+        "qimg.disk.qimg_create": {"path": path, "format": "qcow2", **same, "mode": "0640"}
+    }
     accepted: dict[str, dict[str, Any]] = {
         "look_info": {"qimg.disk.qimg_info": {"path": path, "backing_chain": True}},
-        "look_check": {"qimg.disk.qimg_check": {"path": path}},
         "look_create": {"qimg.disk.qimg_create": {"path": path, "format": "qcow2", **same}},
         "look_resize": {"qimg.disk.qimg_resize": {"path": path, "size": "4M"}},
         "look_snapshot": {"qimg.disk.qimg_snapshot": {"path": path, "name": "none", "state": "absent"}},
@@ -88,9 +93,12 @@ def test_image_in_use_is_left_alone_and_with_force_share_looked_at(ansible: Ansi
         "look_amend": {"qimg.disk.qimg_amend": {"path": path, "options": {"refcount_bits": 16}}},
         "look_convert": {"qimg.disk.qimg_convert": {"source": raw, "path": path, "format": "qcow2"}},
     }
-    for task in accepted.values():
-        for options in task.values():
-            options["force_share"] = True
+    shared = {"force_share": True}
+    accepted["share_check"] = {"qimg.disk.qimg_check": {"path": path, **shared}}
+    accepted["share_map"] = {"qimg.disk.qimg_info": {"path": path, "gather": ["map", "check"], **shared}}
+    accepted["share_resize"] = {"qimg.disk.qimg_resize": {"path": path, "size": "4M", **shared}}
+    #: Where the image is only read, and could be read all the same.
+    hinted = {"held_check", "held_map", "held_source", "held_raw_source"}
     before = contents(held)
     for options in ([], ["--check"]):
         results = ansible.play_apart({**refused, **accepted}, *options)
@@ -98,11 +106,31 @@ def test_image_in_use_is_left_alone_and_with_force_share_looked_at(ansible: Ansi
         for name, message in failed(results).items():
             assert ("'%s'" % (raw if name.startswith("held_raw") else path)) in message, name
             assert "another process is using the image: stop it (for a running VM, use the VM's own tools)" in message
-            assert results[name]["error"] == "ImageInUseError"
-            assert ("; with force_share it can be looked at all the same" in message) == (name != "held_forced")
+            assert results[name]["error"] == "ImageInUseError", name
+            assert ("; with force_share it can be read all the same" in message) == (name in hinted), name
         assert not any(results[name]["changed"] for name in accepted)
         assert results["look_info"]["images"][path]["info"]["virtual-size"] == 4 << 20
         assert contents(held) == before
+
+
+def test_source_in_use_is_copied_if_the_user_says_so(ansible: Ansible, held: Path) -> None:
+    copy = {"source": str(held / "held.qcow2"), "format": "raw", "force_share": True}
+    (held.parent / "copies").mkdir()
+    results = ansible.play(
+        {
+            "copy": {"qimg.disk.qimg_convert": {**copy, "path": str(held.parent / "copies" / "copy.raw")}},
+            "target": {
+                "qimg.disk.qimg_convert": {
+                    **copy, "source": str(held / "free.raw"), "path": str(held / "held.raw"), "replace": "always",
+                }
+            },
+        }
+    )
+    assert failed(results).keys() == {"target"}
+    assert results["copy"]["changed"]
+    (warning,) = results["copy"]["warnings"]
+    assert warning.startswith("'%s' is in use: it was not checked" % copy["source"])
+    assert (held.parent / "copies" / "copy.raw").read_bytes()[:65536] == b"\1" * 65536
 
 
 @pytest.fixture
@@ -160,9 +188,9 @@ def test_rights_are_missed_in_check_mode_too(ansible: Ansible, foreign_python: s
         )
         assert failed(results).keys() == tasks.keys(), options
         for name, message in failed(results).items():
-            assert message.endswith(": Permission denied"), name
+            assert message.endswith(": Permission denied; run the task with become, " + WHO), name
             assert str(open_directory) in message
-        assert results["look"]["images"][readable]["check"]["check-errors"] == 0
+        assert results["look"]["images"][readable]["info"]["virtual-size"] == 4 << 20
         assert contents(open_directory) == before
     open_directory.chmod(stat.S_IRWXU)
 

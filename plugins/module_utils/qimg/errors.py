@@ -138,6 +138,9 @@ class OptionError(ImageError):
 class MismatchError(OptionError):
     """What exists differs from what was asked for, and the caller has not said what to do about that."""
 
+    #: The options in which it differs; ``format``; ``larger`` or ``smaller`` for its size.
+    differing: tuple[str, ...] = ()
+
 
 class ShrinkRefusedError(OptionError):
     """The new size is smaller, and nobody has allowed data to be lost."""

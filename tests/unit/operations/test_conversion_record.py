@@ -3,6 +3,7 @@
 """What is remembered of a conversion is recognised again, and nothing else is."""
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,6 +42,36 @@ def test_another_file_is_not_recognised(place: int) -> None:
 def test_another_snapshot_is_not_recognised() -> None:
     conversion_record.remember([SOURCE], TARGET, ("1", "before"), "b.qcow2")
     assert not conversion_record.is_unchanged([SOURCE], TARGET, "before", "b.qcow2")
+
+
+def test_another_compression_is_not_recognised() -> None:
+    conversion_record.remember([SOURCE], TARGET, None, "b.qcow2", True)
+    assert conversion_record.is_unchanged([SOURCE], TARGET, None, "b.qcow2", True)
+    assert not conversion_record.is_unchanged([SOURCE], TARGET, None, "b.qcow2", False)
+
+
+def test_records_of_targets_that_are_gone_are_removed(tmp_path: Path) -> None:
+    records = tmp_path / "records"
+
+    def remember(name: str) -> Path:
+        path = tmp_path / name
+        path.touch()
+        status = path.stat()
+        before = set(records.glob("*"))
+        conversion_record.remember([SOURCE], [[str(path), status.st_dev, status.st_ino, 0, 1, 1]], None, str(path))
+        (record,) = set(records.glob("*")) - before
+        return record
+
+    kept, gone, replaced = (remember(name) for name in ("kept", "gone", "replaced"))
+    (tmp_path / "gone").unlink()
+    (tmp_path / "new").touch()
+    (tmp_path / "new").rename(tmp_path / "replaced")
+    (records / "0123.json.77").touch()
+    os.utime(records / "0123.json.77", (1, 1))
+    (records / "0123.json.78").touch()
+    last = remember("last")
+    assert set(records.iterdir()) == {kept, last, records / "0123.json.78"}
+    assert not gone.exists() and not replaced.exists()
 
 
 def test_files_that_cannot_be_relied_on_are_not_remembered() -> None:

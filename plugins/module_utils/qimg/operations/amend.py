@@ -10,7 +10,7 @@ from ..formats.driver import READ, WRITE
 from ..formats.naming import without_backing_options
 from ..formats.opening import Opener
 from ..formats.options import check_values
-from .create import shown
+from .create import shown, shown_name
 from .new_image import creatable
 from .plan import Plan
 
@@ -52,7 +52,8 @@ def plan_amend(
         name: value for name, value in wanted.items() if not declared[name].same(current.get(name), value)
     }
     actions = [
-        "change %s from %s to %s" % (name, shown(current.get(name)), shown(value)) for name, value in changes.items()
+        "change %s from %s to %s" % (shown_name(name), shown(current.get(name)), shown(value))
+        for name, value in changes.items()
     ]
 
     def run(opener: Opener, _progress: Progress) -> None:

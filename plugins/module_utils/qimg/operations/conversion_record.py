@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
     Side = list[list[Any]]
 
-_VERSION = 2
+_VERSION = 3
+#: Nobody takes so many seconds to write a record.
+_FORGOTTEN_AFTER = 3600
 #: Places in what is recorded of one file.
 _MTIME, _CTIME = 4, 5
 
@@ -90,10 +92,17 @@ def has_settled(side: Side, backdated_ns: int | None = None) -> bool:
     return all(max(file[_MTIME], file[_CTIME]) < now - CLOCK_STEP_NS for file in rest)
 
 
-def is_unchanged(sources: list[Side | None], target: Side | None, snapshot: SnapshotName | None, path: str) -> bool:
+def is_unchanged(
+    sources: list[Side | None],
+    target: Side | None,
+    snapshot: SnapshotName | None,
+    path: str,
+    compress: bool | None = None,
+) -> bool:
     """Whether the last conversion that was recorded for ``path`` is one of these, and still true.
 
     :param path: the target's name
+    :param compress: whether the target's data are to be compressed; ``None``: that does not matter
     """
     import json
 
@@ -102,11 +111,20 @@ def is_unchanged(sources: list[Side | None], target: Side | None, snapshot: Snap
             remembered = json.load(record)
     except (OSError, ValueError):
         return False
-    return bool(remembered == _record(sources, target, snapshot))
+    return bool(remembered == _record(sources, target, snapshot, compress))
 
 
-def remember(sources: list[Side | None], target: Side | None, snapshot: SnapshotName | None, path: str) -> None:
-    """Record that the target has the sources' content; ``None`` among them: there is nothing to rely on."""
+def remember(
+    sources: list[Side | None],
+    target: Side | None,
+    snapshot: SnapshotName | None,
+    path: str,
+    compress: bool | None = None,
+) -> None:
+    """Record that the target has the sources' content; ``None`` among them: there is nothing to rely on.
+
+    :param compress: whether its data are compressed, as far as they shrink; ``None``: nobody has looked
+    """
     import json
 
     if target is None or None in sources:
@@ -116,17 +134,57 @@ def remember(sources: list[Side | None], target: Side | None, snapshot: Snapshot
     try:
         os.makedirs(os.path.dirname(record_path), mode=0o700, exist_ok=True)
         with open(temporary, "w", encoding="utf-8") as record:
-            json.dump(_record(sources, target, snapshot), record)
+            json.dump(_record(sources, target, snapshot, compress), record)
         os.replace(temporary, record_path)
     except OSError:
         # A record only saves time; without one the contents are compared.
         return
+    _remove_useless_records(os.path.basename(record_path))
 
 
-def _record(sources: list[Side | None], target: Side | None, snapshot: SnapshotName | None) -> dict[str, Any]:
+def _remove_useless_records(new: str) -> None:
+    """Remove the records of targets that are gone or have been replaced, and what killed processes have left.
+
+    :param new: the name of the record that has just been written
+    """
+    import json
+
+    directory = state_directory()
+    try:
+        others = set(os.listdir(directory)) - {new}
+    except OSError:
+        return
+    for name in others:
+        path = os.path.join(directory, name)
+        try:
+            if not name.endswith(".json"):
+                useless = os.stat(path).st_mtime < time.time() - _FORGOTTEN_AFTER
+            else:
+                with open(path, encoding="utf-8") as record:
+                    useless = not _is_there(json.load(record))
+            if useless:
+                os.unlink(path)
+        except (OSError, ValueError):
+            # Somebody else may be at it, or may have put it there.
+            continue
+
+
+def _is_there(record: Any) -> bool:
+    """Whether the target of a record is still the same file."""
+    try:
+        path, device, inode = record["target"][0][:3]
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, LookupError, TypeError, ValueError):
+        return False
+    return (status.st_dev, status.st_ino) == (device, inode)
+
+
+def _record(
+    sources: list[Side | None], target: Side | None, snapshot: SnapshotName | None, compress: bool | None
+) -> dict[str, Any]:
     # JSON knows no tuples: what is read back has lists.
     named = list(snapshot) if isinstance(snapshot, tuple) else snapshot
-    return {"version": _VERSION, "sources": sources, "snapshot": named, "target": target}
+    return {"version": _VERSION, "sources": sources, "snapshot": named, "target": target, "compress": compress}
 
 
 def _record_path(target: str) -> str:

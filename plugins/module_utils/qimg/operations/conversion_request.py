@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # When an existing target is replaced.
 ALWAYS: Replace = "always"  #: without looking, as qemu-img does
 NEVER: Replace = "never"  #: never: an image of the wanted format is fine, anything else an error
-IF_DIFFERENT: Replace = "if_different"  #: when its guest content is not that of the source
+IF_DIFFERENT: Replace = "if_different"  #: when its guest content, or its form, is not what was asked for
 REPLACES = (ALWAYS, NEVER, IF_DIFFERENT)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ..errors import ImageError, MismatchError, OptionError, StorageError, UnknownContentError
+from ..formats.capabilities import Compressing
 from ..formats.driver import INFO
 from ..formats.naming import shown_reference
 from ..formats.new_files import target_exists
@@ -18,9 +19,9 @@ from ..storage.zeros import DEFAULT_GRAIN
 from . import conversion_record
 from .compare import compare_joined
 from .conversion import carry_out, open_sources
-from .conversion_request import ALWAYS, NEVER, REPLACES, ConvertRequest
+from .conversion_request import ALWAYS, IF_DIFFERENT, NEVER, REPLACES, ConvertRequest
 from .convert_checks import check_consistency, check_request
-from .create import keep_further_files
+from .create import BACKING, EXACT, existing_differences, keep_further_files, resolve_options, shown_name
 from .new_image import creatable
 from .plan import Plan, nothing
 
@@ -37,15 +38,20 @@ if TYPE_CHECKING:
     from .plan import Progress
     from .snapshot import SnapshotName
 
+#: So many clusters that are not compressed are tried before they are taken to be such that do not shrink.
+_SAMPLES = 16
+
 
 class ConvertPlan(Plan):
     """A plan that also says whether the target has the source's content.
 
     ``matches``: ``True``, ``False``, or ``None`` where nobody knows; ``difference``: why not, or why nobody knows.
+    ``differences`` says in what else an existing image is not what was asked for, one clause each.
     """
 
     matches: bool | None = None
     difference: str | None = None
+    differences: list[str] = []
 
     def apply(self, progress: Progress | None = None) -> Any:
         result = super().apply(progress)
@@ -85,7 +91,7 @@ def plan_convert(
         if record and backdated is not None:
             target = conversion_record.look_at(request.target, request.format, opener)
             if target is not None and conversion_record.has_settled(target, backdated):
-                _remember(request, sources, target)
+                _remember(request, replace, sources, target)
 
     is_new = replace != ALWAYS and not request.into_existing and not _target_exists(request, opener)
     if is_new:
@@ -125,18 +131,74 @@ def _plan_by_content(
     target = conversion_record.look_at(request.target, request.format, opener)
     matches: bool | None = True
     difference = None
-    if not conversion_record.is_unchanged(sources, target, request.snapshot, request.target):
+    differences: list[str] = []
+    if replace == IF_DIFFERENT:
+        found, differences = _other_options(request, opener)
+        before = {**before, **found}
+    compress = _compression(request, replace)
+    if not conversion_record.is_unchanged(sources, target, request.snapshot, request.target, compress):
         matches, difference = _compared(request, replace, opener)
-        if matches and record and target is not None and conversion_record.has_settled(target):
-            _remember(request, sources, target)
-    if matches or replace == NEVER:
+        other_compression = compression_difference(request, opener) if matches and compress is not None else None
+        if other_compression is not None:
+            differences.append(other_compression)
+        elif matches and record and target is not None and conversion_record.has_settled(target):
+            _remember(request, replace, sources, target)
+    if replace == NEVER or (matches and not differences):
         plan = ConvertPlan(request.target_name, [], before, before, nothing, opener)
     else:
-        action = "replace the existing image: %s" % difference
+        action = "replace the existing image: %s" % "; ".join(filter(None, (difference, *differences)))
         after = _after(request, _try_sources(request, opener))
         plan = ConvertPlan(request.target_name, [action], before, after, run, opener)
-    plan.matches, plan.difference = matches, difference
+    plan.matches, plan.difference, plan.differences = matches, difference, differences
     return plan
+
+
+def _other_options(request: ConvertRequest, opener: Opener) -> tuple[dict[str, Any], list[str]]:
+    """Those of the wanted options that an existing target has, and in which of them it is not what was asked for."""
+    given = dict(request.options or {})
+    backing = (request.backing_file, request.backing_format)
+    size = None if "size" in given else 0
+    resolved = resolve_options(request.target, request.format, size, given, *backing, False, opener)
+    wanted = {name: value for name, value in resolved.items() if name in given and name != "size"}
+    found, differences = existing_differences(request.target, request.format, resolved, wanted, EXACT, opener)
+    shown = {
+        shown_name(name): value
+        for name, value in found.items()
+        if name in wanted or (name in BACKING and (value or resolved.get(name)))
+    }
+    return shown, list(differences.values())
+
+
+def _compression(request: ConvertRequest, replace: Replace) -> bool | None:
+    """Whether the target's data are to be compressed; ``None``: that is not asked."""
+    return request.compress if replace == IF_DIFFERENT else None
+
+
+def compression_difference(request: ConvertRequest, opener: Opener) -> str | None:
+    """Why the target's data are not compressed, or not uncompressed, as asked for, in a clause; ``None``: they are.
+
+    Clusters that do not shrink are stored as they are; whether that is why, a sample of them tells.
+
+    :raises ImageError: the target cannot be read
+    """
+    samples = 0
+    with opener.open(request.target, request.format, backing=False) as target:
+        if not isinstance(target, Compressing) or target.cluster_size is None:
+            return None
+        cluster = target.cluster_size
+        for extent in target.runs(0, target.size):
+            if extent.compressed and not request.compress:
+                return "its data are compressed, and should not be"
+            if not request.compress or not extent.data or extent.zero or extent.compressed:
+                continue
+            compress = target.compressor()
+            for start in range(round_up(extent.start, cluster), extent.start + extent.length - cluster + 1, cluster):
+                if compress(memoryview(target.read(start, cluster))) is not None:
+                    return "its data are not compressed, and should be"
+                samples += 1
+                if samples == _SAMPLES:
+                    return None
+    return None
 
 
 def _compared(request: ConvertRequest, replace: Replace, opener: Opener) -> tuple[bool | None, str | None]:
@@ -172,9 +234,10 @@ def _look_at_sources(request: ConvertRequest, opener: Opener) -> list[Side | Non
     return [conversion_record.look_at(name, request.source_format, opener) for name in request.sources]
 
 
-def _remember(request: ConvertRequest, sources: list[Side | None], target: Side) -> None:
+def _remember(request: ConvertRequest, replace: Replace, sources: list[Side | None], target: Side) -> None:
     if all(side is not None and conversion_record.has_settled(side) for side in sources):
-        conversion_record.remember(sources, target, request.snapshot, request.target)
+        compress = _compression(request, replace)
+        conversion_record.remember(sources, target, request.snapshot, request.target, compress)
 
 
 def content_difference(request: ConvertRequest, opener: Opener) -> str | None:
@@ -307,7 +370,7 @@ def convert(
     :param skip_broken_bitmaps: called with the name of each inconsistent bitmap, which is then left out; ``None``:
         such a bitmap is an error
     :param replace: what to do about an existing target: ``always`` replace it, ``never``, or ``if_different``, when its
-        guest content is not that of the source
+        guest content is not that of the source, or its backing file, options or compression are not those asked for
     :param record: keep a record of what has the same content, so that the next conversion need not compare it
     :param opener: which files may be opened, and how
     :param progress: called with the fraction that is done, 0.0 to 1.0; what it raises ends the conversion

@@ -45,7 +45,7 @@ AT_LEAST: SizePolicy = "at_least"
 SIZE_POLICIES = (EXACT, AT_LEAST)
 
 #: Options that are always compared: an image without a backing file is another one than with it.
-_BACKING = ("backing_file", "backing_fmt")
+BACKING = ("backing_file", "backing_fmt")
 
 
 class CreatePlan(Plan):
@@ -90,7 +90,7 @@ def resolve_options(
     if "backing_file" in values:
         _check_backing(path, values, open_backing, opener or Opener())
     if "size" not in values:
-        raise OptionError("Image creation needs a size parameter", path=path, remedy="give the size")
+        raise no_size(path)
     resolved = {}
     for option in declared:
         if option.name in values:
@@ -98,6 +98,11 @@ def resolve_options(
         elif option.default is not None:
             resolved[option.name] = option.default
     return resolved
+
+
+def no_size(path: str) -> OptionError:
+    """The error for a new image of which nobody knows how large it is to be."""
+    return OptionError("Image creation needs a size parameter", path=path, remedy="give the size")
 
 
 def check_backing_options(path: str, driver: Driver, backing_file: str | None, backing_format: str | None) -> None:
@@ -188,18 +193,24 @@ def plan_create(
     path = text_of(path)
     backing_file = None if backing_file is None else text_of(backing_file)
     explicit = dict(options or {})
+    is_new = not target_exists(path, opener.rehearsal, creatable(format, path).protocol)
+    keeps_size = not is_new and existing != OVERWRITE and size is None and backing_file is None
+    keeps_size = keeps_size and not {"size", "backing_file"} & explicit.keys()
     resolved = resolve_options(
-        path, format, size, explicit, backing_file, backing_format, open_backing, opener
+        path, format, 0 if keeps_size else size, explicit, backing_file, backing_format, open_backing, opener
     )
     before: dict[str, Any] = {}
-    differences: list[str] = []
+    differences: dict[str, str] = {}
     actions = ["create a %s image of %d bytes" % (format, resolved["size"])]
-    is_new = not target_exists(path, opener.rehearsal, creatable(format, path).protocol)
     if not is_new and existing != OVERWRITE:
         asked = {*explicit, "size"} if size is not None else set(explicit)
         wanted = {name: resolved[name] for name in resolved if name in asked}
-        before, differences = _differences(path, format, resolved, wanted, size_policy, opener)
+        before, differences = existing_differences(path, format, resolved, wanted, size_policy, opener)
         actions = _actions_over_existing(path, existing, differences)
+        if keeps_size and actions:
+            raise no_size(path)
+        if keeps_size:
+            resolved["size"] = before.get("size", 0)
     if actions and existing in (FAIL, IGNORE):
         keep_further_files(path, format, resolved, opener)
 
@@ -225,28 +236,31 @@ def plan_create(
     if actions:
         after = {"format": format, **resolved}
         # What nobody asked for is not compared, and gets whatever the format thinks best.
-        before = {name: value for name, value in before.items() if name in after or (name in _BACKING and value)}
+        before = {name: value for name, value in before.items() if name in after or (name in BACKING and value)}
     plan = CreatePlan(path, actions, before, after, run, opener)
     plan.options = resolved
-    plan.differences = differences
+    plan.differences = list(differences.values())
     return plan
 
 
-def _actions_over_existing(path: str, existing: Existing, differences: list[str]) -> list[str]:
+def _actions_over_existing(path: str, existing: Existing, differences: dict[str, str]) -> list[str]:
     """What is done about a file that is there.
 
-    :param differences: in what it is not what was asked for
+    :param differences: in what it is not what was asked for, from :func:`existing_differences`
     :raises MismatchError: it has to be what was asked for, and is not
     """
     if not differences or existing == IGNORE:
         return []
+    reason = "; ".join(differences.values())
     if existing == FAIL:
-        raise MismatchError(
-            "The existing file is not what was asked for: %s" % "; ".join(differences),
+        error = MismatchError(
+            "The existing file is not what was asked for: %s" % reason,
             path=path,
             remedy="change it with the module or command for that, or say that it may be recreated or ignored",
         )
-    return ["replace the existing file: %s" % "; ".join(differences)]
+        error.differing = tuple(differences)
+        raise error
+    return ["replace the existing file: %s" % reason]
 
 
 def _too_large(format: str) -> str:
@@ -273,44 +287,55 @@ def keep_further_files(path: str, format: str, options: dict[str, Any], opener: 
             )
 
 
-def _differences(
+def existing_differences(
     path: str, format: str, resolved: dict[str, Any], explicit: dict[str, Any], size_policy: SizePolicy, opener: Opener
-) -> tuple[dict[str, Any], list[str]]:
-    """What is at ``path``, and in what it differs from what is wanted (one clause each)."""
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is at ``path``, and in what it differs from what is wanted.
+
+    :returns: its format, size and options; and one clause for each difference, by the name of the option, or by
+        ``format``, ``larger`` or ``smaller``
+    """
     try:
         found = opener.open(path, None, INFO, backing=False)
     except StorageError:
         # It may be all that was asked for: we are not allowed to look, or somebody is using it.
         raise
     except ImageError as error:
-        return {}, ["it cannot be opened as an image (%s)" % error.reason]
+        return {}, {"format": "it cannot be opened as an image (%s)" % error.reason}
     with found as image:
         before: dict[str, Any] = {"format": image.format, "size": image.size}
         before.update(image.creation_options())
         if image.format != format:
-            return before, ["its format is %s, not %s" % (image.format, format)]
+            return before, {"format": "its format is %s, not %s" % (image.format, format)}
         size = get_driver(format).disk_size(resolved["size"], resolved)
-        differences = []
+        differences = {}
         if "size" in explicit and (image.size < size or (image.size > size and size_policy == EXACT)):
-            differences.append("its size is %d bytes, not %d" % (image.size, size))
+            name = "larger" if image.size > size else "smaller"
+            differences[name] = "its size is %d bytes, not %d" % (image.size, size)
         wanted: dict[str, Any] = {}
         declared = {option.name: option for option in get_driver(format).options}
-        for name in _BACKING:
+        for name in BACKING:
             if name in declared:
                 wanted[name] = resolved.get(name)
         wanted.update({name: value for name, value in explicit.items() if name in before and name != "size"})
         for name, value in wanted.items():
             if not declared[name].same(before.get(name), value):
-                differences.append(_difference(name, before.get(name), value))
+                differences[name] = _difference(name, before.get(name), value)
         return before, differences
 
 
 def _difference(name: str, found: Any, wanted: Any) -> str:
+    name = shown_name(name)
     if wanted is None:
         return "its %s is %s, and should not be set" % (name, shown(found))
     if found is None:
         return "its %s is not set, and should be %s" % (name, shown(wanted))
     return "its %s is %s, not %s" % (name, shown(found), shown(wanted))
+
+
+def shown_name(option: str) -> str:
+    """What messages call an option: its argument, where it has one of its own."""
+    return "backing_format" if option == "backing_fmt" else option
 
 
 def shown(value: Any) -> str:
