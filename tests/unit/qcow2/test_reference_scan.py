@@ -12,8 +12,9 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qimg.formats import table_runs
 from qimg.formats.capabilities import CheckResult
-from qimg.formats.qcow2 import reference_scan, table_runs
+from qimg.formats.qcow2 import reference_scan
 from qimg.formats.qcow2.copied_flags import bitmaps_contradict, copied_changes, host_clusters
 from qimg.formats.qcow2.layout import OFFSET_MASK, Geometry
 from qimg.formats.qcow2.metadata import Metadata

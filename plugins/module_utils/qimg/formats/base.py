@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ..references import Node
     from ..storage.base import Buffer, Storage
 
+    #: Where guest bytes go: storage, offset in it, length; in guest order.
+    Pieces = list[tuple[Storage, int, int]]
+
 # What one image says about a run of guest bytes (its backing chain aside).
 ABSENT = 0  #: nothing: the backing file answers, or zero without one
 DATA = 1  #: plain bytes at ``offset`` of ``storage``
@@ -310,7 +313,7 @@ class Image(ABC):
 
     # Writing: what everybody calls, and what formats that can write have beneath it.
 
-    def place(self, offset: int, length: int) -> list[tuple[Storage, int, int]]:
+    def place(self, offset: int, length: int) -> Pieces:
         """Find room for new plain bytes of a guest range: ``(storage, host offset, length)`` pieces in order.
 
         The caller must then write every byte of every piece before the next :meth:`flush`.  The range should be
@@ -364,7 +367,7 @@ class Image(ABC):
         if not self.writable:
             raise UnsupportedOperationError("The image is open for reading only", path=self.filename)
 
-    def _place(self, offset: int, length: int) -> list[tuple[Storage, int, int]]:
+    def _place(self, offset: int, length: int) -> Pieces:
         raise self.unsupported("writing")
 
     def _write_zeroes(self, offset: int, length: int, deallocate: bool) -> None:
@@ -438,3 +441,11 @@ class Image(ABC):
             self.close()
         else:
             self.abandon()
+
+
+def add_piece(pieces: Pieces, storage: Storage, host: int, length: int) -> None:
+    """Add a host range, to the last one where they touch."""
+    if pieces and pieces[-1][0] is storage and pieces[-1][1] + pieces[-1][2] == host:
+        pieces[-1] = (storage, pieces[-1][1], pieces[-1][2] + length)
+    else:
+        pieces.append((storage, host, length))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from array import array
 
 from ...errors import OptionError
+from ..table_runs import any_has
 from . import refcount_widths as widths
 from .layout import (
     COMPRESSED,
@@ -27,7 +28,6 @@ from .layout import (
     feature_name_table,
 )
 from .shared_tables import all_l2_tables, rewrite_tables
-from .table_runs import any_has
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

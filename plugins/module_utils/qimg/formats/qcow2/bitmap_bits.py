@@ -7,8 +7,8 @@ from array import array
 
 from ...storage.zeros import is_zero
 from ..bits import or_into, set_bits
+from ..table_runs import equal_run_end
 from .layout import OFFSET_MASK, Geometry, corrupt, words_from_bytes, words_to_bytes
-from .table_runs import equal_run_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 
+from ..table_runs import as_lanes, equal_run_end, lanes, progression_run_end, scattered_entries
 from .layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, L2_RESERVED, OFFSET_MASK, Geometry
-from .table_runs import as_lanes, equal_run_end, lanes, progression_run_end, scattered_entries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

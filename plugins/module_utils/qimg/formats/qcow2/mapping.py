@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from array import array
 
+from ..table_runs import equal_run_end
 from .copied_flags import first_words, host_clusters, scattered_clusters
 from .layout import (
     COPIED,
@@ -14,7 +15,6 @@ from .layout import (
     words_from_bytes,
     words_to_bytes,
 )
-from .table_runs import equal_run_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from ..base import (
     Extent,
 )
 from ..base import COMPRESSED as COMPRESSED_KIND
+from ..table_runs import equal_run_end, progression_run_end
 from .layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, OFFSET_MASK, SUBCLUSTERS, ZERO_FLAG, Geometry, corrupt
-from .table_runs import equal_run_end, progression_run_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

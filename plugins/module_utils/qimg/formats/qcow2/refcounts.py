@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from ...errors import ImageError
 from ...intervals import IntervalSet
+from ..table_runs import equal_run_end, first_nonzero, first_zero
 from . import refcount_widths as widths
 from .layout import MAX_REFCOUNT_TABLE_BYTES, Geometry, corrupt, words_from_bytes, words_to_bytes
 from .refcount_blocks import RefcountBlock, RefcountBlocks, metadata_clusters
-from .table_runs import equal_run_end, first_nonzero, first_zero
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from array import array
 
 from ...storage.zeros import ZEROS
+from ..table_runs import equal_run_end
 from . import refcount_widths as widths
-from .table_runs import equal_run_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

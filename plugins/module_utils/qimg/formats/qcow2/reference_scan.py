@@ -10,6 +10,7 @@ from operator import sub
 
 from ...errors import CorruptImageError, LimitError
 from ..capabilities import CheckResult
+from ..table_runs import equal_run_end, progression_run_end, scattered_entries
 from .copied_flags import bitmaps_contradict, first_words, scattered_clusters
 from .layout import (
     ALL_SUBCLUSTERS,
@@ -28,7 +29,6 @@ from .layout import (
     words_from_bytes,
 )
 from .reference_counter import ReferenceCounter
-from .table_runs import equal_run_end, progression_run_end, scattered_entries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

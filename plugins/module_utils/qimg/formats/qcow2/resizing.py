@@ -9,10 +9,10 @@ from ...errors import ImageError, OptionError, StorageError, UnsupportedOperatio
 from ...limits import MAX_IMAGE_BYTES
 from ...sizes import round_up
 from ..base import ABSENT
+from ..table_runs import progression
 from .copied_flags import first_words, host_clusters
 from .layout import COMPRESSED, COPIED, MAX_L1_BYTES, RAW_EXTERNAL_DATA
 from .reading import has_place
-from .table_runs import progression
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

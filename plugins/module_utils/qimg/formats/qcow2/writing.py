@@ -8,24 +8,22 @@ commit makes visible together with their data.
 from __future__ import annotations
 
 from ...storage.zeros import is_zero
-from ..base import ABSENT, ABSENT_ALLOCATED, DATA, ZERO, ZERO_ALLOCATED
+from ..base import ABSENT, ABSENT_ALLOCATED, DATA, ZERO, ZERO_ALLOCATED, add_piece
 from ..base import COMPRESSED as COMPRESSED_KIND
 from ..chain import chain_extents
+from ..table_runs import progression, progression_run_end
 from .compressed_writing import CompressedWriter
 from .layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG
 from .reading import has_place, misplaced, standard_kind, subcluster_run
-from .table_runs import progression, progression_run_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...storage.base import Storage
-    from ..base import Image
+    from ..base import Image, Pieces
     from .mapping import L2Table
     from .metadata import Metadata
-
-    Pieces = list[tuple[Storage, int, int]]
 
 
 class Writer:
@@ -104,7 +102,7 @@ class Writer:
                 host = self._allocate_standard(l1_index, base, index, stop, start, end)
             run_start = max(start, index << bits)
             run_end = min(end, stop << bits)
-            _add_piece(pieces, self._data, host + run_start - (index << bits), run_end - run_start)
+            add_piece(pieces, self._data, host + run_start - (index << bits), run_end - run_start)
             index = stop
 
     def _in_place_end(self, table: L2Table | None, index: int, last: int) -> int:
@@ -213,7 +211,7 @@ class Writer:
                     run += 1
                     stop = min(end, index + run << bits)
             host = self._write_extended(l1_index, base, index, run, start, stop)
-            _add_piece(pieces, self._data, host + start - (index << bits), stop - start)
+            add_piece(pieces, self._data, host + start - (index << bits), stop - start)
             start = stop
 
     def _is_ours(self, table: L2Table | None, index: int) -> bool:
@@ -488,11 +486,3 @@ class Writer:
             return
         self._record(offset, min(self._geometry.cluster_size, self._image.size - offset))
         self._compressed.write(offset, data)
-
-
-def _add_piece(pieces: Pieces, storage: Storage, host: int, length: int) -> None:
-    """Add a host range, to the last one where they touch."""
-    if pieces and pieces[-1][0] is storage and pieces[-1][1] + pieces[-1][2] == host:
-        pieces[-1] = (storage, pieces[-1][1], pieces[-1][2] + length)
-    else:
-        pieces.append((storage, host, length))

@@ -13,8 +13,8 @@ _LONG_RUN = 64
 _MANY_RUNS = 8
 _FURTHER = 16
 
-#: step -> (powers of two n) -> (n lanes of 0, step, 2·step …; n lanes of 1), as integers of 64-bit lanes.
-_progressions: dict[int, dict[int, tuple[int, int]]] = {}
+#: (bytes of a lane, step) -> (powers of two n) -> (n lanes of 0, step, 2·step …; n lanes of 1), as integers.
+_progressions: dict[tuple[int, int], dict[int, tuple[int, int]]] = {}
 
 
 def equal_run_end(values: array[int], position: int, end: int) -> int:
@@ -85,10 +85,14 @@ def progression_run_end(values: array[int], position: int, end: int, step: int) 
     return stop
 
 
-def progression(first: int, count: int, step: int) -> array[int]:
-    """``count`` values that grow by ``step``; the next power of two of them must fit 64 bits."""
+def progression(first: int, count: int, step: int, typecode: str = "Q") -> array[int]:
+    """``count`` values that grow by ``step``, all of which fit the type."""
+    values = array(typecode)
     lanes = 1 << (count - 1).bit_length()
-    values = array("Q", _progression_bytes(first, lanes, step))
+    if first + (lanes - 1) * step >= 1 << 8 * values.itemsize:
+        # The next power of two of them would not fit.
+        return array(typecode, [first + number * step for number in range(count)])
+    values.frombytes(_progression_bytes(first, lanes, step, values.itemsize))
     if sys.byteorder == "big":
         values.byteswap()
     return values[:count]
@@ -96,7 +100,7 @@ def progression(first: int, count: int, step: int) -> array[int]:
 
 def lanes(value: int, count: int) -> int:
     """``count`` (a power of two) 64-bit lanes of one value, as an integer."""
-    return _lanes(count, 0)[1] * value
+    return _lanes(count, 0, 8)[1] * value
 
 
 def as_lanes(values: array[int]) -> int:
@@ -119,25 +123,27 @@ def scattered_entries(runs: int, entries: int) -> int:
 
 def _is_progression(values: array[int], start: int, count: int, first: int, step: int) -> bool:
     """Whether ``count`` (a power of two) values are ``first, first + step, …``."""
-    if first + (count - 1) * step >= 1 << 64:
+    if first + (count - 1) * step >= 1 << 8 * values.itemsize:
         return False
     found = values[start : start + count]
     if sys.byteorder == "big":
         found.byteswap()
-    return found.tobytes() == _progression_bytes(first, count, step)
+    return found.tobytes() == _progression_bytes(first, count, step, found.itemsize)
 
 
-def _progression_bytes(first: int, count: int, step: int) -> bytes:
-    """``count`` (a power of two) growing values as little-endian words: by one addition of big integers."""
-    steps, ones = _lanes(count, step)
-    return (steps + first * ones).to_bytes(8 * count, "little")
+def _progression_bytes(first: int, count: int, step: int, width: int) -> bytes:
+    """``count`` (a power of two) growing values as little-endian words of ``width`` bytes: by one addition of big
+    integers."""
+    steps, ones = _lanes(count, step, width)
+    return (steps + first * ones).to_bytes(width * count, "little")
 
 
-def _lanes(count: int, step: int) -> tuple[int, int]:
+def _lanes(count: int, step: int, width: int) -> tuple[int, int]:
     """``count`` lanes of 0, step, 2·step …, and as many of 1; those of half as many make them."""
-    known = _progressions.setdefault(step, {1: (0, 1)})
+    known = _progressions.setdefault((width, step), {1: (0, 1)})
     if count not in known:
         half = count // 2
-        steps, ones = _lanes(half, step)
-        known[count] = (steps | (steps + half * step * ones) << 64 * half, ones | ones << 64 * half)
+        steps, ones = _lanes(half, step, width)
+        bits = 8 * width * half
+        known[count] = (steps | (steps + half * step * ones) << bits, ones | ones << bits)
     return known[count]
