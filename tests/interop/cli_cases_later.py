@@ -41,6 +41,22 @@ bitmap --remove-all a b c
 bitmap --remove-all -g 4k data.qcow2
 bitmap --remove-all -f raw odd.raw
 bench --quiet -c 1 data.qcow2
+create -f qcow2 -o data_file=odd.raw,data_file_raw=on,keep_data_file=on new 10M
+create -f qcow2 -o data_file=odd.raw,data_file_raw=on,keep_data_file=on new 64k
+create -f qcow2 -o data_file=odd.raw,preallocation=metadata,keep_data_file=on new 1M
+create -f qcow2 -o data_file=odd.raw,data_file_raw=on,preallocation=metadata,keep_data_file=on new 1M
+create -f qcow2 -o data_file=odd.raw,keep_data_file=on new 1M
+create -f qcow2 -o data_file=odd.raw,preallocation=full,keep_data_file=on new 1M
+create -f qcow2 -o data_file=odd.raw,data_file_raw=on,keep_data_file=off new 1M
+create -f qcow2 -o data_file=missing,data_file_raw=on,keep_data_file=on new 1M
+create -f qcow2 -o data_file=new,data_file_raw=on,keep_data_file=on new 1M
+create -f qcow2 -o keep_data_file=on new 1M
+create -f qcow2 -o keep_data_file=on,compat=0.10 new 1M
+create -f qcow2 -o keep_data_file=x new 1M
+create -f raw -o keep_data_file=on new 1M
+amend -o keep_data_file=on data.qcow2
+measure -O qcow2 -o keep_data_file=on --size 1M
+measure -O qcow2 -o data_file=odd.raw,keep_data_file=on --size 1M
 info --limits data.qcow2
 info --limits --output=json other.qcow2
 info --limits --output=json over.qcow2

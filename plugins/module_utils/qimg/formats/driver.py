@@ -234,6 +234,14 @@ class NewImage(Origin, ABC):
         """
 
     @abstractmethod
+    def keep(self, key: str, name: str, least: int, role: str) -> Storage:
+        """The same for a file that is there and keeps its content; if it is shorter than ``least``, it grows.
+
+        :raises OptionError: it is the image itself
+        :raises StorageError: it is not there, or cannot be written
+        """
+
+    @abstractmethod
     def secret(self, option: str) -> bytes | None:
         """The secret that a creation option (``key-secret``) names; ``None``: it is not given.
 

@@ -9,7 +9,7 @@ from ..errors import OptionError, StorageError
 from ..references import PATH_PROTOCOLS, driver_of, parse_protocol_name, resolve_data_file
 from ..storage.cache import WRITEBACK, CacheMode
 from ..storage.hints import NO_HINTS, FileHints
-from ..storage.in_place import ExistingTarget
+from ..storage.in_place import ExistingTarget, KeptTarget
 from ..storage.protocols import driver_of_path
 from ..storage.replace import NewFile
 from .driver import NewImage
@@ -69,7 +69,7 @@ class NewFiles:
         self.path = path
         self._driver = driver
         self._main = self._target(path, driver, hints)
-        self._others: list[NewFile | ExistingTarget] = []
+        self._others: list[NewFile | ExistingTarget | KeptTarget] = []
 
     @property
     def warning(self) -> str | None:
@@ -115,10 +115,7 @@ class NewFiles:
         :raises OptionError: it is the image itself
         :raises StorageError: it cannot be written, or is a device that is shorter; then it is untouched
         """
-        resolved = resolve_data_file(self.path, name)
-        driver = target_driver(resolved)
-        if driver == self._driver and _place(resolved, driver) == _place(self.path, driver):
-            raise OptionError("An image cannot be its own %s" % role, path=self.path, remedy="name another file")
+        resolved, driver = self._resolved(name, role)
         other = self._target(resolved, driver, NO_HINTS)
         self._others.append(other)
         try:
@@ -126,6 +123,34 @@ class NewFiles:
         except StorageError as error:
             error.reason = "Could not resize image: %s" % error.reason
             raise
+
+    def keep(self, name: str, least: int, role: str) -> Storage:
+        """The same for a file that is there and keeps its content.
+
+        :raises OptionError: it is the image itself
+        :raises StorageError: it is not there, cannot be written, or is a device that is shorter
+        """
+        resolved, driver = self._resolved(name, role)
+        node = parse_protocol_name(resolved, driver)
+        other = KeptTarget(lambda: self._open_storage(node, True, self._cache))
+        self._others.append(other)
+        return other.begin(least)
+
+    def _resolved(self, name: str, role: str) -> tuple[str, str]:
+        """Where a further file is, and its protocol.
+
+        :raises OptionError: it is the image itself
+        """
+        resolved = resolve_data_file(self.path, name)
+        driver = target_driver(resolved)
+        if driver == self._driver and _place(resolved, driver) == _place(self.path, driver):
+            raise OptionError("An image cannot be its own %s" % role, path=self.path, remedy="name another file")
+        return resolved, driver
+
+    @property
+    def keeps_content(self) -> bool:
+        """Whether there are bytes in one of the files already."""
+        return any(isinstance(other, KeptTarget) for other in self._others)
 
     def trial(self) -> NewFiles:
         """Where to try out making the image, so that nothing is lost if that fails.
@@ -247,6 +272,9 @@ class CreatedImage(NewImage):
     def add(self, key: str, name: str, least: int, role: str) -> Storage:
         return self._files.add(name, least, role)
 
+    def keep(self, key: str, name: str, least: int, role: str) -> Storage:
+        return self._files.keep(name, least, role)
+
     def secret(self, option: str) -> bytes | None:
         name = self.options.get(option)
         if name is None:
@@ -301,6 +329,8 @@ class _TriedFiles(NewFiles):
         from ..storage.imagined import ImaginedFile
 
         return ImaginedFile(name)
+
+    keep = add
 
 
 def _place(name: str, driver: str) -> Any:

@@ -118,7 +118,8 @@ def _fill_new(
 ) -> None:
     backing = _open_backing(request, files, options, opener)
     with empty_image(request.target, request.format, files, options, opener, backing) as target:
-        target_is_zero = target.reads_zero_when_new and not _shows_old_bytes(target, options)
+        old_bytes = files.keeps_content or _shows_old_bytes(target, options)
+        target_is_zero = target.reads_zero_when_new and not old_bytes
         _copy(request, sources, target, target_is_zero, opener.rehearses, progress)
 
 

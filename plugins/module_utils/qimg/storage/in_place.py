@@ -84,6 +84,74 @@ class ExistingTarget:
         self.storage.close()
 
 
+class KeptTarget:
+    """A file of a new image that is there already, and keeps its content.
+
+    It has the interface of :class:`~qimg.storage.replace.NewFile`.  At the end, it grows if it is too short.
+
+    :param open_storage: opens it for writing
+    :raises StorageError: it cannot be opened
+    :raises ImageInUseError: another process uses it
+    """
+
+    warning = None
+    replaced = None
+    replaces = False
+    has_name = True
+
+    def __init__(self, open_storage: Callable[[], Storage]) -> None:
+        self._open_storage = open_storage
+        self.storage = open_storage()
+        self._missing = False
+        self._least = 0
+        try:
+            self.storage.lock(CREATE)
+        except BaseException:
+            self.storage.close()
+            raise
+
+    def require_new(self) -> None:
+        """Nothing: that it is there was asked for."""
+
+    def begin(self, least: int) -> Storage:
+        """Where to write, with what was there before.
+
+        :param least: how many bytes it has to have
+        :raises StorageError: a device has less than that
+        """
+        if self.storage.is_device:
+            self.storage.truncate(least)
+        self._least, self._missing = least, self.storage.size < least
+        return self.storage
+
+    def settle(self, replacing: bool = False) -> None:
+        """Nothing: whoever closed the image has flushed it."""
+
+    def commit(self) -> None:
+        """Grow, if it is shorter than the disk.
+
+        :raises StorageError: it cannot
+        """
+        if not self._missing:
+            return
+        # Whoever closed the image has closed it, too.
+        storage = self._open_storage()
+        try:
+            if storage.size < self._least:
+                storage.truncate(self._least)
+                storage.flush()
+        finally:
+            storage.close()
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.storage.close()
+
+
 def empty(storage: Storage, least: int) -> None:
     """Have nothing be found where a new image is to be: of what cannot be made shorter, the first sector is cleared."""
     if storage.is_device:

@@ -65,6 +65,7 @@ class _Choice(
             "backing_fmt",
             "data_file",
             "data_file_raw",
+            "keep_data_file",
             "lazy_refcounts",
             "refcount_order",
         ],
@@ -112,11 +113,33 @@ def validate(options: dict[str, Any]) -> _Choice:
         given["backing_fmt"],
         given["data_file"],
         bool(given["data_file_raw"]),
+        bool(given["keep_data_file"]),
         given["lazy_refcounts"],
         width.bit_length() - 1,
     )
     _check_exclusions(choice, width)
     return choice
+
+
+def check_kept_data_file(choice: _Choice) -> None:
+    """Refuse to keep a data file that there is not, or whose content would be overwritten or could not be seen.
+
+    :raises OptionError: in QEMU's words
+    """
+    if not choice.keep_data_file:
+        return
+    if not choice.data_file:
+        raise OptionError("Must not use 'keep_data_file=on' without 'data_file'")
+    if choice.preallocation not in ("off", "metadata"):
+        raise OptionError(
+            "Preallocating more than only metadata would overwrite the external data file's content and is therefore "
+            "incompatible with 'keep_data_file=on'"
+        )
+    if choice.preallocation == "off" and not choice.data_file_raw:
+        raise OptionError(
+            "'keep_data_file=on' requires 'preallocation=metadata' or 'data_file_raw=on', or the file contents will "
+            "not be visible"
+        )
 
 
 def check_cluster_size(cluster_size: int) -> int:
@@ -218,9 +241,11 @@ def create(new: NewImage, storage: Storage, data_file: Storage | None) -> Image:
     image = Qcow2Image(new, metadata, new.backing)
     preallocation = "metadata" if choice.data_file_raw and choice.preallocation == "off" else choice.preallocation
     try:
-        if data_file is not None:
+        if data_file is not None and not choice.keep_data_file:
             data_file.truncate(choice.size)
-        if preallocation in ("falloc", "full") and data_file is None:
+        if choice.keep_data_file:
+            resizing.refer_to_data_file(metadata, choice.size)
+        elif preallocation in ("falloc", "full") and data_file is None:
             resizing.preallocate_contiguous(metadata, choice.size, preallocation)
         elif preallocation != "off" and choice.size:
             resizing.preallocate(metadata, 0, choice.size, preallocation)

@@ -35,6 +35,10 @@ _BITMAPS_OF_V2 = (
 _LEAKS = "\nSome clusters may be leaked, run 'qemu-img check -r' on the image file to fix."
 
 
+#: Creation options of what is not in the image's own file.
+_OF_DATA_FILES = ("data_file", "data_file_raw", "keep_data_file")
+
+
 class Qcow2Driver(Driver):
     """qcow2, versions 2 and 3."""
 
@@ -86,8 +90,10 @@ class Qcow2Driver(Driver):
 
         choice = create.validate(new.options)
         data_file = None
+        create.check_kept_data_file(choice)
         if choice.data_file is not None:
-            data_file = new.add("data-file", choice.data_file, choice.size, DATA_FILE)
+            take = new.keep if choice.keep_data_file else new.add
+            data_file = take("data-file", choice.data_file, choice.size, DATA_FILE)
         if new.room is not None and (new.room or new.protocol == "nbd"):
             _check_room(new.filename, new.room, choice.size, 1 << choice.cluster_bits, choice.extended_l2)
         reserves = choice.preallocation != "off" and data_file is None and new.is_device
@@ -123,11 +129,12 @@ class Qcow2Driver(Driver):
         return measuring.measure(options, size, source)
 
     def main_file_size(self, options: dict[str, Any], size: int) -> int:
-        inside = {name: value for name, value in options.items() if not name.startswith("data_file")}
+        inside = {name: value for name, value in options.items() if name not in _OF_DATA_FILES}
         return self.measure(inside, size, None).fully_allocated - (size if options.get("data_file") else 0)
 
     def further_files(self, filename: str, options: dict[str, Any]) -> list[tuple[str, str]]:
-        return [(DATA_FILE, options["data_file"])] if options.get("data_file") else []
+        is_made = options.get("data_file") and not options.get("keep_data_file")
+        return [(DATA_FILE, options["data_file"])] if is_made else []
 
 
 def _check_header(source: ImageSource, metadata: Metadata) -> None:

@@ -13,6 +13,7 @@ OPTIONS = (
     CreateOption("extended_l2", BOOL, "Extended L2 tables", False),
     CreateOption("preallocation", STR, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
     CreateOption("compression_type", STR, "Compression method used for image cluster compression", "zlib"),
+    CreateOption("keep_data_file", BOOL, "Assume the external data file already exists and do not overwrite it"),
     CreateOption("size", SIZE, "Virtual disk size", None, True, True),
     CreateOption("compat", STR, "Compatibility level (v2 [0.10] or v3 [1.1])", None, True, True, _VERSIONS),
     CreateOption("backing_file", STR, "File name of a base image", None, True, True),

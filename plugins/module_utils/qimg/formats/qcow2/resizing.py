@@ -249,6 +249,24 @@ def drop_all(metadata: Metadata) -> None:
     _free_tables(metadata, 0, metadata.geometry.l1_entries(metadata.header.size), 0)
 
 
+def refer_to_data_file(metadata: Metadata, size: int) -> None:
+    """In a new image, have all guest clusters lie at their own places in the data file, of which nothing is written.
+
+    :param size: guest bytes
+    """
+    geometry, mapping = metadata.geometry, metadata.mapping
+    for l1_index in range(geometry.l1_entries(size)):
+        base = l1_index * geometry.l2_span
+        count = -(-min(size - base, geometry.l2_span) >> geometry.cluster_bits)
+        words = geometry.entry_words
+        entries = mapping.own_table(l1_index).entries
+        entries[0 : count * words : words] = progression(base | COPIED, count, geometry.cluster_size)
+        if words > 1:
+            # All subclusters, too: "present" is the lower half of their word.
+            entries[1 : count * words : words] = array("Q", [0xFFFFFFFF]) * count
+        metadata.refcounts.relieve()
+
+
 def preallocate_contiguous(metadata: Metadata, size: int, mode: str) -> None:
     """In a new image, reserve one contiguous run of host clusters for all guest data.
 
