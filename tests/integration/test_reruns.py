@@ -64,6 +64,15 @@ def test_a_disk_that_has_grown_is_not_led_to_its_loss(ansible: Ansible, tmp_path
     assert not results["at_least"]["changed"]
 
 
+def test_a_relative_size_stays_relative(ansible: Ansible, tmp_path: Path) -> None:
+    path = tmp_path / "disk.qcow2"
+    plan_create(str(path), "qcow2", 3 << 20).apply()
+    grow = {"path": str(path), "size": "+5M", "allow_relative": True, "force_share": True}
+    result = ansible.play({"grow": {"qimg.disk.qimg_resize": grow}})["grow"]
+    assert result["actions"] == ["grow the disk from 3145728 to 8388608 bytes"]
+    assert oracle.info(path)["virtual-size"] == 8 << 20
+
+
 def test_a_copy_in_another_form_is_replaced(ansible: Ansible, tmp_path: Path) -> None:
     source = tmp_path / "source.raw"
     source.write_bytes(b"a disk " * (1 << 17) + bytes(1 << 20))
