@@ -106,8 +106,9 @@ options:
     default: never
 notes:
   - That neither side has been written to is known from the files' identities, lengths, and modification and status
-    change times, in nanoseconds, which are kept in C(/var/lib/qimg) (of a user who is not root, in
-    C($XDG_STATE_HOME/qimg)). New images get a modification time two seconds back, so that every later write shows.
+    change times, in nanoseconds, which are kept in C($XDG_STATE_HOME/qimg) if that is set, else in C(/var/lib/qimg)
+    (of a user who is not root, in C(~/.local/state/qimg)). New images get a modification time two seconds back, so that
+    every later write shows.
 seealso:
   - module: qimg.disk.qimg_create
   - module: qimg.disk.qimg_compare

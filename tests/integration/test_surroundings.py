@@ -160,8 +160,8 @@ def test_modules_run_in_the_background(ansible: Ansible, tmp_path: Path) -> None
     create = {"path": str(tmp_path / "new.qcow2"), "format": "qcow2", "size": "1M"}
     results = ansible.play(
         {
-            "watched": {"qimg.disk.qimg_create": create, "async": 60, "poll": 1},
-            "again": {"qimg.disk.qimg_create": create, "async": 60, "poll": 1},
+            "watched": {"qimg.disk.qimg_create": create, "async": 3600, "poll": 1},
+            "again": {"qimg.disk.qimg_create": create, "async": 3600, "poll": 1},
         }
     )
     assert [results[name]["changed"] for name in ("watched", "again")] == [True, False]

@@ -52,6 +52,11 @@ class Ansible:
             "ANSIBLE_COLLECTIONS_PATH": str(collections),
             "ANSIBLE_CONFIG": str(directory / "ansible.cfg"),
             "ANSIBLE_HOME": str(directory / "home"),
+            # Ansible asks the system for the home directory in one place, and HOME in another.
+            "ANSIBLE_REMOTE_TMP": str(directory / "remote"),
+            "ANSIBLE_ASYNC_DIR": str(directory / "async"),
+            "HOME": str(directory / "home"),
+            "XDG_STATE_HOME": str(directory / "state"),
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
             "ANSIBLE_NOCOLOR": "true",

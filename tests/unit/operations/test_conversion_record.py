@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from qimg.operations.conversion_record import Side
     from qimg.operations.snapshot import SnapshotName
 
+#: As it is without the fixture.
+_state_directory = conversion_record.state_directory
+
 SOURCE: Side = [["/disks/a.raw", 1, 2, 512, 10, 20]]
 TARGET: Side = [["/disks/b.qcow2", 1, 3, 65536, 10, 20]]
 
@@ -77,3 +80,25 @@ def test_records_of_targets_that_are_gone_are_removed(tmp_path: Path) -> None:
 def test_files_that_cannot_be_relied_on_are_not_remembered() -> None:
     conversion_record.remember([SOURCE, None], TARGET, None, "b.qcow2")
     assert not conversion_record.is_unchanged([SOURCE, None], TARGET, None, "b.qcow2")
+
+
+@pytest.mark.parametrize(
+    ("user", "home", "expected"),
+    [
+        (0, "/state", "/state/qimg/conversions"),
+        (0, None, "/var/lib/qimg/conversions"),
+        (0, "relative", "/var/lib/qimg/conversions"),
+        (1000, "/state", "/state/qimg/conversions"),
+        (1000, None, "/home/user/.local/state/qimg/conversions"),
+    ],
+)
+def test_records_are_kept_in_the_state_directory(
+    user: int, home: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setenv("HOME", "/home/user")
+    if home is None:
+        monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    else:
+        monkeypatch.setenv("XDG_STATE_HOME", home)
+    assert _state_directory() == expected

@@ -43,10 +43,14 @@ _MTIME, _CTIME = 4, 5
 
 
 def state_directory() -> str:
-    """Where records are kept: ``/var/lib/qimg`` for root, the XDG state directory for everybody else."""
-    if os.geteuid() == 0:
-        return "/var/lib/qimg/conversions"
-    home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    """Where records are kept: the XDG state directory if it is set; else ``/var/lib/qimg`` for root, and the usual
+    place of that directory for everybody else."""
+    home = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(home):
+        # As its specification has it: other paths are not looked at.
+        if os.geteuid() == 0:
+            return "/var/lib/qimg/conversions"
+        home = os.path.join(os.path.expanduser("~"), ".local", "state")
     return os.path.join(home, "qimg", "conversions")
 
 
