@@ -275,7 +275,8 @@ def plan(module, opener):
     try:
         plan = plan_convert(request, options["replace"], not module.check_mode, opener)
     except MismatchError as error:
-        error.remedy = "remove it, or set replace to if_different or always"
+        if error.differing:
+            error.remedy = "remove it, or set replace to if_different or always"
         raise
     if plan.changed:
         used = _used_sources(request, opener) if options["force_share"] else []

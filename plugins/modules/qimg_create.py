@@ -235,7 +235,8 @@ def plan(module, opener):
             opener=opener,
         )
     except MismatchError as error:
-        error.remedy = _remedy(error.differing)
+        if error.differing:
+            error.remedy = _remedy(error.differing)
         raise
 
 

@@ -105,11 +105,13 @@ def plan_convert(
         return _plan_by_content(request, replace, record, before, run, opener)
     reason = before.pop("problem", None) or "its format is %s, not %s" % (before["format"], request.format)
     if replace == NEVER:
-        raise MismatchError(
+        error = MismatchError(
             "The existing file is not what was asked for: %s" % reason,
             path=request.target_name,
             remedy="remove it, or choose to have it replaced",
         )
+        error.differing = ("format",)
+        raise error
     after = _after(request, _try_sources(request, opener))
     return ConvertPlan(request.target_name, ["replace the existing file: %s" % reason], before, after, run, opener)
 
