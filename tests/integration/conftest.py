@@ -28,7 +28,7 @@ ON_ONE_IMAGE: dict[str, dict[str, Any]] = {
     "amend": {"options": {"refcount_bits": 8}},
     "bitmap": {"name": "new"},
     "commit": {},
-    "info": {},
+    "info": {"gather": ["info", "map", "check"]},
 }
 
 

@@ -81,7 +81,13 @@ GIVE_A_SIZE = "; give a number of bytes, or a text such as 512M or 10G"
 
 CASES = {
     **everywhere("missing.qcow2", "Could not open '{d}/missing.qcow2': No such file or directory"),
-    **everywhere("directory", NOT_A_FILE),
+    **everywhere("directory", NOT_A_FILE, without="info"),
+    "info_directory": Case(
+        "info",
+        {"path": "{d}/directory"},
+        "path: There is no image in or matching '{d}/directory'; see whether that is the right directory or pattern, "
+        "or set allow_empty",
+    ),
     **everywhere("text", NOT_QCOW2, format="qcow2"),
     **everywhere("short.qcow2", "'{d}/short.qcow2': qcow2 header too short"),
     **everywhere(
