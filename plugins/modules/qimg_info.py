@@ -70,7 +70,7 @@ EXAMPLES = r"""
 
 - name: Show the size of its disk
   ansible.builtin.debug:
-    msg: "{{ result.images['/var/lib/libvirt/images/web1.qcow2'].info['virtual-size'] }} bytes"
+    msg: "{{ (result.images.values() | first).info['virtual-size'] }} bytes"
 
 - name: Check all qcow2 images of the host, though virtual machines may be using them, and fail if there are none
   qimg.disk.qimg_info:
