@@ -31,10 +31,16 @@ def _qcow2() -> Driver:
     return DRIVER
 
 
+def _vdi() -> Driver:
+    from .vdi.driver import DRIVER
+
+    return DRIVER
+
+
 #: The format that can do all that others cannot: what messages recommend.
 RICHEST = "qcow2"
 
-_FORMATS: dict[str, Callable[[], Driver]] = {"qcow2": _qcow2, "raw": _raw}
+_FORMATS: dict[str, Callable[[], Driver]] = {"qcow2": _qcow2, "raw": _raw, "vdi": _vdi}
 
 
 def format_names() -> list[str]:

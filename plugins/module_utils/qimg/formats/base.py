@@ -449,3 +449,10 @@ def add_piece(pieces: Pieces, storage: Storage, host: int, length: int) -> None:
         pieces[-1] = (storage, pieces[-1][1], pieces[-1][2] + length)
     else:
         pieces.append((storage, host, length))
+
+
+def without_holes(run: Extent) -> Iterator[Extent]:
+    """The parts of a run of data: those that the file system knows to be holes are known to be zeroes."""
+    start, length, _kind, storage, host, _depth = run
+    for offset, piece, is_data in storage.extents(host, length):
+        yield Extent(start + offset - host, piece, DATA if is_data else DATA_ZERO, storage, offset)

@@ -18,7 +18,18 @@ from ..errors import CorruptImageError
 from ..limits import BUFFER_BYTES, SECTOR
 from ..sizes import ceil_div, round_up
 from ..storage.zeros import is_zero
-from .base import ABSENT, ABSENT_ALLOCATED, COMPRESSED, DATA, ZERO, ZERO_ALLOCATED, Extent, Image, add_piece
+from .base import (
+    ABSENT,
+    ABSENT_ALLOCATED,
+    COMPRESSED,
+    DATA,
+    ZERO,
+    ZERO_ALLOCATED,
+    Extent,
+    Image,
+    add_piece,
+    without_holes,
+)
 from .table_runs import equal_run_end, progression, progression_run_end
 
 TYPE_CHECKING = False
@@ -60,6 +71,8 @@ class BlockMap(ABC):
     zero_entry: int | None = None
     #: Blocks begin at multiples of that many bytes when they are allocated.
     alignment = SECTOR
+    #: Whether holes of the file inside of blocks are shown, as QEMU does for images that were allocated as a whole.
+    shows_holes = False
 
     def __init__(
         self,
@@ -80,8 +93,8 @@ class BlockMap(ABC):
         self.end = end
         self.backing = backing
         self.start = start
-        #: Blocks begin before that offset of the file.
-        self._limit = max(end, storage.size)
+        #: So long is the file, but for what was allocated since.
+        self._file_end = storage.size
 
     # What a format says
 
@@ -167,12 +180,13 @@ class BlockMap(ABC):
                     stop += 1
                 return stop, kind, None
             return equal_run_end(entries, index, last), kind, None
-        if not self.data_start <= host < self._limit:
+        limit = max(self._file_end, self.end)
+        if not self.data_start <= host < limit:
             raise self._misplaced(base + index, host)
         if not self.entry_step or kind == MIXED:
             return index + 1, kind, host
         # What follows and does not begin inside the file is for a run of its own to find.
-        last = min(last, index + ceil_div(self._limit - host, self.block_size))
+        last = min(last, index + ceil_div(limit - host, self.block_size))
         return progression_run_end(entries, index, last, self.entry_step), kind, host
 
     def _misplaced(self, block: int, host: int) -> CorruptImageError:
@@ -202,7 +216,11 @@ class BlockMap(ABC):
             elif kind == MIXED:
                 yield from self.mixed_runs(block, host, start, stop)
             else:
-                yield Extent(start, stop - start, kind, self.storage, host + start - block_start)
+                run = Extent(start, stop - start, kind, self.storage, host + start - block_start)
+                if self.shows_holes and kind == DATA:
+                    yield from without_holes(run)
+                else:
+                    yield run
 
     # Writing
 
@@ -232,7 +250,6 @@ class BlockMap(ABC):
         """
         if host is None:
             host, count = self.allocate(block, count)
-            self._limit = max(self._limit, self.end)
         first = self.start + block * self.block_size
         stop = first + count * self.block_size
         if start > first:

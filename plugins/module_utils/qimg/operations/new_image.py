@@ -85,6 +85,8 @@ def _check_preallocation(mode: str, driver: str) -> None:
     if driver != "file" and mode != OFF:
         # It is not made, but there already.
         raise OptionError("Unsupported preallocation mode '%s'" % mode)
+    if mode == "metadata":
+        raise OptionError("Unsupported preallocation mode: metadata")
 
 
 def empty_image(

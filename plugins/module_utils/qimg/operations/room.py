@@ -40,7 +40,7 @@ def surely_fits(
         if driver.further_files(files.path, options):
             return False
         empty = driver.measure(options, options["size"], None)
-        if sources is None:
+        if sources is None or empty is None:
             return False
         # What is shared with a backing file need not be stored: without one, it is counted too.
         alone = {name: value for name, value in options.items() if name != "backing_file"}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ...errors import ImageError, LimitError, OptionError, UnsupportedOperationError
-from ..base import DATA, DATA_ZERO, Extent, Image, ImageFile
+from ..base import DATA, Extent, Image, ImageFile, without_holes
 from ..capabilities import (
     Amendable,
     BitmapInfo,
@@ -146,12 +146,10 @@ class Qcow2Image(
     def _without_holes(self, runs: Iterator[Extent]) -> Iterator[Extent]:
         """Split data runs by what the file system knows to be holes."""
         for run in runs:
-            start, length, kind, storage, host, _depth = run
-            if kind != DATA:
+            if run.kind == DATA:
+                yield from without_holes(run)
+            else:
                 yield run
-                continue
-            for offset, piece, is_data in storage.extents(host, length):
-                yield Extent(start + offset - host, piece, DATA if is_data else DATA_ZERO, storage, offset)
 
     @property
     def _is_sparse(self) -> bool:

@@ -3,7 +3,7 @@
 """The driver of raw images, and those of the protocols, which are the same bytes by another name."""
 from __future__ import annotations
 
-from ...errors import ImageError, OptionError
+from ...errors import ImageError
 from ...limits import MAX_IMAGE_BYTES, SECTOR
 from ...option_text import parse_size_option
 from ...sizes import round_up
@@ -40,8 +40,6 @@ class RawDriver(Driver):
         mode = new.options.get("preallocation", OFF)
         if size > MAX_IMAGE_BYTES:
             raise ImageError("The image size is too large for file format 'raw'", format="raw")
-        if mode == "metadata":
-            raise OptionError("Unsupported preallocation mode: metadata", format="raw")
         if new.is_device:
             # What is there already may end inside a sector.
             size = new.options["size"]
