@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 import qimg
+from qimg.formats.base import DATA as DATA_KIND
 from support.crafted import COPIED, Crafted, snapshot_entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLUSTER = 1 << 16
 DATA = b"data" * (CLUSTER // 4)
@@ -72,15 +77,67 @@ def test_a_snapshot_destroys_no_data_that_nobody_counted(tmp_path: Path) -> None
     assert _read(path) == before
 
 
-def test_a_snapshot_is_refused_if_another_table_would_lose_data_that_nobody_counted(tmp_path: Path) -> None:
-    path = tmp_path / "disk.qcow2"
-    image = Crafted(path, size=1 << 30, l1=(2, 3 * CLUSTER))
-    image.put(2 * CLUSTER, b"\0\1" * 7)
-    image.words(3 * CLUSTER, COPIED | 4 * CLUSTER, COPIED | 5 * CLUSTER)
-    image.words(4 * CLUSTER, COPIED | 6 * CLUSTER)
-    image.words(5 * CLUSTER, COPIED | 7 * CLUSTER)
-    image.put(7 * CLUSTER, DATA)
-    before = path.read_bytes()
-    with pytest.raises(qimg.CorruptImageError, match="Cluster at offset 0x70000 is in use but its refcount is 0"):
-        qimg.create_snapshot(str(path), "s", "qcow2")
-    assert path.read_bytes() == before
+def _scattered(path: Path, with_snapshot: bool = True, with_bitmap: bool = False) -> Path:
+    """An image with data all over, of which a program has lost the refcounts, and free clusters below."""
+    qimg.create(str(path), "qcow2", 1 << 30, {"cluster_size": 4096})
+    with qimg.open_image(str(path), purpose="write") as image:
+        for number in range(40):
+            image.write(number * (7 << 20), b"%04d" % number * 1024)
+    if with_snapshot:
+        qimg.create_snapshot(str(path), "s")
+        with qimg.open_image(str(path), purpose="write") as image:
+            for number in range(5):
+                image.write(number * (7 << 20), b"new%d" % number * 1024)
+    if with_bitmap:
+        qimg.add_bitmap(str(path), "b")
+    with qimg.open_image(str(path)) as image:
+        clusters = [run.offset // 4096 for run in image.runs(0, image.size) if run.kind == DATA_KIND]
+        refcounts = image.metadata.refcounts  # type: ignore[attr-defined]
+        places = [refcounts.block_offset(cluster // 2048) + 2 * (cluster % 2048) for cluster in clusters[::3]]
+    assert len(places) > 10
+    with path.open("r+b") as file:
+        for place in places:
+            file.seek(place)
+            file.write(bytes(2))
+    return path
+
+
+CHANGES: dict[str, Callable[[str], None]] = {
+    "snapshot -d": lambda path: qimg.delete_snapshot(path, "s"),
+    "amend": lambda path: qimg.amend(path, {"lazy_refcounts": "on"}),
+    "amend to version 2": lambda path: qimg.amend(path, {"compat": "0.10"}),
+    "bitmap --add": lambda path: qimg.add_bitmap(path, "other"),
+    "bitmap --remove": lambda path: qimg.remove_bitmap(path, "b"),
+    "resize": lambda path: qimg.resize(path, 2 << 30),
+    "resize --shrink": lambda path: qimg.resize(path, 1 << 27, shrink=True),
+    "rebase": lambda path: qimg.rebase(path, None),
+    "guest writes": lambda path: _write_everywhere(path),
+}
+
+
+def _write_everywhere(path: str) -> None:
+    with qimg.open_image(path, purpose="write") as image:
+        for number in range(20):
+            image.write((1 << 20) + number * (7 << 20), b"more" * 2048)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_change_overwrites_data_that_nobody_counted(change: str, tmp_path: Path) -> None:
+    """It works, or it is refused; what the guest has elsewhere stays in either case."""
+    bitmap = change in ("bitmap --remove", "resize", "resize --shrink")
+    path = _scattered(tmp_path / "disk.qcow2", change != "amend to version 2", bitmap)
+    before = _numbers(path)
+    try:
+        CHANGES[change](str(path))
+    except qimg.ImageError as error:
+        assert not isinstance(error, qimg.OptionError)
+    after = _numbers(path)
+    assert after == before[: len(after)]
+    assert len(after) == (19 if change == "resize --shrink" else len(before))
+
+
+def _numbers(path: Path) -> list[bytes]:
+    """What the image has where :func:`_scattered` put something."""
+    with qimg.open_image(str(path)) as image:
+        places = [place for place in range(0, 40 * (7 << 20), 7 << 20) if place + 4096 <= image.size]
+        return [image.read(place, 4096) for place in places]

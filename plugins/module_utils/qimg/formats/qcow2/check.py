@@ -94,6 +94,11 @@ class _Checker:
         for first, end in scan.dangling:
             metadata.refcounts.avoided.add(first, end)
         found_before = (result.corruptions, result.leaks, result.check_errors)
+        if self._fix_errors and self._l1_claims_too_much():
+            self._report("ERROR the L1 table overlaps other tables, or is longer than the file")
+            raise self._failed(
+                "Check failed: Input/output error", None, "nothing was repaired: restore the image from a backup"
+            )
         rebuild = self._compare(scan, False, False) or scan.rebuild_needed
         if rebuild and self._fix_errors:
             self._rebuild_refcounts(scan)
@@ -150,13 +155,28 @@ class _Checker:
         except FormatError as error:
             raise self._failed("ERROR failed to read the snapshot table: %s" % error.reason, error.hint) from error
 
-    def _failed(self, reason: str, hint: str | None) -> CheckFailedError:
+    def _l1_claims_too_much(self) -> bool:
+        """Whether the L1 table, as long as it says, covers other tables or space beyond the end of the file.
+
+        Nobody can tell then which of the two is true, and new tables could be put where the L1 table reaches.
+        """
+        metadata = self._metadata
+        start = metadata.header.l1_table_offset
+        end = start + metadata.header.l1_size * 8
+        if end > metadata.storage.size:
+            return end - metadata.storage.size >= metadata.geometry.cluster_size
+        tables = [entry & OFFSET_MASK for entry in metadata.mapping.l1]
+        return start < metadata.geometry.cluster_size or any(start <= offset < end for offset in filter(None, tables))
+
+    def _failed(
+        self, reason: str, hint: str | None, remedy: str = "repair it with 'all', on a backup copy first"
+    ) -> CheckFailedError:
         return CheckFailedError(
             reason,
             path=self._metadata.storage.name,
             format="qcow2",
             hint=hint,
-            remedy="repair it with 'all', on a backup copy first",
+            remedy=remedy,
         )
 
     # Refcounts

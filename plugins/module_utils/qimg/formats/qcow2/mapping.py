@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from array import array
 
-from ..table_runs import equal_run_end
-from .copied_flags import first_words, host_clusters, scattered_clusters
 from .layout import (
     COPIED,
     OFFSET_MASK,
@@ -118,29 +116,6 @@ class Mapping:
         self.l1_dirty = True
         self._refcounts.relieve()
         return table
-
-    def own_data_table(self, l1_index: int) -> L2Table:
-        """The same for an image whose data lie in the same file, and some of them in clusters that are said to be free:
-        nothing that the table needs is put there."""
-        table = self.table(l1_index)
-        if table is not None and not table.owned:
-            words = first_words(table.entries, self._geometry)
-            clusters = scattered_clusters(words, self._geometry)
-            if 0 in self._refcounts.each(clusters) if clusters else any(words):
-                for first, count in host_clusters(words, self._geometry):
-                    self._avoid_uncounted(first, count)
-        return self.own_table(l1_index)
-
-    def _avoid_uncounted(self, first: int, count: int) -> None:
-        """Have nothing put into those clusters of a run that are in use, though they are said to be free."""
-        for part in self._refcounts.slices(first, count):
-            start = 0
-            while start < len(part):
-                stop = equal_run_end(part, start, len(part))
-                if not part[start]:
-                    self._refcounts.avoided.add(first + start, first + stop)
-                start = stop
-            first += len(part)
 
     def set_entry(self, l1_index: int, entry: int) -> None:
         """Change an L1 entry; of which tables there are, the caller keeps count."""

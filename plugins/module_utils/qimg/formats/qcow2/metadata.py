@@ -134,6 +134,7 @@ class Metadata:
                 self.fresh,
             )
             self._refcounts.find_tables = self._table_runs
+            self._refcounts.find_uncounted = self._uncounted_runs
         return self._refcounts
 
     @property
@@ -223,6 +224,12 @@ class Metadata:
         bits = geometry.cluster_bits
         runs = [(offset >> bits, -(-(offset + length) >> bits)) for offset, length in areas if length]
         return runs + [(cluster, cluster + 1) for cluster in self.refcounts.structure()]
+
+    def _uncounted_runs(self, free: IntervalSet) -> list[tuple[int, int]]:
+        """Runs of clusters that entries refer to, among those that are said to be free; see :mod:`.uncounted`."""
+        from . import uncounted
+
+        return uncounted.used_among(self, free)
 
     def set_snapshots(self, entries: list[Snapshot]) -> None:
         """Replace the snapshot table."""
@@ -450,11 +457,13 @@ class Metadata:
         start = next(iter(lost))[0] if lost else 0
         missing = lost or IntervalSet()
         self.refcounts.rewind()
+        self.refcounts.avoid_uncounted()
         self.mapping.move_down(start, missing)
         self.refcounts.move_down(start)
         self.commit()
-        tables_end = max((end for _first, end in self.refcounts.tables if end - 1 not in missing), default=0)
-        end = max(self.refcounts.used_end(missing), tables_end) << bits
+        kept = [*self.refcounts.tables, *self.refcounts.avoided]
+        kept_end = max((end for _first, end in kept if end - 1 not in missing), default=0)
+        end = max(self.refcounts.used_end(missing), kept_end) << bits
         if self.storage.size > end:
             self.storage.truncate(end)
             self._file_size = end

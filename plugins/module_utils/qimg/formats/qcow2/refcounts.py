@@ -47,6 +47,10 @@ class Refcounts(RefcountBlocks):
         self.held = IntervalSet()
         #: Free, but broken entries refer to them, or did: what is put there could show up in the guest disk.
         self.avoided = IntervalSet()
+        #: Finds, among runs of clusters that are said to be free, those that the image uses all the same.
+        self.find_uncounted: Callable[[IntervalSet], list[tuple[int, int]]] | None = None
+        #: The clusters that the file has had so far: what lies behind them was never used.
+        self._known_end = -(-storage.size >> geometry.cluster_bits)
         #: Says where tables and other metadata lie: runs ``(first, end)`` of clusters.
         self.find_tables: Callable[[], list[tuple[int, int]]] = list
         self._tables: IntervalSet | None = None
@@ -290,8 +294,47 @@ class Refcounts(RefcountBlocks):
                     break
             else:
                 position = stop
+        if start < self._known_end and self.find_uncounted is not None and not self._fresh:
+            self.avoid_uncounted()
+            return self._find_free(count)
         self._hint = position
         return start
+
+    def avoid_uncounted(self) -> None:
+        """Find out, once, which clusters are in use although their refcount is 0, and put nothing there.
+
+        A table that is written to such a cluster would overwrite guest data, or another table.
+        """
+        find, self.find_uncounted = self.find_uncounted, None
+        if find is None or self._fresh:
+            return
+        free = self._free_runs()
+        for first, end in find(free) if free else ():
+            self.avoided.add(first, end)
+
+    def _free_runs(self) -> IntervalSet:
+        """The clusters of the file, as it was opened, whose refcount is 0."""
+        free = IntervalSet()
+        first = 0
+        while first < self._known_end:
+            index = first // self.block_entries
+            count = min(self.block_entries, self._known_end - first)
+            block = self._block(index)
+            if block is None:
+                # Of a large sparse file, most of the table may be empty.
+                end = equal_run_end(self.table, index, len(self.table)) if index < len(self.table) else None
+                last = self._known_end if end in (None, len(self.table)) else end * self.block_entries
+                free.add(first, min(last, self._known_end))
+                first = last
+                continue
+            start = 0
+            while start < count:
+                stop = equal_run_end(block.counts, start, count)
+                if not block.counts[start]:
+                    free.add(first + start, first + stop)
+                start = stop
+            first += count
+        return free
 
     def _has_blocks(self, first: int, count: int) -> bool:
         """Whether a run is covered by blocks; makes the first missing one if it is not."""
@@ -331,7 +374,7 @@ class Refcounts(RefcountBlocks):
             return
         # A new image gets QEMU's layout: the table moves past everything that blocks can describe so far, together
         # with the blocks that describe its new place, and with half as much again to grow.
-        used_blocks = -(-max(index * self.block_entries + 1, block_cluster) // self.block_entries)
+        used_blocks = -(-max(index * self.block_entries + 1, block_cluster + 1) // self.block_entries)
         first = used_blocks * self.block_entries
         blocks = metadata_clusters(first, self._geometry, self.order, generous=True)[0]
         self._lengthen_table(-(-(blocks + -(-blocks // 2)) // per_cluster))

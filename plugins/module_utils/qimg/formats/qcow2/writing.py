@@ -38,7 +38,7 @@ class Writer:
         self._geometry = metadata.geometry
         self._mapping = metadata.mapping
         self._refcounts = metadata.refcounts
-        self._own_table = self._mapping.own_table if metadata.has_data_file else self._mapping.own_data_table
+        self._own_table = self._mapping.own_table
         self._compressed = CompressedWriter(metadata)
         #: The file must reach so far: zeroes before it were left to be a hole.
         self._file_end = 0
@@ -164,7 +164,10 @@ class Writer:
         """What the guest sees now in a part of a cluster that a write does not cover."""
         if start >= end:
             return b""
-        inside = max(0, min(end, self._image.size - base) - start)
+        inside = min(end, self._image.size - base) - start
+        if inside <= 0:
+            # A whole subcluster may lie beyond the end of the disk.
+            return bytes(end - start)
         return self._image.read(base + start, inside) + bytes(end - start - inside)
 
     def _fill(self, host: int, content: bytes) -> None:
