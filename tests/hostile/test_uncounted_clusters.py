@@ -102,6 +102,12 @@ def _scattered(path: Path, with_snapshot: bool = True, with_bitmap: bool = False
     return path
 
 
+def _write_everywhere(path: str) -> None:
+    with qimg.open_image(path, purpose="write") as image:
+        for number in range(20):
+            image.write((1 << 20) + number * (7 << 20), b"more" * 2048)
+
+
 CHANGES: dict[str, Callable[[str], None]] = {
     "snapshot -d": lambda path: qimg.delete_snapshot(path, "s"),
     "amend": lambda path: qimg.amend(path, {"lazy_refcounts": "on"}),
@@ -111,14 +117,8 @@ CHANGES: dict[str, Callable[[str], None]] = {
     "resize": lambda path: qimg.resize(path, 2 << 30),
     "resize --shrink": lambda path: qimg.resize(path, 1 << 27, shrink=True),
     "rebase": lambda path: qimg.rebase(path, None),
-    "guest writes": lambda path: _write_everywhere(path),
+    "guest writes": _write_everywhere,
 }
-
-
-def _write_everywhere(path: str) -> None:
-    with qimg.open_image(path, purpose="write") as image:
-        for number in range(20):
-            image.write((1 << 20) + number * (7 << 20), b"more" * 2048)
 
 
 @pytest.mark.parametrize("change", CHANGES)
