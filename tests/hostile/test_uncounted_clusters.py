@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import qimg
-from qimg.formats.base import DATA as DATA_KIND
 from support.crafted import COPIED, Crafted, snapshot_entry
 
 TYPE_CHECKING = False
@@ -91,7 +90,7 @@ def _scattered(path: Path, with_snapshot: bool = True, with_bitmap: bool = False
     if with_bitmap:
         qimg.add_bitmap(str(path), "b")
     with qimg.open_image(str(path)) as image:
-        clusters = [run.offset // 4096 for run in image.runs(0, image.size) if run.kind == DATA_KIND]
+        clusters = [run.offset // 4096 for run in image.runs(0, image.size) if run.offset is not None]
         refcounts = image.metadata.refcounts  # type: ignore[attr-defined]
         places = [refcounts.block_offset(cluster // 2048) + 2 * (cluster % 2048) for cluster in clusters[::3]]
     assert len(places) > 10

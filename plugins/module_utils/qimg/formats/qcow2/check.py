@@ -164,7 +164,7 @@ class _Checker:
         start = metadata.header.l1_table_offset
         end = start + metadata.header.l1_size * 8
         if end > metadata.storage.size:
-            return end - metadata.storage.size >= metadata.geometry.cluster_size
+            return bool(end - metadata.storage.size >= metadata.geometry.cluster_size)
         tables = [entry & OFFSET_MASK for entry in metadata.mapping.l1]
         return start < metadata.geometry.cluster_size or any(start <= offset < end for offset in filter(None, tables))
 

@@ -322,8 +322,9 @@ class Refcounts(RefcountBlocks):
             block = self._block(index)
             if block is None:
                 # Of a large sparse file, most of the table may be empty.
-                end = equal_run_end(self.table, index, len(self.table)) if index < len(self.table) else None
-                last = self._known_end if end in (None, len(self.table)) else end * self.block_entries
+                entries = len(self.table)
+                stop = equal_run_end(self.table, index, entries) if index < entries else entries
+                last = self._known_end if stop == entries else stop * self.block_entries
                 free.add(first, min(last, self._known_end))
                 first = last
                 continue
