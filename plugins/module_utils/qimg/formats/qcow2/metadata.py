@@ -8,11 +8,10 @@ image before the transaction or the image after it, and both are free of errors 
 """
 from __future__ import annotations
 
-from ...errors import FormatError, StorageError, UnsupportedFeatureError
-from ...limits import DEFAULT_LIMITS, MAX_IMAGE_BYTES, Limits
+from ...errors import FormatError, StorageError
+from ...limits import DEFAULT_LIMITS, Limits
 from .layout import (
     BITMAPS_VALID,
-    CRYPT_LUKS,
     EXT_BACKING_FORMAT,
     EXT_BITMAPS,
     EXT_DATA_FILE,
@@ -22,8 +21,6 @@ from .layout import (
     KNOWN_AUTOCLEAR,
     MAX_BACKING_NAME,
     MAX_L1_BYTES,
-    MAX_REFCOUNT_ORDER,
-    MAX_REFCOUNT_TABLE_BYTES,
     OFFSET_MASK,
     Geometry,
     Header,
@@ -35,6 +32,7 @@ from .layout import (
     words_from_bytes,
 )
 from .mapping import Mapping
+from .validation import validate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +101,7 @@ class Metadata:
             header = parse_header(cluster, path)
         extensions = parse_extensions(cluster, header, path)
         check_features(header, extensions, path)
-        _validate(header, path)
+        validate(header, path)
         backing_file = b""
         live_end = header.header_length + len(pack_extensions(extensions))
         if header.backing_file_offset:
@@ -227,9 +225,14 @@ class Metadata:
 
     def _uncounted_runs(self, free: IntervalSet) -> list[tuple[int, int]]:
         """Runs of clusters that entries refer to, among those that are said to be free; see :mod:`.uncounted`."""
-        from . import uncounted
+        from .uncounted import used_among
 
-        return uncounted.used_among(self, free)
+        header = self.header
+        l1_tables = [(header.l1_table_offset, header.l1_size)]
+        l1_tables += [(snapshot.l1_table_offset, snapshot.l1_size) for snapshot in self.snapshots]
+        bitmaps = [bitmap.bits for bitmap in self.bitmaps.bitmaps]
+        bitmap_tables = [(bits.table_offset, bits.table_entries) for bits in bitmaps if bits.table_offset]
+        return used_among(free, self.storage, self.geometry, l1_tables, bitmap_tables, self.has_data_file)
 
     def set_snapshots(self, entries: list[Snapshot]) -> None:
         """Replace the snapshot table."""
@@ -472,38 +475,3 @@ class Metadata:
 def _text(content: bytes | None) -> str | None:
     """A name that is stored; for QEMU it ends at the first zero byte."""
     return None if content is None else content.partition(b"\0")[0].decode("utf-8", "surrogateescape")
-
-
-def _validate(header: Header, path: str) -> None:
-    """What can be wrong in a header without looking at the tables.
-
-    :raises FormatError: naming the first thing that is wrong, in QEMU's words
-    """
-
-    def refuse(reason: str) -> FormatError:
-        return FormatError(reason, path=path, format="qcow2")
-
-    def check_table(offset: int, length: int, reason: str) -> None:
-        if offset % cluster_size or offset + length > MAX_IMAGE_BYTES:
-            raise refuse(reason)
-
-    cluster_size = 1 << header.cluster_bits
-    refcount_bytes = header.refcount_table_clusters * cluster_size
-    if header.refcount_order > MAX_REFCOUNT_ORDER:
-        raise refuse("Reference count entry width too large; may not exceed 64 bits")
-    if header.crypt_method > CRYPT_LUKS:
-        raise UnsupportedFeatureError(
-            "Unsupported encryption method %d" % header.crypt_method, path=path, format="qcow2"
-        )
-    if refcount_bytes > MAX_REFCOUNT_TABLE_BYTES:
-        raise refuse("Reference count table too large")
-    check_table(header.refcount_table_offset, refcount_bytes, "Reference count table offset invalid")
-    check_table(header.snapshots_offset, header.nb_snapshots * 40, "Snapshot table offset invalid")
-    if header.l1_size * 8 > MAX_L1_BYTES:
-        raise refuse("Active L1 table too large")
-    check_table(header.l1_table_offset, header.l1_size * 8, "Active L1 table offset invalid")
-    geometry = Geometry(header.cluster_bits, bool(header.incompatible_features & EXTENDED_L2))
-    if header.size > MAX_IMAGE_BYTES or geometry.l1_entries(header.size) > (1 << 31) - 1:
-        raise refuse("Image is too big")
-    if header.l1_size < geometry.l1_entries(header.size):
-        raise refuse("L1 table is too small")

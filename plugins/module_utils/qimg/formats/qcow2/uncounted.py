@@ -7,25 +7,37 @@ broken in another way, is passed over: a check says that.
 """
 from __future__ import annotations
 
-from ...errors import ImageError
 from .copied_flags import first_words, host_clusters
-from .layout import MAX_L1_BYTES, OFFSET_MASK, words_from_bytes
+from .layout import MAX_L1_BYTES, OFFSET_MASK, Geometry, words_from_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from array import array
+    from collections.abc import Iterable, Iterator
 
     from ...intervals import IntervalSet
-    from .metadata import Metadata
+    from ...storage.base import Storage
+
+    #: Host offset and entries.
+    Table = tuple[int, int]
 
 
-def used_among(metadata: Metadata, free: IntervalSet) -> list[tuple[int, int]]:
+def used_among(
+    free: IntervalSet,
+    storage: Storage,
+    geometry: Geometry,
+    l1_tables: Iterable[Table],
+    bitmap_tables: Iterable[Table],
+    has_data_file: bool,
+) -> list[tuple[int, int]]:
     """Runs ``(first, end)`` of clusters in use, among those whose refcount is 0.
 
     :param free: the clusters whose refcount is 0
+    :param l1_tables: of the disk and of its snapshots
+    :param has_data_file: whether guest data lie in another file
     """
     found = []
-    for first, count in _references(metadata):
+    for first, count in _references(storage, geometry, l1_tables, bitmap_tables, has_data_file):
         run = free.next_run(first)
         while run is not None and run[0] < first + count:
             found.append((max(first, run[0]), min(first + count, run[1])))
@@ -33,44 +45,33 @@ def used_among(metadata: Metadata, free: IntervalSet) -> list[tuple[int, int]]:
     return found
 
 
-def _references(metadata: Metadata) -> Iterator[tuple[int, int]]:
-    """Runs ``(first, count)`` of clusters that L2 tables and bitmap tables refer to, those tables included."""
-    geometry, storage = metadata.geometry, metadata.storage
+def _references(
+    storage: Storage,
+    geometry: Geometry,
+    l1_tables: Iterable[Table],
+    bitmap_tables: Iterable[Table],
+    has_data_file: bool,
+) -> Iterator[tuple[int, int]]:
+    """Runs ``(first, count)`` of clusters that L2 tables and bitmap tables refer to, the L2 tables included."""
     bits = geometry.cluster_bits
-    file_end = storage.size
     seen: set[int] = set()
-    for l1 in _l1_tables(metadata):
-        for entry in filter(None, l1):
+    for place in dict.fromkeys(l1_tables):
+        for entry in filter(None, _words(storage, place)):
             offset = entry & OFFSET_MASK
-            if not offset or offset % geometry.cluster_size or offset >= file_end or offset in seen:
+            if not offset or offset % geometry.cluster_size or offset >= storage.size or offset in seen:
                 continue
             seen.add(offset)
             yield offset >> bits, 1
-            if not metadata.has_data_file:
+            if not has_data_file:
                 entries = words_from_bytes(storage.read(offset, geometry.cluster_size))
                 yield from host_clusters(first_words(entries, geometry), geometry)
-    try:
-        bitmaps = metadata.bitmaps.bitmaps
-    except ImageError:
-        return
-    for bitmap in bitmaps:
-        length = bitmap.bits.table_entries * 8
-        if bitmap.bits.table_offset and bitmap.bits.table_offset + length <= file_end:
-            for entry in filter(None, words_from_bytes(storage.read(bitmap.bits.table_offset, length))):
-                yield (entry & OFFSET_MASK) >> bits, 1
+    for place in bitmap_tables:
+        for entry in filter(None, _words(storage, place)):
+            yield (entry & OFFSET_MASK) >> bits, 1
 
 
-def _l1_tables(metadata: Metadata) -> Iterator[list[int]]:
-    """The L1 tables of the disk and of the snapshots, on disk, those that can be read."""
-    header = metadata.header
-    places = [(header.l1_table_offset, header.l1_size)]
-    try:
-        places += [(snapshot.l1_table_offset, snapshot.l1_size) for snapshot in metadata.snapshots]
-    except ImageError:
-        pass
-    for offset, entries in dict.fromkeys(places):
-        if entries * 8 <= MAX_L1_BYTES and offset < metadata.storage.size:
-            try:
-                yield list(metadata.read_l1(offset, entries))
-            except ImageError:
-                continue
+def _words(storage: Storage, place: Table) -> array[int]:
+    """A table, as far as the file has it; nothing of one that is longer than any may be."""
+    offset, entries = place
+    length = min(entries * 8, max(0, storage.size - offset)) // 8 * 8
+    return words_from_bytes(storage.read(offset, length) if entries * 8 <= MAX_L1_BYTES else b"")
