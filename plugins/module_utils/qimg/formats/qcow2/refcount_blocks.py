@@ -3,7 +3,9 @@
 """The refcount table and its blocks, as far as they are in memory (section "Host cluster management")."""
 from __future__ import annotations
 
+from ...errors import ImageError
 from ...intervals import IntervalSet
+from ..table_runs import equal_run_end
 from . import refcount_widths as widths
 from .layout import REFCOUNT_BLOCK_OFFSET_MASK, Geometry, check_room, corrupt, words_from_bytes
 
@@ -208,6 +210,47 @@ class RefcountBlocks:
                     if block.counts[last] and (lost is None or cluster not in lost):
                         return cluster + 1
         return 0
+
+    def free_runs(self, known_end: int) -> IntervalSet:
+        """The clusters below ``known_end`` whose refcount is 0."""
+        free = IntervalSet()
+        first = 0
+        while first < known_end:
+            index = first // self.block_entries
+            count = min(self.block_entries, known_end - first)
+            block = self._block(index)
+            if block is None:
+                # Of a large sparse file, most of the table may be empty.
+                entries = len(self.table)
+                stop = equal_run_end(self.table, index, entries) if index < entries else entries
+                last = known_end if stop == entries else stop * self.block_entries
+                free.add(first, min(last, known_end))
+                first = last
+                continue
+            start = 0
+            while start < count:
+                stop = equal_run_end(block.counts, start, count)
+                if not block.counts[start]:
+                    free.add(first + start, first + stop)
+                start = stop
+            first += count
+        return free
+
+    def underflow(self, cluster: int) -> ImageError:
+        """The error for a cluster that is in use, and said to be free."""
+        return corrupt(
+            self._storage.name,
+            "Cluster at offset %#x is in use but its refcount is 0" % (cluster << self._geometry.cluster_bits),
+        )
+
+    def check_used(self, clusters: list[int]) -> None:
+        """See that each of some clusters has a refcount.
+
+        :raises CorruptImageError: one of them has none
+        """
+        for cluster in clusters:
+            if not self.get(cluster):
+                raise self.underflow(cluster)
 
     def structure(self) -> list[int]:
         """The host clusters of the table and the blocks, in ascending order; one that is used twice comes twice."""

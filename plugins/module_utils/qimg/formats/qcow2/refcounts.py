@@ -203,22 +203,6 @@ class Refcounts(RefcountBlocks):
             self._hint = min(self._hint, start)
             position = stop
 
-    def underflow(self, cluster: int) -> ImageError:
-        """The error for a cluster that is in use, and said to be free."""
-        return corrupt(
-            self._storage.name,
-            "Cluster at offset %#x is in use but its refcount is 0" % (cluster << self._geometry.cluster_bits),
-        )
-
-    def check_used(self, clusters: list[int]) -> None:
-        """See that each of some clusters has a refcount.
-
-        :raises CorruptImageError: one of them has none
-        """
-        for cluster in clusters:
-            if not self.get(cluster):
-                raise self.underflow(cluster)
-
     def take_first_clusters(self, count: int, block_cluster: int) -> None:
         """In a new file, have the first clusters used, one of them by the first refcount block."""
         self._add_block(0, block_cluster)
@@ -308,34 +292,9 @@ class Refcounts(RefcountBlocks):
         find, self.find_uncounted = self.find_uncounted, None
         if find is None or self._fresh:
             return
-        free = self._free_runs()
+        free = self.free_runs(self._known_end)
         for first, end in find(free) if free else ():
             self.avoided.add(first, end)
-
-    def _free_runs(self) -> IntervalSet:
-        """The clusters of the file, as it was opened, whose refcount is 0."""
-        free = IntervalSet()
-        first = 0
-        while first < self._known_end:
-            index = first // self.block_entries
-            count = min(self.block_entries, self._known_end - first)
-            block = self._block(index)
-            if block is None:
-                # Of a large sparse file, most of the table may be empty.
-                entries = len(self.table)
-                stop = equal_run_end(self.table, index, entries) if index < entries else entries
-                last = self._known_end if stop == entries else stop * self.block_entries
-                free.add(first, min(last, self._known_end))
-                first = last
-                continue
-            start = 0
-            while start < count:
-                stop = equal_run_end(block.counts, start, count)
-                if not block.counts[start]:
-                    free.add(first + start, first + stop)
-                start = stop
-            first += count
-        return free
 
     def _has_blocks(self, first: int, count: int) -> bool:
         """Whether a run is covered by blocks; makes the first missing one if it is not."""
