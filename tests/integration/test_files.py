@@ -3,7 +3,9 @@
 """What an image is as a file: owner, group and permissions, given or kept."""
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 from collections import namedtuple
 from pathlib import Path
@@ -149,7 +151,8 @@ def test_diff_shows_owner_and_permissions(runs: Runs) -> None:
     assert "change mode from 0604 to 0660" in there["actions"]
     assert (there["diff"]["before"]["mode"], there["diff"]["after"]["mode"]) == ("0604", "0660")
     new = runs.first["create"]["diff"]["after"]
-    assert (new["owner"], new["group"], new["mode"]) == (OWNER, GROUP, "0600")
+    names = (pwd.getpwuid(OWNER).pw_name, grp.getgrgid(GROUP).gr_name)
+    assert (new["owner"], new["group"], new["mode"]) == (*names, "0600")
 
 
 def test_what_cannot_be_given_is_refused_before_anything_is_made(ansible: Ansible, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ CASES = {
     "compare": Case("compare", {"path": "{d}/source.raw", "other_path": "{d}/part.raw"}, False),
 }
 
-GATHER_ALL = {"module_defaults": {"group/qimg.disk.qimg": {"gather": ["info", "map", "check"]}}}
+GATHER_ALL = {"module_defaults": {"group/qimg.disk.qimg": {"gather": ["info", "map", "check"], "map_limit": 1000}}}
 
 
 def tasks(directory: Path) -> Tasks:
