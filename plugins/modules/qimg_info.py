@@ -88,7 +88,7 @@ EXAMPLES = r"""
 
 - name: Look at further images
   qimg.disk.qimg_info:
-    path: /srv/images
+    path: /srv/images/*.qcow2
     allow_empty: true
   register: golden
 
