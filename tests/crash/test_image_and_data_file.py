@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qimg.errors import ImageError
+from qimg.errors import ImageError, StorageError
 from qimg.formats.driver import WRITE
 from qimg.operations.conversion_request import ALWAYS, ConvertRequest
 from qimg.operations.convert import plan_convert
@@ -311,3 +311,25 @@ def test_what_a_killed_new_image_kept_goes_with_the_next_one(tmp_path: Path) -> 
         pair.replace()
         assert pair.names() == ["i.qcow2", "i.raw", "link.raw", "source"]
     assert pair.content() == NEW
+
+
+def test_a_failure_that_passes_leaves_no_hidden_file(tmp_path: Path) -> None:
+    """A full disk has space again when the new files are given up: the old ones get their names back then."""
+    number = 0
+    while True:
+        pair = Pair(tmp_path / str(number))
+
+        def fail() -> None:
+            raise StorageError("full", errno=errno.ENOSPC)
+
+        with Steps(WRITING, number, fail) as steps:
+            try:
+                pair.replace()
+                break
+            except ImageError:
+                pass
+        assert len(steps.seen) > number
+        hidden = [name for name in os.listdir(pair.directory) if name.startswith(".")]
+        assert not hidden, "call %d: %s" % (number, hidden)
+        number += 1
+    assert number > 5

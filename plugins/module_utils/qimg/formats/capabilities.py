@@ -235,6 +235,11 @@ class Rebasable(ABC):
     def zeroes_hide_backing(self) -> bool:
         """Whether what :meth:`Image.write_zeroes` makes zero stays so when another backing file comes below."""
 
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether the image names its backing file more than once, so that programs may take different ones."""
+        return False
+
     @abstractmethod
     def check_backing(self, backing_file: str | None) -> None:
         """Refuse a name that :meth:`change_backing` could not store.

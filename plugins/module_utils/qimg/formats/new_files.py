@@ -70,6 +70,8 @@ class NewFiles:
         self._driver = driver
         self._main = self._target(path, driver, hints)
         self._others: list[NewFile | ExistingTarget | KeptTarget] = []
+        #: Old files that have not got their names back yet, because that failed.
+        self._parted: Sequence[ReplacedImage | ReplacedFiles] = []
 
     @property
     def warning(self) -> str | None:
@@ -208,11 +210,23 @@ class NewFiles:
             for file in (*self._others, self._main):
                 file.commit()
         except BaseException:
-            for each in replaced:
-                each.rejoin()
+            self._parted = replaced
+            self._rejoin()
             raise
         for each in replaced:
             each.forget()
+
+    def _rejoin(self) -> None:
+        """Undo what was done to the old files, as far as that is possible now."""
+        waiting: list[ReplacedImage | ReplacedFiles] = []
+        for each in self._parted:
+            try:
+                each.rejoin()
+            except StorageError:
+                # The old image is whole, with its data under the hidden names; what failed may work when the new files
+                # have given back their space.
+                waiting.append(each)
+        self._parted = waiting
 
     def _replaced_files(self) -> list[ReplacedImage] | list[ReplacedFiles]:
         """What must not be seen half replaced."""
@@ -238,6 +252,7 @@ class NewFiles:
                 other.__exit__(exception_type, exception, traceback)
         finally:
             self._main.__exit__(exception_type, exception, traceback)
+            self._rejoin()
 
 
 class CreatedImage(NewImage):

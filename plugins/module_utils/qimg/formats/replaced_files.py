@@ -138,7 +138,10 @@ class ReplacedImage:
         try:
             image.rename_file(file.key, name)
         except ImageError as error:
-            if not any(other.name == name for other in image.files()):
+            if any(other.name == name for other in image.files()):
+                # The change is there, though not yet on the medium for sure.
+                self._renamed.append((file, kept))
+            else:
                 kept.remove()
             if isinstance(error, StorageError):
                 raise

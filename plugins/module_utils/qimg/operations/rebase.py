@@ -77,8 +77,9 @@ def plan_rebase(
             if new is not None:
                 new.abandon()
         _check_change(image, wanted_file, wanted_format)
+        is_ambiguous = _rebasable(image, wanted_file).is_ambiguous
     after = {"backing_file": wanted_file, "backing_format": wanted_format}
-    if before == after and as_named:
+    if before == after and as_named and not is_ambiguous:
         return Plan(path, [], before, after, nothing, opener)
 
     def run(opener: Opener, progress: Progress) -> None:

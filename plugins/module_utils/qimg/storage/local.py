@@ -177,25 +177,33 @@ class LocalFile(Storage):
         if length <= 0:
             return
         self._known_data = (0, 0)
-        if self.is_device:
-            if offset % SECTOR == 0 and length % SECTOR == 0 and linux.zero_out(self._fd, offset, length):
-                return
-        else:
-            grows = offset + length > self.size
-            if linux.zero_range(self._fd, offset, length, deallocate):
-                # Punching a hole never moves the end of the file.
-                if grows and deallocate:
-                    self.truncate(max(self.size, offset + length))
-                return
-        super().write_zeroes(offset, length, deallocate)
+        grows = not self.is_device and offset + length > self.size
+        try:
+            if self.is_device:
+                done = not (offset | length) % SECTOR and linux.zero_out(self._fd, offset, length)
+            else:
+                done = linux.zero_range(self._fd, offset, length, deallocate)
+        except OSError as error:
+            raise self._failed(error, "Could not write zeroes to", offset) from error
+        if not done:
+            super().write_zeroes(offset, length, deallocate)
+        elif grows and deallocate:
+            # Punching a hole never moves the end of the file.
+            self.truncate(max(self.size, offset + length))
 
     def discard(self, offset: int, length: int) -> None:
-        if length > 0:
-            self._known_data = (0, 0)
+        if length <= 0:
+            return
+        self._known_data = (0, 0)
+        try:
             if self.is_device:
                 linux.discard_blocks(self._fd, offset, length)
             else:
                 linux.zero_range(self._fd, offset, length, deallocate=True)
+        except OSError:
+            # The content no longer matters, whether or not the file system could take its space back (that itself may
+            # need space).
+            pass
 
     def preallocate(self, offset: int, length: int, mode: str) -> None:
         if mode == OFF or length <= 0:

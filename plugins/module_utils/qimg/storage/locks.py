@@ -140,7 +140,11 @@ class ImageLock:
                 raise self._in_use('Failed to get shared "%s" lock' % name, _USES_BYTE + bit)
 
     def _is_held_by_another(self, byte: int) -> bool:
-        answer = fcntl.fcntl(self._fd, _F_OFD_GETLK, _flock(fcntl.F_WRLCK, byte))
+        try:
+            answer = fcntl.fcntl(self._fd, _F_OFD_GETLK, _flock(fcntl.F_WRLCK, byte))
+        except OSError as error:
+            what = "Failed to look at the lock on byte %d" % byte
+            raise StorageError.from_os_error(error, self._path, what) from error
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
     def _set(self, kind: int, byte: int) -> None:

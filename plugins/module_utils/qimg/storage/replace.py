@@ -437,3 +437,5 @@ def _unlink(name: str) -> None:
     except FileNotFoundError:
         # Somebody else has cleaned up.
         pass
+    except OSError as error:
+        raise StorageError.from_os_error(error, name, "Could not remove '%s'" % name) from error

@@ -89,6 +89,7 @@ class _Checker:
         metadata = self._metadata
         bits = metadata.geometry.cluster_bits
         result.total_clusters = -(-(metadata.header.size // 512 * 512) >> bits)
+        self._check_extensions()
         self._check_snapshot_table()
         scan = self._scan()
         for first, end in scan.dangling:
@@ -122,6 +123,17 @@ class _Checker:
             )
         result.image_end_offset = (self._highest_cluster + 1) << bits
         return result
+
+    def _check_extensions(self) -> None:
+        """Header extensions that occur twice make programs see different files: QEMU takes the last of a type."""
+        count = self._metadata.repeated_extensions
+        if count:
+            self._report(
+                "%s %d header extension(s) that a later one of the same type replaces"
+                % ("Repairing" if self._fix_errors else "WARNING", count)
+            )
+            if self._fix_errors:
+                self._metadata.drop_repeated_extensions()
 
     def _scan(self) -> ReferenceScan:
         scan = ReferenceScan(self._metadata, self._result, self._report, self._fix_errors)

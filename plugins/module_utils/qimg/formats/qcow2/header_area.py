@@ -32,9 +32,10 @@ class HeaderFullError(ImageError):
     """Extensions and backing file name do not fit into the first cluster; nothing was written."""
 
 
-#: Small ones first: then a change of theirs stays in the first sector.  Unknown ones keep their order in between.
-_ORDER = {EXT_BACKING_FORMAT: 0, EXT_CRYPTO: 1, EXT_BITMAPS: 2, EXT_DATA_FILE: 4, EXT_FEATURE_NAMES: 5}
-_ORDER_OF_OTHERS = 3
+#: Small ones first: then a change of theirs stays in the first sector.  Unknown ones keep their order, and stand behind
+#: the feature name table, as with QEMU.
+_ORDER = {EXT_BACKING_FORMAT: 0, EXT_CRYPTO: 1, EXT_BITMAPS: 2, EXT_DATA_FILE: 3, EXT_FEATURE_NAMES: 4}
+_ORDER_OF_OTHERS = 5
 
 _EXTENSION_HEADER = struct.Struct(">II")
 

@@ -424,6 +424,10 @@ class Qcow2Image(
         # Version 2 has no zero flag: without a backing file, clusters of zeroes are absent ones.
         return bool(self.metadata.header.version >= 3 or self.metadata.backing_file)
 
+    @property
+    def is_ambiguous(self) -> bool:
+        return self.metadata.repeated_extensions > 0
+
     def check_backing(self, backing_file: str | None) -> None:
         if not backing_file:
             return
@@ -443,6 +447,7 @@ class Qcow2Image(
 
         def change() -> None:
             self.metadata.backing_file = name
+            self.metadata.drop_repeated_extensions()
             content = backing_format.encode() if backing_file and backing_format else None
             self.metadata.set_extension(EXT_BACKING_FORMAT, content)
 

@@ -56,6 +56,8 @@ EXT_DATA_FILE = 0x44415441
 STATUS_TABLE_BYTES = 4096
 #: Ours: fills the gap to a second copy of the extensions during a header change (see header_area.py).
 EXT_PADDING = 0x71696D67
+#: The types that say something about the image itself: one of each counts.
+KNOWN_EXTENSIONS = (EXT_BACKING_FORMAT, EXT_FEATURE_NAMES, EXT_BITMAPS, EXT_CRYPTO, EXT_DATA_FILE)
 
 # Encryption methods
 CRYPT_NONE, CRYPT_AES, CRYPT_LUKS = 0, 1, 2
@@ -239,6 +241,16 @@ def parse_extensions(data: bytes, header: Header, path: str) -> list[tuple[int, 
     return extensions
 
 
+def without_repetitions(extensions: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """The extensions that count: of a known type that occurs several times, QEMU takes the last one."""
+    last = {kind: number for number, (kind, _content) in enumerate(extensions)}
+    return [
+        (kind, content)
+        for number, (kind, content) in enumerate(extensions)
+        if kind not in KNOWN_EXTENSIONS or last[kind] == number
+    ]
+
+
 def pack_extensions(extensions: list[tuple[int, bytes]]) -> bytes:
     """Extensions and their end marker, each padded to a multiple of 8 bytes."""
     parts = []
@@ -262,12 +274,11 @@ def check_features(header: Header, extensions: list[tuple[int, bytes]], path: st
     unknown = header.incompatible_features & ~KNOWN_INCOMPATIBLE
     if unknown:
         names = {}
-        for kind, content in extensions:
-            if kind == EXT_FEATURE_NAMES:
-                for record in range(0, len(content) - _FEATURE_NAME.size + 1, _FEATURE_NAME.size):
-                    feature_type, bit, name = _FEATURE_NAME.unpack_from(content, record)
-                    if feature_type == 0 and bit < 64:
-                        names[bit] = name.rstrip(b"\0").decode("utf-8", "replace")
+        content = dict(extensions).get(EXT_FEATURE_NAMES, b"")
+        for record in range(0, len(content) - _FEATURE_NAME.size + 1, _FEATURE_NAME.size):
+            feature_type, bit, name = _FEATURE_NAME.unpack_from(content, record)
+            if feature_type == 0 and bit < 64:
+                names[bit] = name.partition(b"\0")[0].decode("utf-8", "replace")
         said = [names[bit] for bit in sorted(names) if unknown >> bit & 1]
         nameless = unknown & ~sum(1 << bit for bit in names)
         if nameless:

@@ -29,6 +29,7 @@ from .layout import (
     pack_extensions,
     parse_extensions,
     parse_header,
+    without_repetitions,
     words_from_bytes,
 )
 from .mapping import Mapping
@@ -81,6 +82,8 @@ class Metadata:
         self._file_size = storage.size
         #: Whether a failed write leaves open which state the file says, so that both must stay whole.
         self._undecided = False
+        #: How many header extensions on disk are followed by another one of their type, which counts instead.
+        self.repeated_extensions = 0
         #: The external data file, where guest data lies if there is one.
         self.data_file: Storage | None = None
 
@@ -112,7 +115,9 @@ class Metadata:
             backing_file = cluster[header.backing_file_offset : name_end].partition(b"\0")[0]
             live_end = max(live_end, name_end)
         kept = [extension for extension in extensions if extension[0] != EXT_PADDING]
-        return cls(storage, header, kept, backing_file, cluster[:live_end], limits)
+        metadata = cls(storage, header, without_repetitions(kept), backing_file, cluster[:live_end], limits)
+        metadata.repeated_extensions = len(kept) - len(metadata.extensions)
+        return metadata
 
     # Parts, read (and imported) when needed: to tell what an image is, most are not
 
@@ -297,6 +302,12 @@ class Metadata:
                 self.extensions[index] = (kind, content)
                 return
         self.extensions.append((kind, content))
+
+    def drop_repeated_extensions(self) -> None:
+        """Write the header anew with the next commit, without the extensions that do not count."""
+        if self.repeated_extensions:
+            self._committed = None
+            self.repeated_extensions = 0
 
     def check_bitmaps_room(self) -> None:
         """Whether the first cluster can say that there are bitmaps; guest data that is written before the next commit

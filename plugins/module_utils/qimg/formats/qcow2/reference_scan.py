@@ -42,7 +42,7 @@ _MAX_CLUSTERS = (1 << 31) - 1
 #: A file is not taken to be longer than this just because a refcount block is said to lie so far out.
 _MAX_ASSUMED_FILE_SIZE = 1 << 44
 #: Nor to have more clusters: each takes a byte of memory here.
-_MAX_ASSUMED_CLUSTERS = 300_000_000
+_MAX_ASSUMED_CLUSTERS = 1 << 24
 #: L2 tables that are referred to more than once, and cannot be counted together at the end, are read no more often.
 _MAX_BYTES_READ_AGAIN = 2 * MAX_L1_BYTES
 #: So many L2 tables are remembered; more are read as often as they are referred to.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _ENTRY = struct.Struct(">QIHHIIQII")
 _MAX_TABLE_BYTES = 64 * MIB
 _MAX_EXTRA_BYTES = 1024
+#: So much of a table may lie beyond the end of its file, where everything is zero.
+_MAX_OVERHANG = 1 << 18
 #: What an error about too many snapshots ends with.
 HINT_OVERHANGING = "You can force-remove all %d overhanging snapshots with qemu-img check -r all"
 #: VM state size, disk size, instruction count: the extra data that QEMU writes.
@@ -87,6 +89,13 @@ def read_table(storage: Storage, offset: int, count: int, size: int) -> tuple[li
     :returns: the entries and the length of the table in bytes
     :raises FormatError: an entry, or the table, is too large
     """
+    if offset + count * _ENTRY.size > storage.size + _MAX_OVERHANG:
+        raise FormatError(
+            "Snapshot table has %d entries, more than the file has room for" % count,
+            path=storage.name,
+            format="qcow2",
+            remedy="the file has been truncated, or was made to cause harm: restore it from a backup",
+        )
     entries: list[Snapshot] = []
     end = offset
     for index in range(count):
