@@ -325,10 +325,10 @@ def test_a_failure_that_passes_leaves_no_hidden_file(tmp_path: Path) -> None:
         with Steps(WRITING, number, fail) as steps:
             try:
                 pair.replace()
-                break
             except ImageError:
                 pass
-        assert len(steps.seen) > number
+        if len(steps.seen) <= number:
+            break
         hidden = [name for name in os.listdir(pair.directory) if name.startswith(".")]
         assert not hidden, "call %d: %s" % (number, hidden)
         number += 1

@@ -17,7 +17,7 @@ from .replaced_files import ReplacedFiles, ReplacedImage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Any
 
