@@ -37,10 +37,16 @@ def _vdi() -> Driver:
     return DRIVER
 
 
+def _vpc() -> Driver:
+    from .vpc.driver import DRIVER
+
+    return DRIVER
+
+
 #: The format that can do all that others cannot: what messages recommend.
 RICHEST = "qcow2"
 
-_FORMATS: dict[str, Callable[[], Driver]] = {"qcow2": _qcow2, "raw": _raw, "vdi": _vdi}
+_FORMATS: dict[str, Callable[[], Driver]] = {"qcow2": _qcow2, "raw": _raw, "vdi": _vdi, "vpc": _vpc}
 
 
 def format_names() -> list[str]:

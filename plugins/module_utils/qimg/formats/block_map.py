@@ -180,17 +180,21 @@ class BlockMap(ABC):
                     stop += 1
                 return stop, kind, None
             return equal_run_end(entries, index, last), kind, None
-        limit = max(self._file_end, self.end)
-        if not self.data_start <= host < limit:
+        if not self.may_be_at(host):
             raise self._misplaced(base + index, host)
+        limit = max(self._file_end, self.end)
         if not self.entry_step or kind == MIXED:
             return index + 1, kind, host
         # What follows and does not begin inside the file is for a run of its own to find.
         last = min(last, index + ceil_div(limit - host, self.block_size))
         return progression_run_end(entries, index, last, self.entry_step), kind, host
 
+    def may_be_at(self, host: int) -> bool:
+        """Whether a block may be at an offset of the file: not in its metadata, and not behind its end."""
+        return self.data_start <= host < max(self._file_end, self.end)
+
     def _misplaced(self, block: int, host: int) -> CorruptImageError:
-        where = "in the file's metadata" if host < self.data_start else "beyond the end of the file"
+        where = "in the file's metadata" if host < max(self._file_end, self.end) else "beyond the end of the file"
         return CorruptImageError(
             "Block %d is at offset %#x, which is %s" % (block, host, where),
             path=self.storage.name,
@@ -334,16 +338,30 @@ class BlockMap(ABC):
             for storage, host, length in self.place(start, end - start):
                 storage.write_zeroes(host, length, deallocate)
 
+    def zero_behind(self, size: int) -> None:
+        """Zero what follows the end of a disk of ``size`` bytes in its last block, before it grows."""
+        inner = size % self.block_size
+        if not inner:
+            return
+        _block, _count, kind, host = next(self.block_runs(size // self.block_size, 1))
+        if kind == DATA and host is not None and self.storage.size > host + inner:
+            self.storage.write_zeroes(host + inner, min(self.block_size, self.storage.size - host) - inner)
+
     def discard(self, offset: int, length: int) -> None:
         """As :meth:`Image.discard <qimg.formats.base.Image.discard>`: blocks keep their places, and become holes."""
         for run in self.runs(offset, length):
             if run.kind == DATA and run.offset is not None:
                 self.storage.discard(run.offset, run.length)
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything but data is to be written by the next flush."""
+        return self.table.changed
+
     def flush(self) -> None:
         """Put data, and then the entries that name them, on the medium."""
         table = self.table
-        if table.changed:
+        if self.changed:
             if not self.storage.is_device and self.storage.size < self.end:
                 # Parts of new blocks that are zero were not written.
                 self.storage.truncate(self.end)

@@ -252,6 +252,11 @@ class OneLevelTable(BlockTable):
     def _place(self, number: int) -> int | None:
         return self.offset + number * self.page_entries * self.entry_bytes
 
+    def move(self, offset: int) -> None:
+        """Go on with a copy of the table at another offset; nothing of it may be waiting to be written."""
+        self.forget()
+        self.offset = offset
+
     def _page_length(self, number: int) -> int:
         return min(self.page_entries, self.blocks - number * self.page_entries)
 

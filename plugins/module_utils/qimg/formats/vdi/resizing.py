@@ -34,7 +34,7 @@ def resize(blocks: VdiMap, size: int) -> Header:
     header = blocks.header
     count = ceil_div(size, BLOCK)
     if size > header.disk_size:
-        _zero_behind(blocks, header.disk_size)
+        blocks.zero_behind(header.disk_size)
         if count > header.map_entries:
             return _move_map(blocks, size, count)
         _add_entries(blocks, header.map_offset + header.blocks * ENTRY_BYTES, count - header.blocks)
@@ -69,7 +69,7 @@ def compact(blocks: VdiMap) -> int:
     """
     used, _highest = blocks.used_numbers()
     # The disk may have become shorter: what follows its end in the last block is zero when it grows again.
-    _zero_behind(blocks, blocks.size)
+    blocks.zero_behind(blocks.size)
     is_used = bytearray(used)
     late: list[tuple[int, int]] = []
     for block, count, kind, host in blocks.block_runs(0, blocks.header.blocks):
@@ -92,15 +92,6 @@ def compact(blocks: VdiMap) -> int:
         blocks.storage.truncate(blocks.place_of(used))
         blocks.storage.flush()
     return given_back
-
-
-def _zero_behind(blocks: VdiMap, size: int) -> None:
-    """Zero what follows the end of the disk in its last block."""
-    inner = size % BLOCK
-    if inner:
-        (_block, _count, kind, host) = next(blocks.block_runs(size // BLOCK, 1))
-        if kind == DATA and host is not None and blocks.storage.size > host + inner:
-            blocks.storage.write_zeroes(host + inner, min(BLOCK, blocks.storage.size - host) - inner)
 
 
 def _add_entries(blocks: VdiMap, offset: int, count: int) -> None:
