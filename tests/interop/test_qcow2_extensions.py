@@ -86,3 +86,18 @@ def test_a_feature_name_table_is_followed_by_unknown_extensions(tmp_path: Path) 
     path = _with_extensions(tmp_path / "i", extensions)
     qimg.amend(str(path), {"lazy_refcounts": True})
     assert [kind for kind, _data in _extensions(path)] == [FEATURE_NAMES, 0x11, 0x22]
+
+
+def test_a_refused_amend_changes_nothing(tmp_path: Path) -> None:
+    """Not even the autoclear bits that a program must clear when it changes an image."""
+    path = tmp_path / "i"
+    qimg.create(str(path), "qcow2", 1 << 20)
+    content = bytearray(path.read_bytes())
+    struct.pack_into(">Q", content, 88, 1 << 40)
+    path.write_bytes(content)
+    for options in ({"refcount_bits": 3}, {"compat": "0.10", "refcount_bits": 64}, {"data_file": "x"}):
+        with pytest.raises(qimg.ImageError):
+            qimg.amend(str(path), options)
+        with qimg.open_image(str(path), purpose="read") as image:
+            assert image.size == 1 << 20
+        assert path.read_bytes() == content

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from ...errors import ImageError
+from ...errors import ImageError, StorageError
 from .layout import (
     ATOMIC_SECTOR,
     EXT_BACKING_FORMAT,
@@ -130,7 +130,14 @@ def _second_place(live: bytes, header: Header, new: bytes, path: str) -> int | N
 
 def _switch(storage: Storage, data: bytes) -> None:
     storage.write(0, data[:ATOMIC_SECTOR].ljust(ATOMIC_SECTOR, b"\0"))
-    storage.flush()
+    try:
+        storage.flush()
+    except StorageError as error:
+        error.remedy = (
+            "the change is written, but may not be on the medium: the image is whole, and a power failure now leaves "
+            "it as it was before or as it is now"
+        )
+        raise
 
 
 def _does_not_fit(path: str) -> HeaderFullError:

@@ -3,7 +3,7 @@
 """A qcow2 image as a guest disk."""
 from __future__ import annotations
 
-from ...errors import ImageError, LimitError, OptionError, UnsupportedOperationError
+from ...errors import ImageError, LimitError, OptionError, StorageError, UnsupportedOperationError
 from ..base import DATA, Extent, Image, ImageFile, without_holes
 from ..capabilities import (
     Amendable,
@@ -262,7 +262,9 @@ class Qcow2Image(
     def _change(self, work: Callable[[], Any]) -> Any:
         """Make a change that is either complete on disk or did not happen; an error leaves the image as it was."""
         self.check_writable()
-        self.flush()
+        if self._writer is not None or self.metadata.has_new_bits:
+            # A change that is refused must not have done anything, not even cleared unknown autoclear bits.
+            self.flush()
         data_file = self.metadata.data_file
         old_end = data_file.size if data_file is not None else None
         try:
@@ -290,13 +292,21 @@ class Qcow2Image(
         """As :meth:`_change`, for work that may make the disk smaller: what lay beyond its end goes once it may."""
         old_size = self.metadata.header.size
         self._change(work)
-        if (size := self.metadata.header.size) < old_size:
-            data_file = self.metadata.data_file
-            if data_file is None:
-                self._clear_beyond_end()
-            elif data_file.size > size:
-                data_file.truncate(size)
-            self.metadata.trim()
+        if self.metadata.header.size < old_size:
+            try:
+                self._drop_beyond_end()
+            except StorageError as error:
+                error.remedy = "the disk has its new size, but the file has not given back all its space"
+                raise
+
+    def _drop_beyond_end(self) -> None:
+        """Give back what a disk that has become smaller no longer needs."""
+        data_file = self.metadata.data_file
+        if data_file is None:
+            self._clear_beyond_end()
+        elif data_file.size > self.metadata.header.size:
+            data_file.truncate(self.metadata.header.size)
+        self.metadata.trim()
 
     def _clear_beyond_end(self) -> None:
         """Zero what the last cluster still holds beyond the end: a later, larger disk must not show it again."""

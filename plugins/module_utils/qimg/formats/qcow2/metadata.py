@@ -269,6 +269,11 @@ class Metadata:
         return self._bitmaps is not None or self.has_valid_bitmaps
 
     @property
+    def has_new_bits(self) -> bool:
+        """Whether bitmaps have changed in memory."""
+        return self._bitmaps is not None and self._bitmaps.changed
+
+    @property
     def bitmaps(self) -> BitmapDirectory:
         """The bitmap directory; empty where the image has none that may be trusted.
 
