@@ -18,7 +18,7 @@ options:
         O(trusted_dirs), after symbolic links have been followed.
         Where several users keep their disks in one directory, an image can name a neighbour's disk, and so have it
         read as if it were its own.
-        A hard link in that directory is a file of that directory, wherever the file's other names are: whoever may make
+        A hard link in that directory is a file of that directory, wherever the file's other names are. Whoever may make
         one there can have an image open the file that it leads to.
       - V(follow) allows everything, as C(qemu-img) does.
       - V(deny) allows nothing. It is right for images that come from somebody else, who has no reason to name any file

@@ -287,6 +287,8 @@ class Qcow2Image(
 
     def resize(self, size: int, preallocation: str = "off") -> None:
         self._change_with_size(lambda: self.change_size(size, preallocation))
+        if preallocation != "off":
+            self.metadata.trim()
 
     def _change_with_size(self, work: Callable[[], Any]) -> None:
         """As :meth:`_change`, for work that may make the disk smaller: what lay beyond its end goes once it may."""
@@ -462,6 +464,8 @@ class Qcow2Image(
             self.metadata.set_extension(EXT_BACKING_FORMAT, content)
 
         self._change(change)
+        # The copies of tables that the change needed are at the end of the file.
+        self.metadata.trim()
 
     def current_options(self) -> dict[str, Any]:
         from . import amending
