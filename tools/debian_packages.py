@@ -3,8 +3,8 @@
 """Have the Debian packages here that the demonstration, the tests or the benchmarks use.
 
 ``python tools/debian_packages.py demo|tests|bench``.  What is missing is installed where that can be done without
-asking anybody, which is as root on Debian; elsewhere it is named.  The tests can do without, the others cannot: exit
-code 1.
+asking anybody, which is as root on Debian; elsewhere it is named.  Nothing that is installed is replaced by another
+release, unless ``QIMG_UPGRADE=yes`` is set.  The tests can do without, the others cannot: exit code 1.
 """
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ PROGRAMS = {
         "nbdkit": "nbdkit",
         "strace": "strace",
         "losetup": "mount",
+        "cryptsetup": "cryptsetup-bin",
+        "vhdiinfo": "libvhdi-utils",
+        "vmdkinfo": "libvmdk-utils",
+        "qcowinfo": "libqcow-utils",
     },
     "bench": {"mkfs.ext4": "e2fsprogs", "qemu-img": "qemu-utils"},
 }
@@ -41,7 +45,9 @@ def missing_packages(purpose: str) -> list[str]:
 
     def is_here(program: str) -> bool:
         found = shutil.which(program, path=path)
-        return found is not None and (program != "qemu-img" or purpose != "tests" or is_wanted_release(found))
+        if found is None or program != "qemu-img" or purpose != "tests":
+            return found is not None
+        return is_wanted_release(found) or os.environ.get("QIMG_UPGRADE") != "yes"
 
     return sorted(package for program, package in PROGRAMS[purpose].items() if not is_here(program))
 
