@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qimg
-from qimg.formats.qcow2.snapshot_actions import l2_tables, snapshot_l1
+from qimg.formats.qcow2.snapshots.actions import l2_tables, snapshot_l1
 from support import oracle
 from support.crafted import COPIED, Crafted, snapshot_entry
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from qimg.formats.qcow2.metadata import Metadata
+    from qimg.formats.qcow2.changes.metadata import Metadata
 
 CLUSTER = 1 << 16
 #: Host clusters of a crafted image: what they hold.

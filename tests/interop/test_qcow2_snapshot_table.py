@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from qimg.formats.qcow2 import snapshots
+from qimg.formats.qcow2.snapshots import table as snapshots
 from support import oracle
 from support.in_process import qimg
 

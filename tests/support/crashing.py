@@ -11,7 +11,7 @@ from qimg.errors import ImageError
 from qimg.formats.capabilities import HasBitmaps, HasSnapshots
 from qimg.formats.driver import CHECK
 from qimg.formats.opening import Opener
-from qimg.formats.qcow2.check import CheckFailedError
+from qimg.formats.qcow2.check.checker import CheckFailedError
 from qimg.policy import FOLLOW, ReferencePolicy
 from support import oracle
 from support.recording import Event, Recorder, power_losses, prefixes

@@ -44,7 +44,9 @@ EXPENSIVE = (
 
 #: Rooms of qcow2 that a header alone does not lead into.
 NOT_FOR_INFO = {
-    "qimg.formats.qcow2.%s" % name for name in ("bitmaps", "header_area", "refcounts", "snapshots", "writing")
+    "qimg.formats.qcow2.%s" % name for name in (
+        "bitmaps.directory", "changes.header_area", "refcounts.allocator", "snapshots.table", "writing.writer"
+    )
 }
 
 
@@ -226,8 +228,8 @@ def mapped_rooms() -> tuple[set[str], set[str]]:
             for name in re.findall(r"`([^`]+)`", line.split("|")[1]):
                 # `storage/local.py` `linux.py`: the second lies where the first does.
                 if "/" in name.rstrip("/"):
-                    inside = name.rstrip("/").rpartition("/")[0] + "/"
-                    name = name[len(inside) :]
+                    folder = name.rstrip("/").rpartition("/")[0] + "/"
+                    inside, name = directory + folder, name[len(folder) :]
                 rooms.add(inside + name)
     packages = {room for room in rooms if room.endswith("/")} - tables
     return rooms - packages - tables, packages

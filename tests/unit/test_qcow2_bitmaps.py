@@ -18,7 +18,7 @@ from qimg.errors import (
 from qimg.formats.capabilities import BitmapInfo, HasBitmaps
 from qimg.formats.driver import CHECK, RESIZE, WRITE
 from qimg.formats.opening import Opener
-from qimg.formats.qcow2 import bitmaps as qcow2_bitmaps
+from qimg.formats.qcow2.bitmaps import directory as qcow2_bitmaps
 from qimg.operations import bitmap, create, new_image
 from qimg.operations.bitmap import BitmapAction
 from support.recording import Recorder

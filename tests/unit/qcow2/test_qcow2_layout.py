@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from qimg.errors import FormatError
 from qimg.formats.qcow2 import layout
-from qimg.formats.qcow2 import refcount_widths as widths
-from qimg.formats.qcow2.reference_counter import ReferenceCounter
+from qimg.formats.qcow2.check.counter import ReferenceCounter
+from qimg.formats.qcow2.refcounts import widths
 from qimg.formats.table_runs import any_has, equal_run_end, progression, progression_run_end
 
 U32, U64 = st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 64) - 1)

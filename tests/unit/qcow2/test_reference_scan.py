@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from qimg.formats import table_runs
 from qimg.formats.capabilities import CheckResult
-from qimg.formats.qcow2 import reference_scan
-from qimg.formats.qcow2.copied_flags import bitmaps_contradict, copied_changes, host_clusters
+from qimg.formats.qcow2.changes.metadata import Metadata
+from qimg.formats.qcow2.check import scan as reference_scan
+from qimg.formats.qcow2.check.counter import ReferenceCounter
 from qimg.formats.qcow2.layout import OFFSET_MASK, Geometry
-from qimg.formats.qcow2.metadata import Metadata
-from qimg.formats.qcow2.reference_counter import ReferenceCounter
+from qimg.formats.qcow2.tables.copied_flags import bitmaps_contradict, copied_changes, host_clusters
 from qimg.storage.local import LocalFile
 from support.crafted import COMPRESSED, COPIED, Crafted, snapshot_entry
 

@@ -13,7 +13,7 @@ from qimg.errors import CorruptImageError
 from qimg.formats.base import ABSENT, ABSENT_ALLOCATED, COMPRESSED, DATA, ZERO, ZERO_ALLOCATED, Extent
 from qimg.formats.qcow2.layout import COMPRESSED as COMPRESSED_FLAG
 from qimg.formats.qcow2.layout import COPIED, ZERO_FLAG, Geometry
-from qimg.formats.qcow2.reading import TableReader
+from qimg.formats.qcow2.tables.reading import TableReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from ...errors import ImageError, OptionError, StorageError
 from ...references import plain_name
 from ...sizes import round_up
 from ..driver_names import is_driver
-from . import resizing
-from .amending import VERSION_REMEDY, VERSIONS
+from .changes import resizing
+from .changes.amending import VERSION_REMEDY, VERSIONS
+from .changes.metadata import Metadata
 from .image import Qcow2Image
 from .layout import (
     COMPRESSION_NAMES,
@@ -36,7 +37,6 @@ from .layout import (
     Header,
     feature_name_table,
 )
-from .metadata import Metadata
 from .options import OPTIONS
 
 TYPE_CHECKING = False

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..capabilities import BitmapInfo
-    from .metadata import Metadata
+    from .changes.metadata import Metadata
 
 
 def format_specific(metadata: Metadata, bitmaps: list[BitmapInfo]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def _bitmap_document(bitmap: BitmapInfo) -> dict[str, Any]:
 
 def creation_options(metadata: Metadata) -> dict[str, Any]:
     """The options with which an image like this one is made."""
-    from . import amending
+    from .changes import amending
 
     header = metadata.header
     return {

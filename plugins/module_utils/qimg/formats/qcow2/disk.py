@@ -9,8 +9,8 @@ from ..base import Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .metadata import Metadata
-    from .writing import Writer
+    from .changes.metadata import Metadata
+    from .writing.writer import Writer
 
 
 class Qcow2Disk(Image):

@@ -11,9 +11,9 @@ from ...limits import SECTOR
 from ...references import no_such_node
 from ...sizes import ceil_div, round_up
 from ..driver import CHECK, INFO, POSSIBLE, Driver
+from .changes.metadata import Metadata
 from .image import DATA_FILE, Qcow2Image
 from .layout import CORRUPT, CRYPT_NONE, DIRTY, MAX_SNAPSHOTS, RAW_EXTERNAL_DATA
-from .metadata import Metadata
 from .options import OPTIONS
 
 TYPE_CHECKING = False
@@ -109,7 +109,7 @@ class Qcow2Driver(Driver):
         :raises StorageError: it is too short, or its space cannot be reserved; it is untouched
         """
         if preallocation != "metadata" and not new.can_preallocate:
-            from .resizing import cannot_preallocate
+            from .changes.resizing import cannot_preallocate
 
             error = cannot_preallocate(preallocation)
             error.reason = "Could not resize image: %s" % error.reason

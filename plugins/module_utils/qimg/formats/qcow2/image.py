@@ -20,6 +20,7 @@ from ..capabilities import (
     SnapshotInfo,
 )
 from . import description
+from .changes.metadata import Metadata
 from .disk import Qcow2Disk
 from .layout import (
     COPIED,
@@ -31,8 +32,7 @@ from .layout import (
     RAW_EXTERNAL_DATA,
     STATUS_TABLE_BYTES,
 )
-from .metadata import Metadata
-from .reading import TableReader
+from .tables.reading import TableReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
     from ...storage.base import Buffer, Storage
     from ..base import Origin
-    from .bitmaps import BitmapDirectory
-    from .snapshots import Snapshot
-    from .writing import Writer
+    from .bitmaps.directory import BitmapDirectory
+    from .snapshots.table import Snapshot
+    from .writing.writer import Writer
 
 #: What messages call the file that guest data may lie in.
 DATA_FILE = "data file"
@@ -209,7 +209,7 @@ class Qcow2Image(
     def writer(self) -> Writer:
         if self._writer is None:
             self.check_writable()
-            from .writing import Writer
+            from .writing.writer import Writer
 
             self.metadata.begin_writing()
             self._writer = Writer(self.metadata, self)
@@ -281,7 +281,7 @@ class Qcow2Image(
             raise
 
     def check_resize(self) -> None:
-        from .resizing import check_state
+        from .changes.resizing import check_state
 
         check_state(self.metadata)
 
@@ -325,12 +325,12 @@ class Qcow2Image(
                     storage.write_zeroes(host, length, deallocate=False)
 
     def change_size(self, size: int, preallocation: str) -> None:
-        from . import resizing
+        from .changes import resizing
 
         resizing.resize(self, size, preallocation)
 
     def check(self, repair: str | None = None, report: Callable[[str], None] | None = None) -> CheckResult:
-        from . import check as checking
+        from .check import checker as checking
 
         say = report or (lambda line: None)
         if repair is None:
@@ -342,7 +342,7 @@ class Qcow2Image(
         return [snapshot.info() for snapshot in self.metadata.snapshots]
 
     def create_snapshot(self, name: str, seconds: int, nanoseconds: int) -> SnapshotInfo:
-        from . import snapshot_actions
+        from .snapshots import actions as snapshot_actions
 
         encoded = name.encode("utf-8", "surrogateescape")
         entry: Snapshot = self._change(
@@ -351,22 +351,22 @@ class Qcow2Image(
         return entry.info()
 
     def check_apply(self) -> None:
-        from . import snapshot_actions
+        from .snapshots import actions as snapshot_actions
 
         snapshot_actions.check_apply(self.metadata)
 
     def apply_snapshot(self, snapshot: SnapshotInfo) -> None:
-        from . import snapshot_actions
+        from .snapshots import actions as snapshot_actions
 
         self._change(lambda: snapshot_actions.apply(self.metadata, self._entry(snapshot)))
 
     def delete_snapshot(self, snapshot: SnapshotInfo) -> None:
-        from . import snapshot_actions
+        from .snapshots import actions as snapshot_actions
 
         self._change(lambda: snapshot_actions.delete(self.metadata, self._entry(snapshot)))
 
     def view_snapshot(self, snapshot: SnapshotInfo) -> None:
-        from . import snapshot_actions
+        from .snapshots import actions as snapshot_actions
 
         l1 = snapshot_actions.snapshot_l1(self.metadata, self._entry(snapshot))
         self.metadata.view_l1(l1)
@@ -388,7 +388,7 @@ class Qcow2Image(
 
     @property
     def default_granularity(self) -> int:
-        from .bitmaps import default_granularity
+        from .bitmaps.directory import default_granularity
 
         return default_granularity(self.metadata.geometry.cluster_size)
 
@@ -468,17 +468,17 @@ class Qcow2Image(
         self.metadata.trim()
 
     def current_options(self) -> dict[str, Any]:
-        from . import amending
+        from .changes import amending
 
         return amending.current_options(self.metadata)
 
     def amend(self, options: dict[str, Any]) -> None:
-        from . import amending
+        from .changes import amending
 
         self._change_with_size(lambda: amending.amend(self, options))
 
     def make_empty(self) -> None:
-        from . import resizing
+        from .changes import resizing
 
         self._change(lambda: resizing.drop_all(self.metadata))
         self.metadata.trim()

@@ -9,13 +9,13 @@ from ...sizes import MAX_UINT64, ceil_div, round_up
 from ..capabilities import HasBitmaps
 from ..chain import chain_extents
 from ..driver import Measurement
-from .amending import VERSIONS
-from .bitmap_bits import entries_for
-from .bitmaps import directory_bytes
+from .bitmaps.bits import entries_for
+from .bitmaps.directory import directory_bytes
+from .changes.amending import VERSIONS
 from .create import PREALLOCATION_MODES, check_cluster_size, check_extended_l2
 from .layout import MAX_L1_BYTES, REFCOUNT_WIDTHS, Geometry
 from .options import OPTIONS
-from .refcount_blocks import metadata_clusters
+from .refcounts.blocks import metadata_clusters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from array import array
 
-from ...errors import OptionError
-from ..table_runs import any_has
-from . import refcount_widths as widths
-from .layout import (
+from ....errors import OptionError
+from ...table_runs import any_has
+from ..layout import (
     COMPRESSED,
     COMPRESSION_TYPE,
     COPIED,
@@ -27,15 +26,16 @@ from .layout import (
     ZERO_FLAG,
     feature_name_table,
 )
-from .shared_tables import all_l2_tables, rewrite_tables
+from ..refcounts import widths
+from ..tables.shared import all_l2_tables, rewrite_tables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .disk import Qcow2Disk
+    from ..disk import Qcow2Disk
+    from ..refcounts.allocator import Refcounts
     from .metadata import Metadata
-    from .refcounts import Refcounts
 
 #: What ``compat`` takes, and the header version it means.
 VERSIONS = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import struct
 
-from ...errors import ImageError, StorageError
-from .layout import (
+from ....errors import ImageError, StorageError
+from ..layout import (
     ATOMIC_SECTOR,
     EXT_BACKING_FORMAT,
     EXT_BITMAPS,
@@ -25,7 +25,7 @@ from .layout import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ...storage.base import Storage
+    from ....storage.base import Storage
 
 
 class HeaderFullError(ImageError):

@@ -5,20 +5,13 @@ from __future__ import annotations
 
 from array import array
 
-from .layout import (
-    COPIED,
-    OFFSET_MASK,
-    Geometry,
-    corrupt,
-    words_from_bytes,
-    words_to_bytes,
-)
+from ..layout import COPIED, OFFSET_MASK, Geometry, corrupt, words_from_bytes, words_to_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ...intervals import IntervalSet
-    from ...storage.base import Storage
-    from .refcounts import Refcounts
+    from ....intervals import IntervalSet
+    from ....storage.base import Storage
+    from ..refcounts.allocator import Refcounts
 
 
 class L2Table:

@@ -3,25 +3,18 @@
 """What L2 tables say about guest clusters: runs of a kind (sections "Cluster mapping", "Extended L2 Entries")."""
 from __future__ import annotations
 
-from ...errors import CorruptImageError, ImageError
-from ..base import (
-    ABSENT,
-    ABSENT_ALLOCATED,
-    DATA,
-    ZERO,
-    ZERO_ALLOCATED,
-    Extent,
-)
-from ..base import COMPRESSED as COMPRESSED_KIND
-from ..table_runs import equal_run_end, progression_run_end
-from .layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, OFFSET_MASK, SUBCLUSTERS, ZERO_FLAG, Geometry, corrupt
+from ....errors import CorruptImageError, ImageError
+from ...base import ABSENT, ABSENT_ALLOCATED, DATA, ZERO, ZERO_ALLOCATED, Extent
+from ...base import COMPRESSED as COMPRESSED_KIND
+from ...table_runs import equal_run_end, progression_run_end
+from ..layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, OFFSET_MASK, SUBCLUSTERS, ZERO_FLAG, Geometry, corrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
-    from ...storage.base import Storage
+    from ....storage.base import Storage
     from .mapping import Mapping
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 
 from array import array
 
-from ...errors import ImageError, OptionError, StorageError, UnsupportedOperationError
-from ...limits import MAX_IMAGE_BYTES
-from ...sizes import round_up
-from ..base import ABSENT
-from ..table_runs import progression
-from .copied_flags import first_words, host_clusters
-from .layout import COMPRESSED, COPIED, MAX_L1_BYTES, RAW_EXTERNAL_DATA
-from .reading import has_place
+from ....errors import ImageError, OptionError, StorageError, UnsupportedOperationError
+from ....limits import MAX_IMAGE_BYTES
+from ....sizes import round_up
+from ...base import ABSENT
+from ...table_runs import progression
+from ..layout import COMPRESSED, COPIED, MAX_L1_BYTES, RAW_EXTERNAL_DATA
+from ..tables.copied_flags import first_words, host_clusters
+from ..tables.reading import has_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ...storage.base import Storage
-    from .disk import Qcow2Disk
+    from ....storage.base import Storage
+    from ..disk import Qcow2Disk
     from .metadata import Metadata
 
 

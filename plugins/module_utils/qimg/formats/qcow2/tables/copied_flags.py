@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import sys
 
-from ..table_runs import as_lanes, equal_run_end, lanes, progression_run_end, scattered_entries
-from .layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, L2_RESERVED, OFFSET_MASK, Geometry
+from ...table_runs import as_lanes, equal_run_end, lanes, progression_run_end, scattered_entries
+from ..layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, L2_RESERVED, OFFSET_MASK, Geometry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
-    from .refcounts import Refcounts
+    from ..refcounts.allocator import Refcounts
 
 #: The byte of a 64-bit word in memory that holds its top bit.
 _TOP_BYTE = 7 if sys.byteorder == "little" else 0

@@ -3,15 +3,15 @@
 """Changing L2 tables for all who use them, the guest disk and snapshots, in memory; the caller commits."""
 from __future__ import annotations
 
-from .layout import COPIED, OFFSET_MASK, check_l1_room, words_to_bytes
-from .snapshot_actions import l2_tables, snapshot_l1
+from ..layout import COPIED, OFFSET_MASK, check_l1_room, words_to_bytes
+from ..snapshots.actions import l2_tables, snapshot_l1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterator
 
-    from .metadata import Metadata
+    from ..changes.metadata import Metadata
 
 
 def rewrite_tables(metadata: Metadata, rewrite: Callable[[array[int], int], bool]) -> None:

@@ -3,17 +3,17 @@
 """The refcount table and its blocks, as far as they are in memory (section "Host cluster management")."""
 from __future__ import annotations
 
-from ...errors import ImageError
-from ...intervals import IntervalSet
-from ..table_runs import equal_run_end
-from . import refcount_widths as widths
-from .layout import REFCOUNT_BLOCK_OFFSET_MASK, Geometry, check_room, corrupt, words_from_bytes
+from ....errors import ImageError
+from ....intervals import IntervalSet
+from ...table_runs import equal_run_end
+from ..layout import REFCOUNT_BLOCK_OFFSET_MASK, Geometry, check_room, corrupt, words_from_bytes
+from . import widths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
 
-    from ...storage.base import Storage
+    from ....storage.base import Storage
 
 
 #: No file system allocates less than this at once.

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from array import array
 
-from ...errors import OptionError, UnsupportedOperationError
-from ...limits import MAX_IMAGE_BYTES
-from .copied_flags import (
+from ....errors import OptionError, UnsupportedOperationError
+from ....limits import MAX_IMAGE_BYTES
+from ..layout import COPIED, MAX_L1_BYTES, MIN_CLUSTER_BITS, OFFSET_MASK, corrupt, words_from_bytes, words_to_bytes
+from ..tables.copied_flags import (
     apply_copied_changes,
     clear_copied,
     copied_changes,
@@ -15,14 +16,13 @@ from .copied_flags import (
     has_copied,
     host_clusters,
 )
-from .layout import COPIED, MAX_L1_BYTES, MIN_CLUSTER_BITS, OFFSET_MASK, corrupt, words_from_bytes, words_to_bytes
-from .snapshots import Snapshot, next_id
+from .table import Snapshot, next_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .metadata import Metadata
+    from ..changes.metadata import Metadata
 
 _MAX_NAME_BYTES = 65535
 _L1_ENTRIES_AT_ONCE = 1 << 18

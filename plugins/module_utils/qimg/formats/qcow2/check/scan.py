@@ -8,11 +8,10 @@ import os
 from collections import Counter
 from operator import sub
 
-from ...errors import CorruptImageError, LimitError
-from ..capabilities import CheckResult
-from ..table_runs import equal_run_end, progression_run_end, scattered_entries
-from .copied_flags import bitmaps_contradict, first_words, scattered_clusters
-from .layout import (
+from ....errors import CorruptImageError, LimitError
+from ...capabilities import CheckResult
+from ...table_runs import equal_run_end, progression_run_end, scattered_entries
+from ..layout import (
     ALL_SUBCLUSTERS,
     COMPRESSED,
     COPIED,
@@ -28,14 +27,15 @@ from .layout import (
     corrupt,
     words_from_bytes,
 )
-from .reference_counter import ReferenceCounter
+from ..tables.copied_flags import bitmaps_contradict, first_words, scattered_clusters
+from .counter import ReferenceCounter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable
 
-    from .metadata import Metadata
+    from ..changes.metadata import Metadata
 
 #: QEMU checks no larger files.
 _MAX_CLUSTERS = (1 << 31) - 1

@@ -8,9 +8,9 @@ image before the transaction or the image after it, and both are free of errors 
 """
 from __future__ import annotations
 
-from ...errors import FormatError, StorageError
-from ...limits import DEFAULT_LIMITS, Limits
-from .layout import (
+from ....errors import FormatError, StorageError
+from ....limits import DEFAULT_LIMITS, Limits
+from ..layout import (
     BITMAPS_VALID,
     EXT_BACKING_FORMAT,
     EXT_BITMAPS,
@@ -32,19 +32,19 @@ from .layout import (
     without_repetitions,
     words_from_bytes,
 )
-from .mapping import Mapping
-from .validation import validate
+from ..tables.mapping import Mapping
+from ..validation import validate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable
 
-    from ...intervals import IntervalSet
-    from ...storage.base import Storage
-    from .bitmaps import BitmapDirectory
-    from .refcounts import Refcounts
-    from .snapshots import Snapshot
+    from ....intervals import IntervalSet
+    from ....storage.base import Storage
+    from ..bitmaps.directory import BitmapDirectory
+    from ..refcounts.allocator import Refcounts
+    from ..snapshots.table import Snapshot
 
 
 class Metadata:
@@ -125,7 +125,7 @@ class Metadata:
     def refcounts(self) -> Refcounts:
         """How often each host cluster is used."""
         if self._refcounts is None:
-            from .refcounts import Refcounts
+            from ..refcounts.allocator import Refcounts
 
             self._refcounts = Refcounts(
                 self.storage,
@@ -187,7 +187,7 @@ class Metadata:
         if not self.header.nb_snapshots:
             self._snapshots = []
             return self._snapshots
-        from . import snapshots as snapshot_table
+        from ..snapshots import table as snapshot_table
 
         self._snapshots, self._snapshot_table_bytes = snapshot_table.read_table(
             self.storage, self.header.snapshots_offset, self.header.nb_snapshots, self.header.size
@@ -200,7 +200,7 @@ class Metadata:
         :param report: called with each line that qemu-img prints
         :returns: how many entries were left out or cut
         """
-        from . import snapshots as snapshot_table
+        from ..snapshots import table as snapshot_table
 
         self._snapshots, self._snapshot_table_bytes, dropped = snapshot_table.salvage_table(
             self.storage, self.header.snapshots_offset, self.header.nb_snapshots, self.header.size, report
@@ -229,8 +229,8 @@ class Metadata:
         return runs + [(cluster, cluster + 1) for cluster in self.refcounts.structure()]
 
     def _uncounted_runs(self, free: IntervalSet) -> list[tuple[int, int]]:
-        """Runs of clusters that entries refer to, among those that are said to be free; see :mod:`.uncounted`."""
-        from .uncounted import used_among
+        """Runs of clusters that entries refer to, among those that are said to be free; see :mod:`..refcounts.uncounted`."""
+        from ..refcounts.uncounted import used_among
 
         header = self.header
         l1_tables = [(header.l1_table_offset, header.l1_size)]
@@ -280,7 +280,7 @@ class Metadata:
         :raises CorruptImageError: the directory is broken
         """
         if self._bitmaps is None:
-            from .bitmaps import BitmapDirectory
+            from ..bitmaps.directory import BitmapDirectory
 
             extension = self.extension(EXT_BITMAPS) if self.has_valid_bitmaps else None
             self._bitmaps = BitmapDirectory(
@@ -320,8 +320,8 @@ class Metadata:
 
         :raises ImageError: it has no room for that
         """
+        from ..bitmaps.directory import EXTENSION_BYTES
         from . import header_area
-        from .bitmaps import EXTENSION_BYTES
 
         extensions = [extension for extension in self.extensions if extension[0] != EXT_BITMAPS]
         extensions.append((EXT_BITMAPS, bytes(EXTENSION_BYTES)))
@@ -409,7 +409,7 @@ class Metadata:
         self.header = self.header._replace(**changes)
 
     def _place_snapshots(self) -> dict[str, int]:
-        from . import snapshots as snapshot_table
+        from ..snapshots import table as snapshot_table
 
         bits = self.geometry.cluster_bits
         if self._snapshot_table_bytes:
@@ -470,7 +470,7 @@ class Metadata:
 
         :param lost: runs of clusters that the file does not have: only what lies behind these is moved
         """
-        from ...intervals import IntervalSet
+        from ....intervals import IntervalSet
 
         bits = self.geometry.cluster_bits
         start = next(iter(lost))[0] if lost else 0

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from array import array
 
-from ...errors import CorruptImageError, FormatError
-from ...intervals import IntervalSet
-from ..capabilities import CheckResult
-from .copied_flags import apply_copied_changes, copied_changes, data_runs, first_words
-from .layout import COPIED, CORRUPT, DIRTY, MAX_SNAPSHOTS, OFFSET_MASK, ZERO_FLAG, words_from_bytes
-from .reference_scan import ReferenceScan
-from .shared_tables import all_l1_tables, move_table, replace_tables
-from .snapshots import HINT_OVERHANGING, MIN_EXTRA_BYTES
+from ....errors import CorruptImageError, FormatError
+from ....intervals import IntervalSet
+from ...capabilities import CheckResult
+from ..layout import COPIED, CORRUPT, DIRTY, MAX_SNAPSHOTS, OFFSET_MASK, ZERO_FLAG, words_from_bytes
+from ..snapshots.table import HINT_OVERHANGING, MIN_EXTRA_BYTES
+from ..tables.copied_flags import apply_copied_changes, copied_changes, data_runs, first_words
+from ..tables.shared import all_l1_tables, move_table, replace_tables
+from .scan import ReferenceScan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .metadata import Metadata
+    from ..changes.metadata import Metadata
 
 #: So many L2 tables that L1 entries share are not looked at twice.
 _MAX_REMEMBERED = 1 << 16

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from array import array
 
-from ...storage.zeros import is_zero
-from ..bits import or_into, set_bits
-from ..table_runs import equal_run_end
-from .layout import OFFSET_MASK, Geometry, corrupt, words_from_bytes, words_to_bytes
+from ....storage.zeros import is_zero
+from ...bits import or_into, set_bits
+from ...table_runs import equal_run_end
+from ..layout import OFFSET_MASK, Geometry, corrupt, words_from_bytes, words_to_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ...storage.base import Storage
-    from .refcounts import Refcounts
+    from ....storage.base import Storage
+    from ..refcounts.allocator import Refcounts
 
 #: Table entry: all bits of this cluster are set, and no space is used for them.
 _ALL_ONES = 1

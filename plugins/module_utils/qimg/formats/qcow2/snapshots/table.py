@@ -6,17 +6,17 @@ from __future__ import annotations
 import struct
 from collections import namedtuple
 
-from ...errors import FormatError, ImageError
-from ...limits import MIB
-from ...sizes import round_up
-from ..capabilities import SnapshotInfo
-from .layout import MAX_SNAPSHOTS
+from ....errors import FormatError, ImageError
+from ....limits import MIB
+from ....sizes import round_up
+from ...capabilities import SnapshotInfo
+from ..layout import MAX_SNAPSHOTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...storage.base import Storage
+    from ....storage.base import Storage
 
 _ENTRY = struct.Struct(">QIHHIIQII")
 _MAX_TABLE_BYTES = 64 * MIB

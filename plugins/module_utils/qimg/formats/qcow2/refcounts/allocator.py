@@ -2,25 +2,25 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Refcounts and the cluster allocator of qcow2 (section "Refcounts" of the specification).
 
-Everything here happens in memory; :mod:`.metadata` puts it on disk in one step.  Until then, a cluster that was in
+Everything here happens in memory; :mod:`..changes.metadata` puts it on disk in one step.  Until then, a cluster that was in
 use when the transaction began keeps its content, because the image on disk still needs it: it is *held*, and not given
 out again.
 """
 from __future__ import annotations
 
-from ...errors import ImageError
-from ...intervals import IntervalSet
-from ..table_runs import equal_run_end, first_nonzero, first_zero
-from . import refcount_widths as widths
-from .layout import MAX_REFCOUNT_TABLE_BYTES, Geometry, corrupt, words_from_bytes, words_to_bytes
-from .refcount_blocks import RefcountBlock, RefcountBlocks, metadata_clusters
+from ....errors import ImageError
+from ....intervals import IntervalSet
+from ...table_runs import equal_run_end, first_nonzero, first_zero
+from ..layout import MAX_REFCOUNT_TABLE_BYTES, Geometry, corrupt, words_from_bytes, words_to_bytes
+from . import widths
+from .blocks import RefcountBlock, RefcountBlocks, metadata_clusters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable
 
-    from ...storage.base import Storage
+    from ....storage.base import Storage
 
 
 class RefcountOverflowError(ImageError):

@@ -7,16 +7,16 @@ broken in another way, is passed over: a check says that.
 """
 from __future__ import annotations
 
-from .copied_flags import first_words, host_clusters
-from .layout import MAX_L1_BYTES, OFFSET_MASK, Geometry, words_from_bytes
+from ..layout import MAX_L1_BYTES, OFFSET_MASK, Geometry, words_from_bytes
+from ..tables.copied_flags import first_words, host_clusters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Iterator
 
-    from ...intervals import IntervalSet
-    from ...storage.base import Storage
+    from ....intervals import IntervalSet
+    from ....storage.base import Storage
 
     #: Host offset and entries.
     Table = tuple[int, int]

@@ -7,23 +7,23 @@ commit makes visible together with their data.
 """
 from __future__ import annotations
 
-from ...storage.zeros import is_zero
-from ..base import ABSENT, ABSENT_ALLOCATED, DATA, ZERO, ZERO_ALLOCATED, add_piece
-from ..base import COMPRESSED as COMPRESSED_KIND
-from ..chain import chain_extents
-from ..table_runs import progression, progression_run_end
-from .compressed_writing import CompressedWriter
-from .layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG
-from .reading import has_place, misplaced, standard_kind, subcluster_run
+from ....storage.zeros import is_zero
+from ...base import ABSENT, ABSENT_ALLOCATED, DATA, ZERO, ZERO_ALLOCATED, add_piece
+from ...base import COMPRESSED as COMPRESSED_KIND
+from ...chain import chain_extents
+from ...table_runs import progression, progression_run_end
+from ..layout import ALL_SUBCLUSTERS, COMPRESSED, COPIED, OFFSET_MASK, RAW_EXTERNAL_DATA, SUBCLUSTERS, ZERO_FLAG
+from ..tables.reading import has_place, misplaced, standard_kind, subcluster_run
+from .compressed import CompressedWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...storage.base import Storage
-    from ..base import Image, Pieces
-    from .mapping import L2Table
-    from .metadata import Metadata
+    from ....storage.base import Storage
+    from ...base import Image, Pieces
+    from ..changes.metadata import Metadata
+    from ..tables.mapping import L2Table
 
 
 class Writer:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from array import array
 
-from ...storage.zeros import ZEROS
-from ..table_runs import equal_run_end
-from . import refcount_widths as widths
+from ....storage.zeros import ZEROS
+from ...table_runs import equal_run_end
+from ..refcounts import widths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 """Laying out compressed clusters: one directly after the other, across the bounds of host clusters."""
 from __future__ import annotations
 
-from .layout import COMPRESSED, OFFSET_MASK, corrupt
+from ..layout import COMPRESSED, OFFSET_MASK, corrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .metadata import Metadata
+    from ..changes.metadata import Metadata
 
 #: The file ends with a whole sector: a descriptor counts sectors, and a reader reads all of them.
 _SECTOR = 512

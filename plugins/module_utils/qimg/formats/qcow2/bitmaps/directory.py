@@ -5,20 +5,20 @@ from __future__ import annotations
 
 import struct
 
-from ...errors import FormatError, OptionError
-from ...intervals import IntervalSet
-from ...limits import MIB
-from ..bits import set_runs
-from ..capabilities import BitmapInfo
-from .bitmap_bits import BitmapBits, entries_for
-from .layout import Geometry, corrupt
+from ....errors import FormatError, OptionError
+from ....intervals import IntervalSet
+from ....limits import MIB
+from ...bits import set_runs
+from ...capabilities import BitmapInfo
+from ..layout import Geometry, corrupt
+from .bits import BitmapBits, entries_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ...storage.base import Storage
-    from .refcounts import Refcounts
+    from ....storage.base import Storage
+    from ..refcounts.allocator import Refcounts
 
 _EXTENSION = struct.Struct(">IIQQ")
 EXTENSION_BYTES = _EXTENSION.size
@@ -288,7 +288,7 @@ class BitmapDirectory:
 
     def merge(self, target: Bitmap, granularity: int, pieces: Iterable[tuple[int, bytes]]) -> None:
         """Set in ``target`` whatever is set in ``pieces`` (see :meth:`pieces`) of another granularity or the same."""
-        from ..bit_scaling import scaled
+        from ...bit_scaling import scaled
 
         shift = target.granularity_bits - (granularity.bit_length() - 1)
         for offset, bits in pieces:

@@ -1,0 +1,3 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Persistent dirty bitmaps: their directory and their bits."""
