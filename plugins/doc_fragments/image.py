@@ -65,7 +65,7 @@ options:
       - info
   map_limit:
     description:
-      - The number of extents after which RV(map) is cut off.
+      - The number of extents after which the C(map) document is cut off.
       - V(0) means no limit.
     type: int
     default: 100
