@@ -229,7 +229,7 @@ class Metadata:
         return runs + [(cluster, cluster + 1) for cluster in self.refcounts.structure()]
 
     def _uncounted_runs(self, free: IntervalSet) -> list[tuple[int, int]]:
-        """Runs of clusters that entries refer to, among those that are said to be free; see :mod:`..refcounts.uncounted`."""
+        """Runs of clusters that entries refer to, among those that are said to be free."""
         from ..refcounts.uncounted import used_among
 
         header = self.header

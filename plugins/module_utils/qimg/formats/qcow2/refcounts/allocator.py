@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Refcounts and the cluster allocator of qcow2 (section "Refcounts" of the specification).
 
-Everything here happens in memory; :mod:`..changes.metadata` puts it on disk in one step.  Until then, a cluster that was in
-use when the transaction began keeps its content, because the image on disk still needs it: it is *held*, and not given
-out again.
+Everything here happens in memory; :mod:`..changes.metadata` puts it on disk in one step.  Until then, a cluster that
+was in use when the transaction began keeps its content, because the image on disk still needs it: it is *held*, and not
+given out again.
 """
 from __future__ import annotations
 
