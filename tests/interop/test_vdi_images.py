@@ -98,6 +98,14 @@ def test_conversions_keep_content_in_both_directions(size: int, static: bool, tm
     assert (tmp_path / "back").read_bytes() == content
 
 
+@pytest.mark.parametrize("options", [{}, {"static": True}])
+def test_an_image_that_is_there_is_what_was_asked_for(options: dict[str, Any], tmp_path: Path) -> None:
+    for is_new in (True, False):
+        plan = qimg.plan_create(str(tmp_path / "i"), "vdi", 3000 * 1024, options)
+        assert bool(plan.actions) is is_new
+        plan.apply()
+
+
 def test_both_write_in_turn(tmp_path: Path) -> None:
     path = tmp_path / "i"
     qimg.create(str(path), "vdi", 20 * MIB)

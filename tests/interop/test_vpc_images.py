@@ -172,6 +172,14 @@ def test_an_image_for_azure_is_fixed_and_of_whole_mebibytes(tmp_path: Path) -> N
     assert oracle.info(path, "-f", "vpc")["virtual-size"] == 3 * MIB
 
 
+@pytest.mark.parametrize("options", [{}, {"force_size": True}, {"subformat": "fixed"}, {"subformat": "azure"}])
+def test_an_image_that_is_there_is_what_was_asked_for(options: dict[str, Any], tmp_path: Path) -> None:
+    for is_new in (True, False):
+        plan = qimg.plan_create(str(tmp_path / "i"), "vpc", 3000 * 1024, options)
+        assert bool(plan.actions) is is_new
+        plan.apply()
+
+
 def test_both_write_in_turn(tmp_path: Path) -> None:
     path = tmp_path / "i"
     qimg.create(str(path), "vpc", 20 * MIB, {"force_size": True})

@@ -6,6 +6,10 @@ from __future__ import annotations
 import sys
 from array import array
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _SHORT_GAP = 64
 #: To find a run and do something with it takes as long as looking at so many entries without anything in them.
 _LONG_RUN = 64
@@ -56,6 +60,18 @@ def first_zero(values: array[int], start: int) -> int:
     while start < len(values) and values[start]:
         start = equal_run_end(values, start, len(values))
     return start
+
+
+def allocated_entries(entries: array[int] | None, least_special: int) -> Iterator[tuple[int, int]]:
+    """Index and value of each entry below ``least_special``; the others name no place, and come in long runs."""
+    index, end = 0, len(entries) if entries is not None else 0
+    while entries is not None and index < end:
+        entry = entries[index]
+        if entry < least_special:
+            yield index, entry
+            index += 1
+        else:
+            index = equal_run_end(entries, index, end)
 
 
 def progression_run_end(values: array[int], position: int, end: int, step: int) -> int:

@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 
-from ..errors import ImageError, MismatchError, OptionError, StorageError
+from ..errors import FormatError, ImageError, MismatchError, OptionError, StorageError
 from ..formats import get_driver
 from ..formats.driver import INFO
 from ..formats.new_files import target_driver, target_exists
@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal
 
+    from ..formats.base import Image
     from ..formats.driver import Driver
     from ..references import FileName
     from .plan import Progress
@@ -296,7 +297,7 @@ def existing_differences(
         ``format``, ``larger`` or ``smaller``
     """
     try:
-        found = opener.open(path, None, INFO, backing=False)
+        found = _open_existing(path, format, opener)
     except StorageError:
         # It may be all that was asked for: we are not allowed to look, or somebody is using it.
         raise
@@ -322,6 +323,20 @@ def existing_differences(
             if not declared[name].same(before.get(name), value):
                 differences[name] = _difference(name, before.get(name), value)
         return before, differences
+
+
+def _open_existing(path: str, format: str, opener: Opener) -> Image:
+    """What is at ``path``: by what its beginning tells, or as the wanted format, if that is told by the end of the file
+    only."""
+    image = opener.open(path, None, INFO, backing=False)
+    if image.format == format or not image.is_plain:
+        return image
+    try:
+        wanted = opener.open(path, format, INFO, backing=False)
+    except FormatError:
+        return image
+    image.abandon()
+    return wanted
 
 
 def _difference(name: str, found: Any, wanted: Any) -> str:

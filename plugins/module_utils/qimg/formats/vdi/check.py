@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ..capabilities import CheckResult
+from ..table_runs import allocated_entries
 from . import resizing
 from .layout import BLOCK, DISCARDED, UNALLOCATED
 
@@ -59,12 +60,7 @@ def _scan(
     doubled: list[tuple[int, int]] = []
     highest, allocated = -1, 0
     for first in range(0, header.blocks, table.page_entries):
-        entries = table.entries(first // table.page_entries)
-        if entries is None or entries.count(UNALLOCATED) == len(entries):
-            continue
-        for index, entry in enumerate(entries):
-            if entry >= DISCARDED:
-                continue
+        for index, entry in allocated_entries(table.entries(first // table.page_entries), DISCARDED):
             if entry >= in_file:
                 what = "too large, is" if entry >= header.blocks else "beyond the end of the file, is"
                 report("ERROR: block index %d %s %d" % (first + index, what, entry))

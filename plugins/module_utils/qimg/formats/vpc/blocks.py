@@ -125,8 +125,7 @@ class VhdMap(BlockMap):
         highest = -1
         for first in range(0, table.blocks, table.page_entries):
             entries = table.entries(first // table.page_entries)
-            if entries is not None and entries.count(UNUSED) < len(entries):
-                highest = max(highest, *(entry for entry in entries if entry != UNUSED))
+            highest = max(highest, *(set(entries or ()) - {UNUSED}), -1)
         if highest >= 0 and highest * SECTOR + self.stride > self.storage.size:
             raise truncated(self.storage.name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ...limits import SECTOR
 from ..capabilities import CheckResult
+from ..table_runs import allocated_entries
 from . import resizing
 from .layout import (
     DIFFERENCING,
@@ -67,12 +68,7 @@ def _scan(
     lost: list[int] = []
     table = blocks.table
     for first in range(0, table.blocks, table.page_entries):
-        entries = table.entries(first // table.page_entries)
-        if entries is None or entries.count(UNUSED) == len(entries):
-            continue
-        for index, entry in enumerate(entries):
-            if entry == UNUSED:
-                continue
+        for index, entry in allocated_entries(table.entries(first // table.page_entries), UNUSED):
             start = entry * SECTOR
             host = start + blocks.stride - blocks.block_size
             if not blocks.may_be_at(host) or host + blocks.block_size > blocks.storage.size:

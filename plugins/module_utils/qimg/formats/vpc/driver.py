@@ -30,7 +30,10 @@ class VpcDriver(Driver):
     options = (
         CreateOption("size", SIZE, "Virtual disk size"),
         CreateOption(
-            "subformat", STR, "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} "
+            "subformat",
+            STR,
+            "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} ",
+            synonyms=(("azure", "fixed"),),
         ),
         CreateOption(
             "force_size",
