@@ -178,6 +178,12 @@ def test_an_image_that_is_there_is_what_was_asked_for(options: dict[str, Any], t
         plan = qimg.plan_create(str(tmp_path / "i"), "vpc", 3000 * 1024, options)
         assert bool(plan.actions) is is_new
         plan.apply()
+    (tmp_path / "raw").write_bytes(b"data" * 4096)
+    for is_new in (True, False):
+        request = qimg.ConvertRequest((str(tmp_path / "raw"),), "raw", str(tmp_path / "i"), "vpc", options)
+        conversion = qimg.plan_convert(request, "if_different")
+        assert bool(conversion.actions) is is_new
+        conversion.apply()
 
 
 def test_both_write_in_turn(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from ..errors import ImageError, MismatchError, OptionError, StorageError, UnknownContentError
 from ..formats.capabilities import Compressing
-from ..formats.driver import INFO
 from ..formats.naming import shown_reference
 from ..formats.new_files import target_exists
 from ..formats.opening import Opener
@@ -21,7 +20,15 @@ from .compare import compare_joined
 from .conversion import carry_out, open_sources
 from .conversion_request import ALWAYS, IF_DIFFERENT, NEVER, REPLACES, ConvertRequest
 from .convert_checks import check_consistency, check_request
-from .create import BACKING, EXACT, existing_differences, keep_further_files, resolve_options, shown_name
+from .create import (
+    BACKING,
+    EXACT,
+    existing_differences,
+    keep_further_files,
+    open_existing,
+    resolve_options,
+    shown_name,
+)
 from .new_image import creatable
 from .plan import Plan, nothing
 
@@ -100,7 +107,7 @@ def plan_convert(
         size = _try_sources(request, opener)
         action = "convert %s to a %s image" % (_shown(request), request.format)
         return ConvertPlan(request.target_name, [action], {}, _after(request, size), run, opener)
-    before = _existing(request.target, opener)
+    before = _existing(request.target, request.format, opener)
     if before["format"] == request.format:
         return _plan_by_content(request, replace, record, before, run, opener)
     reason = before.pop("problem", None) or "its format is %s, not %s" % (before["format"], request.format)
@@ -265,25 +272,25 @@ def content_difference(request: ConvertRequest, opener: Opener) -> str | None:
 
 
 def _wanted_size(request: ConvertRequest, sources: list[Image]) -> int:
-    """Guest bytes of the new image."""
-    asked = {name: value for name, value in (request.options or {}).items() if name == "size"}
-    if asked:
-        options = tuple(option for option in creatable(request.format, request.target).options if option.name == "size")
-        return round_up(check_values(options, asked)["size"], SECTOR)
-    return sum(round_up(source.size, SECTOR) for source in sources)
+    """The guest bytes of the new image."""
+    driver = creatable(request.format, request.target)
+    given = {name: value for name, value in (request.options or {}).items() if driver.has_option(name)}
+    options = check_values(driver.options, given)
+    size = sum(round_up(source.size, SECTOR) for source in sources)
+    return driver.disk_size(round_up(options.get("size", size), SECTOR), options)
 
 
 def _shown(request: ConvertRequest) -> str:
     return ", ".join("'%s'" % shown_reference(source) for source in request.sources)
 
 
-def _existing(path: str, opener: Opener) -> dict[str, Any]:
+def _existing(path: str, format: str, opener: Opener) -> dict[str, Any]:
     """Format and size of an existing file; if it is not an image, they are ``None``, and ``problem`` says why.
 
     :raises StorageError: we are not allowed to look, or somebody is using it
     """
     try:
-        with opener.open(path, None, INFO, backing=False) as image:
+        with open_existing(path, format, opener) as image:
             return {"format": image.format, "size": image.size}
     except StorageError:
         raise

@@ -297,7 +297,7 @@ def existing_differences(
         ``format``, ``larger`` or ``smaller``
     """
     try:
-        found = _open_existing(path, format, opener)
+        found = open_existing(path, format, opener)
     except StorageError:
         # It may be all that was asked for: we are not allowed to look, or somebody is using it.
         raise
@@ -325,7 +325,7 @@ def existing_differences(
         return before, differences
 
 
-def _open_existing(path: str, format: str, opener: Opener) -> Image:
+def open_existing(path: str, format: str, opener: Opener) -> Image:
     """What is at ``path``: by what its beginning tells, or as the wanted format, if that is told by the end of the file
     only."""
     image = opener.open(path, None, INFO, backing=False)
