@@ -19,6 +19,24 @@ if TYPE_CHECKING:
     from .driver import Driver
 
 
+def _bochs() -> Driver:
+    from .bochs.driver import DRIVER
+
+    return DRIVER
+
+
+def _cloop() -> Driver:
+    from .cloop.driver import DRIVER
+
+    return DRIVER
+
+
+def _dmg() -> Driver:
+    from .dmg.driver import DRIVER
+
+    return DRIVER
+
+
 def _raw() -> Driver:
     from .raw.driver import DRIVER
 
@@ -46,7 +64,15 @@ def _vpc() -> Driver:
 #: The format that can do all that others cannot: what messages recommend.
 RICHEST = "qcow2"
 
-_FORMATS: dict[str, Callable[[], Driver]] = {"qcow2": _qcow2, "raw": _raw, "vdi": _vdi, "vpc": _vpc}
+_FORMATS: dict[str, Callable[[], Driver]] = {
+    "bochs": _bochs,
+    "cloop": _cloop,
+    "dmg": _dmg,
+    "qcow2": _qcow2,
+    "raw": _raw,
+    "vdi": _vdi,
+    "vpc": _vpc,
+}
 
 
 def format_names() -> list[str]:

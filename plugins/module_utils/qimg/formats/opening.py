@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..errors import ImageError, LimitError, OptionError, UnsupportedFeatureError
+from ..errors import ImageError, LimitError, OptionError, UnsupportedFeatureError, UnsupportedOperationError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..option_text import check_choice, take_boolean
 from ..policy import DEFAULT_POLICY, ReferencePolicy
@@ -284,6 +284,13 @@ class Opener(OpensNodes):
         probed = driver is None
         if driver is None:
             driver = _probed_driver(storage, filename)
+        if writable and not driver.can_write:
+            raise UnsupportedOperationError(
+                "Image is read-only",
+                path=filename,
+                format=driver.name,
+                remedy="images of this format can only be read: convert it to another one",
+            )
         take_working_options(node, self.discard, self._node_names)
         if probed and driver.name == "raw" and writable:
             self.watcher.notice(_PROBED_RAW % (name or display_name(child)))
