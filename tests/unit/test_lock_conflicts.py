@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qimg.errors import ImageInUseError, StorageError
-from qimg.operations.create import plan_remove
+from qimg.operations.remove import plan_remove
 from qimg.storage import locks
 from qimg.storage.locks import READ_RAW, WRITE_IMAGE, WRITE_RAW, ImageLock
 
@@ -70,5 +70,5 @@ def test_an_image_is_not_removed_while_somebody_writes_it_though_he_would_share_
             plan_remove(str(path))
     with path.open("rb") as file:
         ImageLock(file.fileno(), str(path)).acquire(READ_RAW)
-        plan_remove(str(path)).apply()
+        plan_remove(str(path), "raw").apply()
     assert not path.exists()

@@ -16,8 +16,9 @@ from qimg.operations.commit import plan_commit
 from qimg.operations.compare import compare
 from qimg.operations.conversion_request import IF_DIFFERENT, NEVER, ConvertRequest
 from qimg.operations.convert import plan_convert
-from qimg.operations.create import plan_create, plan_remove
+from qimg.operations.create import plan_create
 from qimg.operations.info import info
+from qimg.operations.remove import plan_remove
 from qimg.operations.resize import plan_resize
 from qimg.operations.snapshot import plan_apply_snapshot as plan_apply
 from qimg.operations.snapshot import plan_create_snapshot as plan_snapshot
@@ -65,8 +66,8 @@ def test_image_that_was_never_made_is_changed(tmp_path: Path) -> None:
     assert not rehearse(lambda opener: plan_apply(path, "one", unless_same=True, opener=opener))
     assert info(path, opener=rehearse.opener()).virtual_size == MIB
     assert check(path, opener=rehearse.opener()).clean
-    assert rehearse(lambda opener: plan_remove(path, opener))
-    assert not rehearse(lambda opener: plan_remove(path, opener))
+    assert rehearse(lambda opener: plan_remove(path, opener=opener))
+    assert not rehearse(lambda opener: plan_remove(path, opener=opener))
     with pytest.raises(StorageError, match="No such file or directory"):
         info(path, opener=rehearse.opener())
     assert os.listdir(tmp_path) == []
@@ -78,7 +79,7 @@ def test_changes_lie_over_the_file_that_is_there(tmp_path: Path) -> None:
     before = (tmp_path / "disk.qcow2").read_bytes()
     assert rehearse(lambda opener: plan_resize(path, 2 * MIB, opener=opener))
     assert not rehearse(lambda opener: plan_resize(path, 2 * MIB, opener=opener))
-    assert rehearse(lambda opener: plan_remove(path, opener))
+    assert rehearse(lambda opener: plan_remove(path, opener=opener))
     assert rehearse(lambda opener: plan_create(path, "raw", 3 * MIB, opener=opener))
     assert info(path, opener=rehearse.opener()).virtual_size == 3 * MIB
     assert (tmp_path / "disk.qcow2").read_bytes() == before
@@ -127,6 +128,6 @@ def test_what_somebody_really_changes_is_seen_as_it_is(tmp_path: Path) -> None:
     assert rehearse(lambda opener: plan_resize(path, 4 * MIB, opener=opener))
     plan_resize(path, 3 * MIB).apply()
     assert info(path, opener=rehearse.opener()).virtual_size == 3 * MIB
-    assert rehearse(lambda opener: plan_remove(path, opener))
+    assert rehearse(lambda opener: plan_remove(path, opener=opener))
     plan_resize(path, 5 * MIB).apply()
     assert info(path, opener=rehearse.opener()).virtual_size == 5 * MIB

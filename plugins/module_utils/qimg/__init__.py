@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from .crypto.objects import ObjectStore as ObjectStore
     from .errors import CorruptImageError as CorruptImageError
+    from .errors import DependantsError as DependantsError
     from .errors import FormatError as FormatError
     from .errors import ImageError as ImageError
     from .errors import ImageInUseError as ImageInUseError
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from .operations.check import check as check
     from .operations.check import check_chain as check_chain
     from .operations.check import plan_repair as plan_repair
+    from .operations.commit import CommitPlan as CommitPlan
     from .operations.commit import commit as commit
     from .operations.commit import plan_commit as plan_commit
     from .operations.compare import CompareResult as CompareResult
@@ -96,6 +98,9 @@ if TYPE_CHECKING:
     from .operations.dd import DdRequest as DdRequest
     from .operations.dd import dd as dd
     from .operations.dd import plan_dd as plan_dd
+    from .operations.dependants import Dependant as Dependant
+    from .operations.dependants import altered_dependants as altered_dependants
+    from .operations.dependants import dependants as dependants
     from .operations.info import ImageInfo as ImageInfo
     from .operations.info import info as info
     from .operations.info import info_chain as info_chain
@@ -103,9 +108,12 @@ if TYPE_CHECKING:
     from .operations.map import map_image as map_image
     from .operations.measure import measure as measure
     from .operations.new_image import creation_options as creation_options
+    from .operations.plan import Altered as Altered
     from .operations.plan import Plan as Plan
     from .operations.rebase import plan_rebase as plan_rebase
     from .operations.rebase import rebase as rebase
+    from .operations.remove import RemovePlan as RemovePlan
+    from .operations.remove import plan_remove as plan_remove
     from .operations.resize import plan_resize as plan_resize
     from .operations.resize import resize as resize
     from .operations.snapshot import CreateSnapshotPlan as CreateSnapshotPlan
@@ -129,9 +137,9 @@ __version__ = "0.1.0"
 _PLACES = {
     "crypto.objects": ("ObjectStore",),
     "errors": (
-        "CorruptImageError", "FormatError", "ImageError", "ImageInUseError", "LimitError", "MismatchError",
-        "MissingPackageError", "NotThisFormatError", "OptionError", "ReferenceDeniedError", "ShrinkRefusedError",
-        "StorageError", "StorageLostError", "UnknownContentError", "UnsupportedFeatureError",
+        "CorruptImageError", "DependantsError", "FormatError", "ImageError", "ImageInUseError", "LimitError",
+        "MismatchError", "MissingPackageError", "NotThisFormatError", "OptionError", "ReferenceDeniedError",
+        "ShrinkRefusedError", "StorageError", "StorageLostError", "UnknownContentError", "UnsupportedFeatureError",
         "UnsupportedOperationError",
     ),
     "formats": ("format_names",),
@@ -149,18 +157,20 @@ _PLACES = {
         "merge_bitmap", "plan_bitmap", "remove_bitmap",
     ),
     "operations.check": ("CheckReport", "RepairPlan", "check", "check_chain", "plan_repair"),
-    "operations.commit": ("commit", "plan_commit"),
+    "operations.commit": ("CommitPlan", "commit", "plan_commit"),
     "operations.compare": ("CompareResult", "compare"),
     "operations.conversion_request": ("ConvertRequest",),
     "operations.convert": ("ConvertPlan", "convert", "plan_convert"),
     "operations.create": ("CreatePlan", "create", "plan_create"),
     "operations.dd": ("DdPlan", "DdRequest", "dd", "plan_dd"),
+    "operations.dependants": ("Dependant", "altered_dependants", "dependants"),
     "operations.info": ("ImageInfo", "info", "info_chain"),
     "operations.map": ("extents_of", "map_image"),
     "operations.measure": ("measure",),
     "operations.new_image": ("creation_options",),
-    "operations.plan": ("Plan",),
+    "operations.plan": ("Altered", "Plan"),
     "operations.rebase": ("plan_rebase", "rebase"),
+    "operations.remove": ("RemovePlan", "plan_remove"),
     "operations.resize": ("plan_resize", "resize"),
     "operations.snapshot": (
         "CreateSnapshotPlan", "apply_snapshot", "create_snapshot", "delete_snapshot", "list_snapshots",

@@ -13,6 +13,7 @@
     │   ├── CorruptImageError      the image contradicts itself
     │   └── UnsupportedFeatureError   a valid image that needs something that we do not have
     ├── OptionError                the caller asked for something impossible
+    │   ├── DependantsError        other images depend on what would change
     │   ├── MismatchError          what is there is not what was asked for
     │   └── ShrinkRefusedError     the disk would become smaller, and nobody has allowed it
     ├── UnsupportedOperationError  the format has no such operation
@@ -140,6 +141,31 @@ class MismatchError(OptionError):
 
     #: The options in which it differs; ``format``; ``larger`` or ``smaller`` for its size.
     differing: tuple[str, ...] = ()
+
+
+class DependantsError(OptionError):
+    """Other images depend on the content that would change: see :func:`qimg.dependants`.
+
+    :param path: the image that would change
+    :param dependants: the paths of the others
+    """
+
+    #: So many are named in the message.
+    _NAMED = 10
+
+    def __init__(self, path: str, dependants: list[str]) -> None:
+        named = ", ".join("'%s'" % name for name in dependants[: self._NAMED])
+        more = len(dependants) - self._NAMED
+        super().__init__(
+            "Other images depend on it, and would read something else: %s%s"
+            % (named, " and %d more" % more if more > 0 else ""),
+            path=path,
+            remedy="give them another backing file first (rebase)",
+        )
+        self.dependants = dependants
+
+    def details(self) -> dict[str, Any]:
+        return {**super().details(), "dependants": self.dependants}
 
 
 class ShrinkRefusedError(OptionError):

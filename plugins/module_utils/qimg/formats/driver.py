@@ -13,6 +13,7 @@ from .base import Origin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Literal
 
     from ..references import Node
@@ -34,6 +35,9 @@ MERGE: Purpose = "merge"  #: to be changed, and nobody may change its size
 PURPOSES = (INFO, READ, SOURCE, CHECK, WRITE, RESIZE, MERGE)
 #: Those for which an image is opened for writing.
 WRITING = (WRITE, RESIZE, MERGE)
+
+#: What messages call the image below another one.
+BACKING_FILE = "backing file"
 
 # Whether new images of a format store compressed clusters.
 NEVER: Compression = "never"
@@ -101,6 +105,16 @@ class Driver(ABC):
         """The further files that a new image is made of: what messages call each, and its name.
 
         :param filename: the name of the image; the names are relative to its directory
+        """
+        return []
+
+    def named_files(self, read: Callable[[int, int], bytes]) -> list[tuple[str, str]]:
+        """The files that an image names, by its header alone: what messages call each, and its name as it is stored.
+
+        A format whose images can have backing files says so here.  The image need not be one that can be opened.
+
+        :param read: gives the bytes at an offset, fewer where the file ends
+        :raises FormatError: the header is broken
         """
         return []
 

@@ -12,7 +12,7 @@ from ..formats.opening import Opener
 from ..formats.options import check_values
 from .create import shown, shown_name
 from .new_image import creatable
-from .plan import Plan
+from .plan import Altered, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def plan_amend(
                 # Both or neither: an image whose backing file is named without its format has none.
                 wanted.setdefault(other, None)
         current = _amendable(image).current_options()
-        declared = {option.name: option for option in get_driver(image.format).options}
+        driver = get_driver(image.format)
+        declared = {option.name: option for option in driver.options}
     changes = {
         name: value for name, value in wanted.items() if not declared[name].same(current.get(name), value)
     }
@@ -60,7 +61,12 @@ def plan_amend(
         with opener.open(reference, format, WRITE) as opened:
             _amendable(opened).amend(wanted)
 
-    return Plan(path, actions, current, {**current, **changes}, run, opener)
+    after = {**current, **changes}
+    plan = Plan(path, actions, current, after, run, opener)
+    moves = driver.further_files(path, current) != driver.further_files(path, after)
+    if moves or after["size"] < current["size"] or changes.keys() & set(_BACKING):
+        plan.altered = (Altered(path),)
+    return plan
 
 
 def amend(

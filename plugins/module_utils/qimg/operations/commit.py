@@ -18,7 +18,7 @@ from ..storage.local import LocalFile
 from .compare import compare_images
 from .copying import Copier, copy_options
 from .pieces import SourceRun, source_runs, split_run
-from .plan import Plan, nothing
+from .plan import Altered, Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from .plan import Progress
 
 
+class CommitPlan(Plan):
+    """A plan that also says whether the format of the image to write into was detected: no image names it."""
+
+    base_is_probed = False
+
+
 def plan_commit(
     reference: Reference,
     format: str | None = None,
@@ -39,7 +45,7 @@ def plan_commit(
     rate: int = 0,
     unless_same: bool = False,
     opener: Opener | None = None,
-) -> Plan:
+) -> CommitPlan:
     """Plan to write what an overlay (and the layers between) has into an image below it.
 
     The overlay is emptied afterwards, when the base is safely on its medium; at every moment it reads the same.
@@ -86,7 +92,12 @@ def plan_commit(
         )
         same = unless_same and not grows and not empties and not unknown and compare_images(top, target).identical
         if unless_same and not grows and (nothing_above or same):
-            return Plan(path, [], before, before, nothing, opener)
+            return CommitPlan(path, [], before, before, nothing, opener)
+        above = tuple(layer.filename for layer in layers[:depth])
+        overlay = layers[depth - 1]
+        # A described node names its driver.
+        names_format = overlay.backing_format is not None or protocol_of(overlay.backing_file or "") == "json"
+        is_probed = not names_format and "backing" not in overlay.node
     after = {
         "base": base_name,
         "base_size": max(before["base_size"], size),
@@ -115,7 +126,10 @@ def plan_commit(
         actions.append("grow '%s' to %d bytes" % (base_name, size))
     if empties:
         actions.append("empty '%s'" % path)
-    return Plan(path, actions, before, after, run, opener)
+    plan = CommitPlan(path, actions, before, after, run, opener)
+    plan.altered = (Altered(base_name, above),)
+    plan.base_is_probed = is_probed
+    return plan
 
 
 def commit(

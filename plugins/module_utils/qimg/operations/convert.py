@@ -30,7 +30,7 @@ from .create import (
     shown_name,
 )
 from .new_image import creatable
-from .plan import Plan, nothing
+from .plan import Altered, Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def plan_convert(
     if replace == ALWAYS or request.into_existing or is_new:
         size = _try_sources(request, opener)
         action = "convert %s to a %s image" % (_shown(request), request.format)
-        return ConvertPlan(request.target_name, [action], {}, _after(request, size), run, opener)
+        return _altering(request, ConvertPlan(request.target_name, [action], {}, _after(request, size), run, opener))
     before = _existing(request.target, request.format, opener)
     if before["format"] == request.format:
         return _plan_by_content(request, replace, record, before, run, opener)
@@ -120,7 +120,15 @@ def plan_convert(
         error.differing = ("format",)
         raise error
     after = _after(request, _try_sources(request, opener))
-    return ConvertPlan(request.target_name, ["replace the existing file: %s" % reason], before, after, run, opener)
+    action = "replace the existing file: %s" % reason
+    return _altering(request, ConvertPlan(request.target_name, [action], before, after, run, opener))
+
+
+def _altering(request: ConvertRequest, plan: ConvertPlan) -> ConvertPlan:
+    """The plan, which says that the content of the target changes; a target that is described has no one name."""
+    if isinstance(request.target, str):
+        plan.altered = (Altered(request.target),)
+    return plan
 
 
 def _plan_by_content(
@@ -158,6 +166,8 @@ def _plan_by_content(
         action = "replace the existing image: %s" % "; ".join(filter(None, (difference, *differences)))
         after = _after(request, _try_sources(request, opener))
         plan = ConvertPlan(request.target_name, [action], before, after, run, opener)
+        if not matches:
+            plan = _altering(request, plan)
     plan.matches, plan.difference, plan.differences = matches, difference, differences
     return plan
 

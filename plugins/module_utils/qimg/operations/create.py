@@ -1,24 +1,23 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Making new images, and removing images."""
+"""Making new images."""
 from __future__ import annotations
 
 import errno
 import os
-import stat
 
 from ..errors import FormatError, ImageError, MismatchError, OptionError, StorageError
 from ..formats import get_driver
 from ..formats.driver import INFO
-from ..formats.new_files import target_driver, target_exists
+from ..formats.new_files import target_exists
 from ..formats.opening import Opener
 from ..formats.options import check_values
 from ..option_text import check_choice, parse_size_option
-from ..references import parse_protocol_name, resolve_data_file, resolve_reference, text_of
+from ..references import resolve_data_file, resolve_reference, text_of
 from ..storage.local import LocalFile
 from ..storage.locks import REPLACE
 from .new_image import creatable, creation_options, empty_image, new_files
-from .plan import Plan, nothing
+from .plan import Altered, Plan
 from .room import surely_fits
 
 TYPE_CHECKING = False
@@ -241,6 +240,8 @@ def plan_create(
     plan = CreatePlan(path, actions, before, after, run, opener)
     plan.options = resolved
     plan.differences = list(differences.values())
+    if actions:
+        plan.altered = (Altered(path),)
     return plan
 
 
@@ -376,61 +377,6 @@ def create(
     plan_create(
         path, format, size, options, backing_file, backing_format, open_backing, existing, size_policy, sync, opener
     ).apply()
-
-
-def plan_remove(path: str, opener: Opener | None = None) -> Plan:
-    """Plan to remove an image file; what it refers to stays.
-
-    :raises ImageError: it is not a file, or somebody is using it
-    """
-    opener = opener or Opener()
-    driver = target_driver(path)
-    if driver == "nbd":
-        raise StorageError(
-            "Only image files can be removed, not '%s'" % path, path=path, remedy="remove it where it is served"
-        )
-    path = parse_protocol_name(path, driver)["filename"]
-    content = opener.rehearsal.content(path) if opener.rehearsal is not None else None
-    if content is not None and content.is_new:
-        return _plan_rehearsed_removal(path, opener)
-    try:
-        if opener.rehearsal is not None and opener.rehearsal.is_gone(path):
-            raise FileNotFoundError
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return Plan(path, [], {"state": "absent"}, {"state": "absent"}, nothing, opener)
-    except OSError as error:
-        raise StorageError.from_os_error(error, path, "Could not look at '%s'" % path) from error
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-        raise StorageError(
-            "Only image files can be removed, not '%s'" % path, path=path, remedy="remove it by other means if you must"
-        )
-
-    def run(opener: Opener, _progress: Progress) -> None:
-        check_unused(path)
-        directory = os.path.dirname(path) or "."
-        try:
-            if not opener.rehearses:
-                os.unlink(path)
-            elif not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            elif opener.rehearsal is not None and not stat.S_ISLNK(status.st_mode):
-                opener.rehearsal.keep(path, None)
-        except OSError as error:
-            raise StorageError.from_os_error(error, path, "Could not remove '%s'" % path) from error
-
-    check_unused(path)
-    return Plan(path, ["remove the image"], {"state": "present"}, {"state": "absent"}, run, opener)
-
-
-def _plan_rehearsed_removal(path: str, opener: Opener) -> Plan:
-    """To remove what only a rehearsal has made."""
-
-    def run(opener: Opener, _progress: Progress) -> None:
-        if opener.rehearsal is not None:
-            opener.rehearsal.keep(path, None)
-
-    return Plan(path, ["remove the image"], {"state": "present"}, {"state": "absent"}, run, opener)
 
 
 def check_unused(path: str) -> None:

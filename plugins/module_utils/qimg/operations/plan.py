@@ -3,6 +3,8 @@
 """What a changing operation would do, before it does it."""
 from __future__ import annotations
 
+from collections import namedtuple
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,6 +13,19 @@ if TYPE_CHECKING:
     from ..formats.opening import Opener
 
     Progress = Callable[[float], None]
+
+
+class Altered(namedtuple("Altered", ["path", "above"], defaults=((),))):
+    """A file whose guest content a change alters or takes away, for whoever reads it as a backing file.
+
+    ``path`` is its name.  ``above`` are images on it that take part in the change, topmost first: the topmost reads the
+    same afterwards, and nobody else may read those between.
+    """
+
+    __slots__ = ()
+
+    path: str
+    above: tuple[str, ...]
 
 
 class Plan:
@@ -24,6 +39,9 @@ class Plan:
         1.0).  Where the opener rehearses, guest data need not be copied
     :param opener: opens the images
     """
+
+    #: The files whose guest content others would find altered; see :func:`~qimg.operations.dependants.dependants`.
+    altered: tuple[Altered, ...] = ()
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from ..storage.buffers import ComparableBuffer, aligned_buffer
 from ..storage.cache import WRITEBACK, CacheMode
 from .copying import READING, Copier, copy_options
 from .pieces import SourceRun, source_runs
-from .plan import Plan, nothing
+from .plan import Altered, Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +103,10 @@ def plan_rebase(
 
     how = "" if unsafe else ", copying what differs"
     action = "change the backing file from %s to %s%s" % (_shown(before), _shown(after), how)
-    return Plan(path, [action], before, after, run, opener)
+    plan = Plan(path, [action], before, after, run, opener)
+    if unsafe:
+        plan.altered = (Altered(path),)
+    return plan
 
 
 def rebase(

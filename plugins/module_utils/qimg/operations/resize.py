@@ -9,7 +9,7 @@ from ..formats.driver import READ, RESIZE
 from ..formats.naming import without_backing_options
 from ..formats.opening import Opener
 from ..option_text import check_choice
-from .plan import Plan, nothing
+from .plan import Altered, Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,11 @@ def plan_resize(
                 image.resize(total, preallocation)
 
     action = "%s the disk from %d to %d bytes" % ("grow" if total > current else "shrink", current, total)
-    return Plan(path, [action], before, after, run, opener)
+    plan = Plan(path, [action], before, after, run, opener)
+    if total < current:
+        # Behind a backing file that grows, there are zeroes as before.
+        plan.altered = (Altered(path),)
+    return plan
 
 
 def check_resize(reference: Reference, format: str | None = None, *, opener: Opener | None = None) -> None:

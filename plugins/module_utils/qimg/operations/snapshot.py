@@ -13,7 +13,7 @@ from ..formats.naming import without_backing_options
 from ..formats.nested import with_snapshots
 from ..formats.opening import Opener
 from .compare import compare_images
-from .plan import Plan, nothing
+from .plan import Altered, Plan, nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -251,7 +251,9 @@ def plan_apply_snapshot(
     action = "revert to snapshot '%s' (id %s)" % (found.name, found.id)
     before = {"content": difference, **_document(snapshots)}
     after = {"content": "that of snapshot '%s' (id %s)" % (found.name, found.id), **_document(snapshots)}
-    return Plan(path, [action], before, after, run, opener)
+    plan = Plan(path, [action], before, after, run, opener)
+    plan.altered = (Altered(path),)
+    return plan
 
 
 def create_snapshot(

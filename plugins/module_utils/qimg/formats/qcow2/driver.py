@@ -10,10 +10,21 @@ from ...errors import CorruptImageError, FormatError, OptionError, StorageError
 from ...limits import SECTOR
 from ...references import no_such_node
 from ...sizes import ceil_div, round_up
-from ..driver import CHECK, INFO, POSSIBLE, Driver
+from ..driver import BACKING_FILE, CHECK, INFO, POSSIBLE, Driver
 from .changes.metadata import Metadata
 from .image import DATA_FILE, Qcow2Image
-from .layout import CORRUPT, CRYPT_NONE, DIRTY, MAX_SNAPSHOTS, RAW_EXTERNAL_DATA
+from .layout import (
+    CORRUPT,
+    CRYPT_NONE,
+    DIRTY,
+    EXT_DATA_FILE,
+    EXTERNAL_DATA_FILE,
+    MAX_BACKING_NAME,
+    MAX_SNAPSHOTS,
+    RAW_EXTERNAL_DATA,
+    parse_extensions,
+    parse_header,
+)
 from .options import OPTIONS
 
 TYPE_CHECKING = False
@@ -135,6 +146,20 @@ class Qcow2Driver(Driver):
     def further_files(self, filename: str, options: dict[str, Any]) -> list[tuple[str, str]]:
         is_made = options.get("data_file") and not options.get("keep_data_file")
         return [(DATA_FILE, options["data_file"])] if is_made else []
+
+    def named_files(self, read: Callable[[int, int], bytes]) -> list[tuple[str, str]]:
+        header = parse_header(read(0, SECTOR).ljust(SECTOR, b"\0"), "")
+        named = []
+        if header.backing_file_offset:
+            name = read(header.backing_file_offset, min(header.backing_file_size, MAX_BACKING_NAME))
+            named.append((BACKING_FILE, name))
+        if header.incompatible_features & EXTERNAL_DATA_FILE:
+            first_cluster = read(0, header.backing_file_offset or 1 << header.cluster_bits)
+            extensions = dict(parse_extensions(first_cluster, header, ""))
+            named.append((DATA_FILE, extensions.get(EXT_DATA_FILE, b"")))
+        # To QEMU, a name ends with a zero byte.
+        texts = [(role, name.partition(b"\0")[0].decode("utf-8", "surrogateescape")) for role, name in named]
+        return [(role, name) for role, name in texts if name]
 
 
 def _check_header(source: ImageSource, metadata: Metadata) -> None:
