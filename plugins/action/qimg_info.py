@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Run a module of this collection; in check mode, let it know what earlier tasks would have made."""
+"""Run a module of this collection; let it know the images that facts and, in check mode, rehearsals have."""
 from __future__ import annotations
 
 import hashlib
@@ -38,6 +38,9 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         # A task that only checks, in a run that changes things, has to see what is there.
         rehearses = self._task.check_mode and bool(context.CLIARGS.get("check")) and not asynchronous
+        known = _known_images(host, inventory_host, task_vars or {})
+        if known:
+            arguments["_known_images"] = known
         if rehearses:
             arguments["_rehearsal"] = rehearsed(host)
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=asynchronous))
@@ -69,6 +72,19 @@ class ActionModule(ActionBase):
                 self._task.delegate_to, host,
             )
         return None
+
+
+def _known_images(host: str, inventory_host: str, task_vars: dict[str, Any]) -> list[str]:
+    """The images that the facts of a host know, by their paths: some of them may depend on the one that changes."""
+    variables = task_vars
+    if host != inventory_host:
+        # A host that is not in the inventory has no facts.
+        hosts = task_vars.get("hostvars", {})
+        if host not in hosts:
+            return []
+        variables = hosts[host]
+    images = variables.get("ansible_facts", {}).get("qimg_images", {})
+    return [str(path) for path in images] if isinstance(images, dict) else []
 
 
 #: What a task that runs once has made is there for all hosts, if it is for any: on storage that they share.

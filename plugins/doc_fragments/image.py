@@ -82,7 +82,32 @@ options:
   format:
     description:
       - The format of the image, for instance V(qcow2) or V(raw).
-      - By default, it is detected.
-        Say V(raw) for raw images, because the guest of such an image can write whatever it wants to its beginning.
+      - By default, it is detected, and a task that changes something warns of that.
+        The guest of a raw image can write whatever it wants to its beginning, and so have it taken for another format.
+        An image that seems to be raw is therefore only changed if this is given.
     type: str
+"""
+
+    # The images that lie on the one that a module changes.
+    DEPENDANTS = r"""
+options:
+  dependants_dirs:
+    description:
+      - Further directories of the managed host where images may be that depend on this one, for instance because it is
+        their backing file. Subdirectories are not looked at.
+      - The directory of the image is always looked at, and so are the images that the fact C(qimg_images) of the host
+        names; see the option O(qimg.disk.qimg_info#module:facts) of M(qimg.disk.qimg_info).
+        What depends on an image through other images counts, too, if all of them are looked at.
+      - Only the first bytes of files are read. Files that cannot be read are left out.
+    type: list
+    elements: path
+    default: []
+  allow_dependants:
+    description:
+      - Change the image although other images depend on it.
+        B(What the disks of those read is something else afterwards,) and their file systems are most likely damaged.
+      - Without this, the task fails and names them, before anything has been changed, and in check mode too.
+        A task that leaves the content of the disk as it is does not fail.
+    type: bool
+    default: false
 """

@@ -9,9 +9,18 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .qimg.errors import ImageError, ImageInUseError, OptionError, UnknownContentError, UnsupportedOperationError
+from .qimg.errors import (
+    DependantsError,
+    ImageError,
+    ImageInUseError,
+    OptionError,
+    UnknownContentError,
+    UnsupportedOperationError,
+)
+from .qimg.formats.driver import INFO
 from .qimg.formats.opening import Opener
 from .qimg.operations.check import check
+from .qimg.operations.dependants import altered_dependants
 from .qimg.operations.info import info
 from .qimg.operations.map import map_image
 from .qimg.policy import MODES, SAME_DIRECTORY, ReferencePolicy
@@ -39,6 +48,12 @@ _BECOME = "run the task with become, as root or as a user who has the right"
 NOT_MADE_YET = "What this task would find cannot be foretold, because there is no %s yet"
 ASSUMED = "There is no %s; in check mode, an earlier task is taken to make it, and this one to succeed with it"
 
+DETECTED = (
+    "'%s': Its format was detected as %s, because '%s' does not say it. The guest of a raw image can write what it "
+    "wants to the beginning of its disk, and so have it taken for another format: name the format in '%s'"
+)
+READ_DIFFERENTLY = "'%s' was changed although other images depend on it, which read something else now: %s"
+
 #: What formats call an option that modules have under another name.
 _OPTION_NAMES = {"backing_fmt": "backing_format"}
 
@@ -55,6 +70,10 @@ GATHERING = {
         "default": ["info"],
     },
     "map_limit": {"type": "int", "default": 100},
+}
+DEPENDANTS = {
+    "dependants_dirs": {"type": "list", "elements": "path", "default": []},
+    "allow_dependants": {"type": "bool", "default": False},
 }
 IMAGE = {"path": {"type": "path", "required": True}, "format": {"type": "str"}}
 
@@ -82,8 +101,10 @@ class ReadingModule(AnsibleModule):
             self._begin_rehearsal()
 
     def _load_params(self) -> None:
-        """Take out what is not for the user to say: our action plugin adds it in check mode."""
+        """Take out what is not for the user to say: our action plugin adds it, the rehearsals in check mode only."""
         super()._load_params()
+        #: The images that the host's facts know.
+        self.known_images: list[str] = self.params.pop("_known_images", [])
         self._left_by_earlier_tasks: Documents | None = self.params.pop("_rehearsal", None)
 
     def _begin_rehearsal(self) -> None:
@@ -216,6 +237,9 @@ class ReadingModule(AnsibleModule):
 class ImageModule(ReadingModule):
     """A module that also says what it finds out about the image; see ``GATHER`` of the fragment ``image``."""
 
+    #: What can be done for other images that depend on the one that would change.
+    dependants_remedy = "move them to another backing file with qimg_rebase first"
+
     def __init__(self, options: dict[str, Any], **rules: Any) -> None:
         super().__init__({**GATHERING, **options}, **rules)
         if self.params["map_limit"] < 0:
@@ -238,14 +262,17 @@ class ImageModule(ReadingModule):
             plan = self._plan(planner, file.ownership)
             if not plan.changed:
                 file.check()
+            else:
+                self._check_format(path)
+                self._check_dependants(plan, file, result)
             outcome = plan.rehearse() if self.check_mode else plan.apply()
             file.apply()
             for directory in self.rehearsal.assumed_directories or [] if self.rehearsal is not None else []:
                 self.warn(printable(ASSUMED % ("directory '%s'" % directory)))
             actions = plan.actions + file.actions()
-            result = {"changed": bool(actions), "path": path, "actions": actions}
+            result = {**result, "changed": bool(actions), "path": path, "actions": actions}
             if self._diff:
-                result["diff"] = difference(plan, file)
+                result["diff"] = difference(plan, file, result.get("dependants"))
             described = describe(self, plan, outcome) if describe is not None else {}
             failure = described.pop("failure", None)
             result.update(described)
@@ -290,6 +317,52 @@ class ImageModule(ReadingModule):
             # Looking at an image in use was allowed, changing it is not.
             plan = planner(self, self.opener().variant(ownership=ownership))
         return plan
+
+    def detected_format(self, path: str) -> str:
+        """The format that an image seems to have, whoever is using it.
+
+        :raises ImageError: it cannot be opened
+        """
+        with self.opener(True).open(path, None, INFO, backing=False) as image:
+            return image.format
+
+    def _check_format(self, path: str) -> None:
+        """See that nothing is changed as what its guest may have made it look like, or warn of it.
+
+        :raises OptionError: what seems to be raw may look like something else the next time
+        """
+        if self.params.get("format") is not None:
+            return
+        detected = self.detected_format(path)
+        if detected == "raw":
+            raise OptionError(
+                "format: What seems to be a raw image is only changed if its format is named, because its guest can "
+                "have it taken for another format",
+                path=path,
+                remedy="set format to raw if it is a raw image",
+            )
+        self.warn(printable(DETECTED % (path, detected, "format", "format")))
+
+    def _check_dependants(self, plan: Plan, file: FileOptions | NoFileOptions, result: Documents) -> None:
+        """Refuse a change after which other images would read something else, unless the user allows it.
+
+        :param result: gets what is to be said of them, whether the task fails or not
+        :raises DependantsError: there are such images
+        """
+        if "allow_dependants" not in self.params:
+            return
+        found = altered_dependants(plan, self.params["dependants_dirs"], self.known_images, self.opener())
+        if not found:
+            return
+        path = plan.altered[0].path
+        dependants = result["dependants"] = [each.path for each in found]
+        if self._diff:
+            result["diff"] = difference(plan, file, dependants)
+        if not self.params["allow_dependants"]:
+            error = DependantsError(path, dependants)
+            error.remedy = "%s, or set allow_dependants if they may be damaged" % self.dependants_remedy
+            raise error
+        self.warn(printable(READ_DIFFERENTLY % (path, ", ".join("'%s'" % name for name in dependants))))
 
     def documents(self, path: str, format: str | None) -> Documents:
         """What the user wants to know about an image.
@@ -411,13 +484,17 @@ class NoFileOptions:
         """Nothing to do."""
 
 
-def difference(plan: Plan, file: FileOptions | NoFileOptions) -> Documents:
-    """What ``--diff`` shows."""
+def difference(plan: Plan, file: FileOptions | NoFileOptions, dependants: list[str] | None = None) -> Documents:
+    """What ``--diff`` shows.
+
+    :param dependants: the other images that read something else afterwards
+    """
+    altered = {"altered_dependants": dependants} if dependants else {}
     return {
         "before_header": plan.path,
         "after_header": plan.path,
         "before": _named_as_options({**plan.before, **file.before}),
-        "after": _named_as_options({**plan.after, **file.after}),
+        "after": _named_as_options({**plan.after, **file.after, **altered}),
     }
 
 

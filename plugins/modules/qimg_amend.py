@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - qimg.disk.image.path
   - qimg.disk.image
   - qimg.disk.image.gather
+  - qimg.disk.image.dependants
 options:
   options:
     description:
@@ -39,12 +40,14 @@ EXAMPLES = r"""
 - name: Make an image readable for programs of the last decade
   qimg.disk.qimg_amend:
     path: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
     options:
       compat: "0.10"
 
 - name: Let reference counts be updated lazily
   qimg.disk.qimg_amend:
     path: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
     options:
       compat: v3
       lazy_refcounts: true
@@ -62,6 +65,12 @@ actions:
   type: list
   elements: str
   sample: ["change compat from '1.1' to '0.10'"]
+dependants:
+  description: The other images that depend on the content that the task changes, or refuses to change.
+  returned: there are any
+  type: list
+  elements: str
+  sample: [/var/lib/libvirt/images/web1.qcow2]
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
@@ -111,7 +120,7 @@ check:
     total-clusters: 163840
 """
 
-from ansible_collections.qimg.disk.plugins.module_utils._module import IMAGE, ImageModule
+from ansible_collections.qimg.disk.plugins.module_utils._module import DEPENDANTS, IMAGE, ImageModule
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.amend import plan_amend
 
 
@@ -120,7 +129,7 @@ def plan(module, opener):
 
 
 def main():
-    module = ImageModule({**IMAGE, "options": {"type": "dict", "required": True}})
+    module = ImageModule({**IMAGE, **DEPENDANTS, "options": {"type": "dict", "required": True}})
     module.change(plan)
 
 

@@ -79,17 +79,20 @@ EXAMPLES = r"""
 - name: Note from now on what is written to the disk
   qimg.disk.qimg_bitmap:
     path: /var/lib/libvirt/images/db.qcow2
+    format: qcow2
     name: since-monday
 
 - name: Begin anew after a full backup
   qimg.disk.qimg_bitmap:
     path: /var/lib/libvirt/images/db.qcow2
+    format: qcow2
     name: since-monday
     state: cleared
 
 - name: Have one bitmap for what an overlay and its backing file note
   qimg.disk.qimg_bitmap:
     path: /var/lib/libvirt/images/db.qcow2
+    format: qcow2
     name: since-monday
     state: merged
     merge:

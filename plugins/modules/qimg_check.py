@@ -54,15 +54,18 @@ EXAMPLES = r"""
 - name: Fail if the image is damaged
   qimg.disk.qimg_check:
     path: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
 
 - name: Free what is wasted in the image
   qimg.disk.qimg_check:
     path: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
     repair: leaks
 
 - name: Count the errors
   qimg.disk.qimg_check:
     path: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
     fail_on: never
   register: result
 

@@ -11,7 +11,9 @@ short_description: Write what an overlay holds into its backing file
 version_added: 0.1.0
 description:
   - Writes what an image (and those between) holds into an image of its backing chain, which grows if it has to.
-  - B(All other images that have this backing file read differently after that.)
+  - Other images that have this backing file would read differently after that. If there are any, the task fails; see
+    O(allow_dependants). Images on O(path) itself do not count, and neither do those between it and O(base).
+  - Each image has to say which format its backing file has, because nothing is written by a format that was detected.
   - The image reads the same at every moment. If the task fails half way, for instance because the disk is full, the
     image below may have a part of the content already; run the task again then.
   - The image is emptied afterwards, unless it is to be kept. There is nothing to do if it holds nothing, or is kept and
@@ -24,6 +26,7 @@ extends_documentation_fragment:
   - qimg.disk.image.path
   - qimg.disk.image
   - qimg.disk.image.gather
+  - qimg.disk.image.dependants
 options:
   base:
     description:
@@ -47,10 +50,12 @@ EXAMPLES = r"""
 - name: Write the changes of a test back to the disk
   qimg.disk.qimg_commit:
     path: /var/lib/libvirt/images/web1-test.qcow2
+    format: qcow2
 
 - name: Merge two layers into the golden image
   qimg.disk.qimg_commit:
     path: /srv/images/layer2.qcow2
+    format: qcow2
     base: /srv/images/golden.qcow2
 """
 
@@ -66,6 +71,12 @@ actions:
   type: list
   elements: str
   sample: ["write the content of '/srv/images/layer2.qcow2' into '/srv/images/golden.qcow2'"]
+dependants:
+  description: The other images that depend on the content that the task changes, or refuses to change.
+  returned: there are any
+  type: list
+  elements: str
+  sample: [/var/lib/libvirt/images/web1.qcow2]
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
@@ -115,14 +126,15 @@ check:
     total-clusters: 163840
 """
 
-from ansible_collections.qimg.disk.plugins.module_utils._module import IMAGE, ImageModule, absolute
+from ansible_collections.qimg.disk.plugins.module_utils._module import DEPENDANTS, IMAGE, ImageModule, absolute
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import OptionError
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.commit import plan_commit
 
 
 def plan(module, opener):
     options = module.params
     base = options["base"]
-    return plan_commit(
+    plan = plan_commit(
         module.image_name(),
         options["format"],
         None if base is None else absolute(base),
@@ -131,12 +143,21 @@ def plan(module, opener):
         unless_same=True,
         opener=opener,
     )
+    if plan.changed and plan.base_is_probed:
+        raise OptionError(
+            "The image above '%s' does not say which format that has, and nothing is written by a format that was "
+            "detected" % plan.before["base"],
+            path=plan.path,
+            remedy="add it with qimg_rebase: the same backing_file, its backing_format, and unsafe",
+        )
+    return plan
 
 
 def main():
     module = ImageModule(
         {
             **IMAGE,
+            **DEPENDANTS,
             "base": {"type": "path"},
             "keep": {"type": "bool", "default": False},
             "rate_limit": {"type": "raw"},

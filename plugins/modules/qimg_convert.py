@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - qimg.disk.attributes.changes
   - qimg.disk.image
   - qimg.disk.image.gather
+  - qimg.disk.image.dependants
   - qimg.disk.file
 options:
   path:
@@ -48,7 +49,7 @@ options:
   source_format:
     description:
       - The format of O(source).
-      - By default, it is detected.
+      - By default, it is detected, with a warning if a copy is made.
         Say V(raw) for raw images, because the guest of such an image can write whatever it wants to its beginning.
     type: str
   snapshot:
@@ -98,6 +99,8 @@ options:
         found to be the same. B(What a virtual machine has written to it since is lost.)
         A block device with a raw image may be longer than the source; what lies behind that is not looked at.
       - V(always) replaces it in every run. B(All data in it is lost.)
+      - An image on which others lie is not replaced by other content; see O(allow_dependants). Give a newer golden image
+        another O(path), for instance with its version, and move its overlays with M(qimg.disk.qimg_rebase).
     type: str
     choices:
       - never
@@ -125,6 +128,7 @@ EXAMPLES = r"""
 - name: Keep a compressed copy of the golden image up to date
   qimg.disk.qimg_convert:
     source: /srv/images/golden.qcow2
+    source_format: qcow2
     path: /srv/export/golden.qcow2
     format: qcow2
     compress: true
@@ -135,6 +139,7 @@ EXAMPLES = r"""
 - name: Save the state of a disk at a snapshot
   qimg.disk.qimg_convert:
     source: /var/lib/libvirt/images/db.qcow2
+    source_format: qcow2
     snapshot: before-upgrade
     path: /backup/db-before-upgrade.raw
     format: raw
@@ -187,6 +192,12 @@ group:
   returned: there is an image
   type: str
   sample: kvm
+dependants:
+  description: The other images that depend on the content that the task changes, or refuses to change.
+  returned: there are any
+  type: list
+  elements: str
+  sample: [/var/lib/libvirt/images/web1.qcow2]
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
@@ -238,6 +249,8 @@ check:
 
 from ansible_collections.qimg.disk.plugins.module_utils._file_options import FILE_OPTIONS, FileOptions
 from ansible_collections.qimg.disk.plugins.module_utils._module import (
+    DEPENDANTS,
+    DETECTED,
     ImageModule,
     absolute,
     is_same_file,
@@ -279,6 +292,11 @@ def plan(module, opener):
             error.remedy = "remove it, or set replace to if_different or always"
         raise
     if plan.changed:
+        if request.source_format is None:
+            for source in request.sources:
+                module.warn(
+                    printable(DETECTED % (source, module.detected_format(source), "source_format", "source_format"))
+                )
         used = _used_sources(request, opener) if options["force_share"] else []
         for source in used:
             module.warn(printable(IN_USE % source))
@@ -310,6 +328,7 @@ def main():
     module = ImageModule(
         {
             **FILE_OPTIONS,
+            **DEPENDANTS,
             "path": {"type": "path", "required": True, "aliases": ["dest"]},
             "format": {"type": "str", "required": True},
             "source": {"type": "list", "elements": "path", "required": True, "aliases": ["src"]},
@@ -325,6 +344,7 @@ def main():
         }
     )
     module.makes_image = True
+    module.dependants_remedy = "give the new content another path and move them to it with qimg_rebase"
     module.reads_used_images = True
     module.change(plan, describe, FileOptions)
 

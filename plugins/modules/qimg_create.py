@@ -21,13 +21,18 @@ extends_documentation_fragment:
   - qimg.disk.image.path
   - qimg.disk.image
   - qimg.disk.image.gather
+  - qimg.disk.image.dependants
   - qimg.disk.file
 options:
   state:
     description:
       - V(present) makes the image if there is none.
-      - V(absent) removes the file, of a symbolic link only the link. What it refers to (a backing file, a data file)
-        stays.
+      - V(absent) removes the image. What is something else stays, and the task fails and says what it is: another file,
+        an image of another format than O(format), a directory, a device.
+        Of a symbolic link to an image, only the link is removed.
+      - A data file goes with its image, if it is the image's own, which is a regular file without further names and of
+        the same owner and group, where O(reference_policy) allows the image to have it opened, and that no other image
+        names. A warning says why another one stays. Backing files always stay.
     type: str
     choices:
       - present
@@ -37,6 +42,8 @@ options:
     description:
       - The format of the image, for instance V(qcow2) or V(raw).
       - Required for O(state=present).
+      - With O(state=absent), only an image of this format is removed. By default, it is detected, with a warning.
+        V(raw) has to be said, because any file may be a raw image.
     type: str
   size:
     description:
@@ -117,6 +124,7 @@ EXAMPLES = r"""
 - name: Remove a disk
   qimg.disk.qimg_create:
     path: /var/lib/libvirt/images/data.qcow2
+    format: qcow2
     state: absent
 """
 
@@ -153,6 +161,12 @@ group:
   returned: there is an image
   type: str
   sample: kvm
+dependants:
+  description: The other images that depend on the content that the task changes, or refuses to change.
+  returned: there are any
+  type: list
+  elements: str
+  sample: [/var/lib/libvirt/images/web1.qcow2]
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
@@ -203,9 +217,10 @@ check:
 """
 
 from ansible_collections.qimg.disk.plugins.module_utils._file_options import FILE_OPTIONS, FileOptions
-from ansible_collections.qimg.disk.plugins.module_utils._module import ImageModule
+from ansible_collections.qimg.disk.plugins.module_utils._module import DEPENDANTS, ImageModule, printable
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import MismatchError, OptionError
-from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.create import plan_create, plan_remove
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.create import plan_create
+from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.remove import plan_remove
 
 #: What to do about a difference that does not matter, or that another module mends.
 REMEDIES = (
@@ -218,7 +233,9 @@ REMEDIES = (
 def plan(module, opener):
     options = module.params
     if options["state"] == "absent":
-        return plan_remove(module.image_name(), opener)
+        return plan_remove(
+            module.image_name(), options["format"], options["dependants_dirs"], module.known_images, opener
+        )
     size = module.size("size")
     if size == 0:
         raise OptionError("size: A disk of 0 bytes is of no use", remedy="give the size that the disk shall have")
@@ -252,13 +269,18 @@ def _remedy(differing):
 
 
 def describe(module, plan, outcome):
-    return {"differences": plan.differences} if hasattr(plan, "differences") else {}
+    if module.params["state"] == "absent":
+        for reason in plan.kept:
+            module.warn(printable(reason))
+        return {}
+    return {"differences": plan.differences}
 
 
 def main():
     module = ImageModule(
         {
             **FILE_OPTIONS,
+            **DEPENDANTS,
             "path": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "format": {"type": "str"},

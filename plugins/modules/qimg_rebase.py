@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - qimg.disk.image.path
   - qimg.disk.image
   - qimg.disk.image.gather
+  - qimg.disk.image.dependants
 options:
   backing_file:
     description:
@@ -55,17 +56,20 @@ EXAMPLES = r"""
 - name: Move a disk to the new golden image, keeping its content
   qimg.disk.qimg_rebase:
     path: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
     backing_file: golden-2.qcow2
     backing_format: qcow2
 
 - name: Make a disk independent of all others
   qimg.disk.qimg_rebase:
     path: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
     backing_file: ""
 
 - name: Say where the backing file has been moved to
   qimg.disk.qimg_rebase:
     path: /var/lib/libvirt/images/web1.qcow2
+    format: qcow2
     backing_file: /srv/images/golden.qcow2
     backing_format: qcow2
     unsafe: true
@@ -83,6 +87,12 @@ actions:
   type: list
   elements: str
   sample: ["change the backing file from 'golden.qcow2' (qcow2) to none, copying what differs"]
+dependants:
+  description: The other images that depend on the content that the task changes, or refuses to change.
+  returned: there are any
+  type: list
+  elements: str
+  sample: [/var/lib/libvirt/images/web1.qcow2]
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
@@ -132,7 +142,7 @@ check:
     total-clusters: 163840
 """
 
-from ansible_collections.qimg.disk.plugins.module_utils._module import IMAGE, ImageModule
+from ansible_collections.qimg.disk.plugins.module_utils._module import DEPENDANTS, IMAGE, ImageModule
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.rebase import plan_rebase
 
 
@@ -153,6 +163,7 @@ def main():
     module = ImageModule(
         {
             **IMAGE,
+            **DEPENDANTS,
             "backing_file": {"type": "str", "required": True},
             "backing_format": {"type": "str"},
             "unsafe": {"type": "bool", "default": False},

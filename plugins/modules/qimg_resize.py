@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - qimg.disk.image.path
   - qimg.disk.image
   - qimg.disk.image.gather
+  - qimg.disk.image.dependants
 options:
   size:
     description:
@@ -66,6 +67,7 @@ EXAMPLES = r"""
 - name: Make sure that the disk has at least 40 GiB
   qimg.disk.qimg_resize:
     path: /var/lib/libvirt/images/db.qcow2
+    format: qcow2
     size: 40G
     size_policy: at_least
 
@@ -89,6 +91,12 @@ actions:
   type: list
   elements: str
   sample: [grow the disk from 10737418240 to 42949672960 bytes]
+dependants:
+  description: The other images that depend on the content that the task changes, or refuses to change.
+  returned: there are any
+  type: list
+  elements: str
+  sample: [/var/lib/libvirt/images/web1.qcow2]
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
@@ -138,7 +146,7 @@ check:
     total-clusters: 163840
 """
 
-from ansible_collections.qimg.disk.plugins.module_utils._module import IMAGE, ImageModule
+from ansible_collections.qimg.disk.plugins.module_utils._module import DEPENDANTS, IMAGE, ImageModule
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import OptionError, ShrinkRefusedError
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations.resize import plan_resize
 
@@ -175,6 +183,7 @@ def main():
     module = ImageModule(
         {
             **IMAGE,
+            **DEPENDANTS,
             "size": {"type": "raw", "required": True},
             "size_policy": {"type": "str", "choices": ["exact", "at_least"], "default": "exact"},
             "allow_relative": {"type": "bool", "default": False},

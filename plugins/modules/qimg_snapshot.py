@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - qimg.disk.image.path
   - qimg.disk.image
   - qimg.disk.image.gather
+  - qimg.disk.image.dependants
 options:
   name:
     description:
@@ -53,17 +54,20 @@ EXAMPLES = r"""
 - name: Take a snapshot
   qimg.disk.qimg_snapshot:
     path: /var/lib/libvirt/images/db.qcow2
+    format: qcow2
     name: before-upgrade
 
 - name: Go back to it
   qimg.disk.qimg_snapshot:
     path: /var/lib/libvirt/images/db.qcow2
+    format: qcow2
     name: before-upgrade
     state: reverted
 
 - name: Delete a snapshot by its id
   qimg.disk.qimg_snapshot:
     path: /var/lib/libvirt/images/db.qcow2
+    format: qcow2
     id: "3"
     state: absent
 """
@@ -80,6 +84,12 @@ actions:
   type: list
   elements: str
   sample: [take snapshot 'before-upgrade']
+dependants:
+  description: The other images that depend on the content that the task changes, or refuses to change.
+  returned: there are any
+  type: list
+  elements: str
+  sample: [/var/lib/libvirt/images/web1.qcow2]
 info:
   description:
     - What the image says about itself, in the words of C(qemu-img info --output=json).
@@ -129,7 +139,7 @@ check:
     total-clusters: 163840
 """
 
-from ansible_collections.qimg.disk.plugins.module_utils._module import IMAGE, ImageModule
+from ansible_collections.qimg.disk.plugins.module_utils._module import DEPENDANTS, IMAGE, ImageModule
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.errors import OptionError
 from ansible_collections.qimg.disk.plugins.module_utils.qimg.operations import snapshot
 
@@ -154,6 +164,7 @@ def main():
     module = ImageModule(
         {
             **IMAGE,
+            **DEPENDANTS,
             "name": {"type": "str"},
             "id": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent", "reverted"], "default": "present"},

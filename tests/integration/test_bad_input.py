@@ -224,7 +224,7 @@ CASES = {
     "create_absent_directory": Case(
         "create",
         {"path": "{d}/directory", "state": "absent"},
-        "Only image files can be removed, not '{d}/directory'; remove it by other means if you must",
+        "Only image files can be removed, not '{d}/directory', a directory; remove it by other means if you must",
     ),
     # convert
     "convert_onto_other_format": convert(

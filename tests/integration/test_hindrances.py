@@ -114,14 +114,15 @@ def test_image_in_use_is_left_alone_and_with_force_share_looked_at(ansible: Ansi
 
 
 def test_source_in_use_is_copied_if_the_user_says_so(ansible: Ansible, held: Path) -> None:
-    copy = {"source": str(held / "held.qcow2"), "format": "raw", "force_share": True}
+    copy = {"source": str(held / "held.qcow2"), "source_format": "qcow2", "format": "raw", "force_share": True}
     (held.parent / "copies").mkdir()
     results = ansible.play(
         {
             "copy": {"qimg.disk.qimg_convert": {**copy, "path": str(held.parent / "copies" / "copy.raw")}},
             "target": {
                 "qimg.disk.qimg_convert": {
-                    **copy, "source": str(held / "free.raw"), "path": str(held / "held.raw"), "replace": "always",
+                    **copy, "source": str(held / "free.raw"), "source_format": "raw", "path": str(held / "held.raw"),
+                    "replace": "always",
                 }
             },
         }

@@ -180,7 +180,8 @@ def test_links_lead_to_the_image(ansible: Ansible, tmp_path: Path) -> None:
     }
     assert all(result["changed"] for result in ansible.play(tasks).values())
     assert link.is_symlink() and image.stat().st_size == 3 << 20
-    remove: dict[str, Any] = {"remove": {"qimg.disk.qimg_create": {"path": str(link), "state": "absent"}}}
+    gone = {"path": str(link), "format": "raw", "state": "absent"}
+    remove: dict[str, Any] = {"remove": {"qimg.disk.qimg_create": gone}}
     assert ansible.play(remove)["remove"]["changed"]
     assert not link.is_symlink() and image.exists()
 
