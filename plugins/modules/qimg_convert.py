@@ -99,8 +99,8 @@ options:
         found to be the same. B(What a virtual machine has written to it since is lost.)
         A block device with a raw image may be longer than the source; what lies behind that is not looked at.
       - V(always) replaces it in every run. B(All data in it is lost.)
-      - An image on which others lie is not replaced by other content; see O(allow_dependants). Give a newer golden image
-        another O(path), for instance with its version, and move its overlays with M(qimg.disk.qimg_rebase).
+      - An image on which others lie is not replaced by other content; see O(allow_dependants). Give a newer golden
+        image another O(path), for instance with its version, and move its overlays with M(qimg.disk.qimg_rebase).
     type: str
     choices:
       - never
