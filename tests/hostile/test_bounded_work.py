@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: What a child may use: much less than the images ask for.
-_SECONDS, _BYTES = 20, 512 << 20
+_SECONDS, _BYTES = 45, 512 << 20
 
 OPERATIONS: dict[str, Callable[[str], object]] = {
     "info": qimg.info,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from support.side_by_side import SideBySide
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from support.oracle import Answer
 
 pytestmark = pytest.mark.oracle
 
@@ -75,11 +78,17 @@ def test_what_only_the_later_release_knows_is_the_same_too(line: str, pairs: Pai
     expect_the_same(split(line), pairs)
 
 
+def _without_disk_size(answer: Answer) -> Answer:
+    """How many blocks a file system has used for a file by now depends on what else it has to do."""
+    text = re.sub(r'(disk size: |"actual-size": ).*', r"\1", answer.stdout)
+    return answer._replace(stdout=text)
+
+
 def expect_the_same(words: list[str], pairs: Pairs) -> None:
     """Both must print the same and leave the same files, but for known differences."""
     with pairs.pair() as pair:
         theirs, ours = pair.run(words)
-        if theirs != ours:
+        if _without_disk_size(theirs) != _without_disk_size(ours):
             if known_difference(words, theirs, ours) is None:
                 raise pair.difference(theirs, ours)
             if theirs.code != ours.code:
