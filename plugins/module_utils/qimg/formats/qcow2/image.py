@@ -463,9 +463,11 @@ class Qcow2Image(
             content = backing_format.encode() if backing_file and backing_format else None
             self.metadata.set_extension(EXT_BACKING_FORMAT, content)
 
+        has_written = self._writer is not None
         self._change(change)
-        # The copies of tables that the change needed are at the end of the file.
-        self.metadata.trim()
+        if has_written:
+            # What the copied data needed meanwhile is at the end of the file.
+            self.metadata.trim()
 
     def current_options(self) -> dict[str, Any]:
         from .changes import amending
