@@ -206,14 +206,12 @@ def test_only_images_are_removed(ansible: Ansible, images: Path) -> None:
     (images / "notes.txt").write_text("remember the milk\n")
     (images / "directory").mkdir()
     (images / "link").symlink_to("notes.txt")
-    (images / "old.vmdk").write_bytes(b"KDMV" + bytes(508))
     wrong = {
         "notes": ("notes.txt", None, "its content is not that of any known image; if it is a raw image, say that"),
         "notes_as_qcow2": ("notes.txt", "qcow2", "its content is not that of a qcow2 image"),
         "link": ("link", None, "its content is not that of any known image"),
         "qcow2_as_raw": ("web1.qcow2", "raw", "its content is that of a qcow2 image, not a raw one"),
         "raw": ("server.raw", None, "its content is not that of any known image"),
-        "vmdk": ("old.vmdk", None, "Images of the format 'vmdk' are not supported"),
         "directory": ("directory", "raw", "a directory; remove it by other means if you must"),
     }
     refused: Tasks = {
