@@ -55,6 +55,12 @@ def _vdi() -> Driver:
     return DRIVER
 
 
+def _vmdk() -> Driver:
+    from .vmdk.driver import DRIVER
+
+    return DRIVER
+
+
 def _vpc() -> Driver:
     from .vpc.driver import DRIVER
 
@@ -71,6 +77,7 @@ _FORMATS: dict[str, Callable[[], Driver]] = {
     "qcow2": _qcow2,
     "raw": _raw,
     "vdi": _vdi,
+    "vmdk": _vmdk,
     "vpc": _vpc,
 }
 

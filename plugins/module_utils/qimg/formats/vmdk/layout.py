@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""The headers of sparse VMDK extents: hosted (KDMV), COWD, and seSparse; all that is in them is checked here."""
+from __future__ import annotations
+
+import struct
+from collections import namedtuple
+
+from ...errors import CorruptImageError, UnsupportedFeatureError
+from ...limits import MAX_IMAGE_BYTES, SECTOR
+from ...sizes import ceil_div
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ...storage.base import Storage
+
+HOSTED, COWD, SESPARSE = "hosted", "cowd", "sesparse"
+
+HOSTED_MAGIC, COWD_MAGIC = b"KDMV", b"COWD"
+_SESPARSE_MAGIC, _SESPARSE_VERSION = 0xCAFEBABE, 0x0000000200000001
+
+_ZERO_GRAINS, _COMPRESSED, _MARKERS = 0x4, 0x10000, 0x20000
+_DIRECTORY_AT_END = (1 << 64) - 1
+_FOOTER_BYTES = 1536
+_FOOTER_MARKER = 3
+_DEFLATE = 1
+
+#: Fields from the version on; one byte and four of line ends lie between the grain offset and the compression.
+_HOSTED = struct.Struct("<4sIIQQQQIQQQB4sH")
+_COWD = struct.Struct("<4sIIIIII")
+_SESPARSE = struct.Struct("<26Q")
+
+#: The largest grain is one gibibyte.
+_MAX_GRAIN_SECTORS = 1 << 21
+_MAX_HOSTED_ENTRIES = 512
+_COWD_ENTRIES = 4096
+
+
+class Header(
+    namedtuple(
+        "Header",
+        [
+            "kind",
+            "capacity",
+            "grain",
+            "table_entries",
+            "directory",
+            "zero_grains",
+            "compressed",
+            "markers",
+            "tables",
+            "grains",
+        ],
+    )
+):
+    """A sparse extent.
+
+    ``capacity`` and ``grain`` are guest bytes; ``table_entries`` counts the grains of one grain table; ``directory`` is
+    the offset of the grain directory in the file, ``tables`` and ``grains`` (of seSparse) those of what its indexes
+    count from, bytes.
+    """
+
+    __slots__ = ()
+
+    kind: str
+    capacity: int
+    grain: int
+    table_entries: int
+    directory: int
+    zero_grains: bool
+    compressed: bool
+    markers: bool
+    tables: int
+    grains: int
+
+    @property
+    def entry_bytes(self) -> int:
+        """Bytes of an entry of the directory and of a table."""
+        return 8 if self.kind == SESPARSE else 4
+
+    @property
+    def blocks(self) -> int:
+        """How many grains the disk has."""
+        return ceil_div(self.capacity, self.grain)
+
+    @property
+    def directory_entries(self) -> int:
+        """How many grain tables the disk has."""
+        return ceil_div(self.blocks, self.table_entries)
+
+
+def read_header(storage: Storage, path: str) -> Header:
+    """The header of a sparse extent, whose grain directory lies inside the file.
+
+    :raises CorruptImageError: a field is outside its rules
+    :raises UnsupportedFeatureError: its version or its compression is not known
+    """
+    head = storage.read(0, min(SECTOR, storage.size)).ljust(SECTOR, b"\0")
+    if head.startswith(HOSTED_MAGIC):
+        header = _hosted(storage, head, path)
+    elif head.startswith(COWD_MAGIC):
+        header = _cowd(head, path)
+    elif int.from_bytes(head[:8], "little") == _SESPARSE_MAGIC:
+        header = _sesparse(head, path)
+    else:
+        raise corrupt(path, "The extent has no header of a sparse VMDK")
+    return _checked(header, storage, path)
+
+
+def embedded_descriptor(storage: Storage) -> tuple[int, int] | None:
+    """Where the descriptor lies in a hosted sparse extent: offset and length in bytes; ``None``: there is none."""
+    head = storage.read(0, min(SECTOR, storage.size)).ljust(SECTOR, b"\0")
+    _magic, _version, _flags, _capacity, _grain, offset, length, *_rest = _HOSTED.unpack_from(head)
+    return (offset * SECTOR, length * SECTOR) if offset and length else None
+
+
+def is_only_descriptor(storage: Storage) -> bool:
+    """Whether a file with the header of a hosted sparse extent has a descriptor and no data."""
+    head = storage.read(0, min(SECTOR, storage.size)).ljust(SECTOR, b"\0")
+    return head.startswith(HOSTED_MAGIC) and not int.from_bytes(head[12:20], "little") and (
+        embedded_descriptor(storage) is not None
+    )
+
+
+def _hosted(storage: Storage, head: bytes, path: str) -> Header:
+    fields = _HOSTED.unpack_from(head)
+    if fields[9] == _DIRECTORY_AT_END:
+        fields = _HOSTED.unpack_from(_footer(storage, path))
+    _magic, version, flags, capacity, grain, _at, _length, entries, _redundant, directory, *_rest, method = fields
+    if not 1 <= version <= 3:
+        raise UnsupportedFeatureError("Unsupported VMDK version %d" % version, path=path, format="vmdk")
+    if not 0 < entries <= _MAX_HOSTED_ENTRIES:
+        raise corrupt(path, "L2 table size too big" if entries else "The grain tables have no entries")
+    compressed = bool(flags & _COMPRESSED)
+    if compressed and method != _DEFLATE:
+        raise UnsupportedFeatureError("Unsupported compression method %d" % method, path=path, format="vmdk")
+    return Header(
+        HOSTED,
+        capacity * SECTOR,
+        grain * SECTOR,
+        entries,
+        directory * SECTOR,
+        bool(flags & _ZERO_GRAINS),
+        compressed,
+        bool(flags & _MARKERS),
+        0,
+        0,
+    )
+
+
+def _footer(storage: Storage, path: str) -> bytes:
+    """The copy of the header at the end of a stream, which knows where the grain directory is."""
+    data = storage.read(storage.size - _FOOTER_BYTES, _FOOTER_BYTES) if storage.size >= _FOOTER_BYTES else b""
+    footer = data[SECTOR : 2 * SECTOR]
+    if not footer.startswith(HOSTED_MAGIC) or int.from_bytes(data[12:16], "little") != _FOOTER_MARKER:
+        raise corrupt(path, "Invalid footer")
+    if _HOSTED.unpack_from(footer)[9] == _DIRECTORY_AT_END:
+        raise corrupt(path, "Invalid footer")
+    return footer
+
+
+def _cowd(head: bytes, path: str) -> Header:
+    _magic, version, _flags, capacity, grain, directory, entries = _COWD.unpack_from(head)
+    if version != 1:
+        raise UnsupportedFeatureError("Unsupported VMDK version %d" % version, path=path, format="vmdk")
+    header = Header(
+        COWD, capacity * SECTOR, grain * SECTOR, _COWD_ENTRIES, directory * SECTOR, False, False, False, 0, 0
+    )
+    if grain and entries < header.directory_entries:
+        raise corrupt(path, "The grain directory has %d entries, too few for the disk" % entries)
+    return header
+
+
+def _sesparse(head: bytes, path: str) -> Header:
+    fields = _SESPARSE.unpack_from(head)
+    version, capacity, grain, table_sectors = fields[1:5]
+    if version != _SESPARSE_VERSION:
+        raise UnsupportedFeatureError("Unsupported seSparse version %#x" % version, path=path, format="vmdk")
+    if grain != 8 or table_sectors != 64:
+        raise UnsupportedFeatureError(
+            "Unsupported seSparse grain of %d sectors, or grain table of %d" % (grain, table_sectors),
+            path=path,
+            format="vmdk",
+        )
+    directory, tables, grains = fields[16], fields[18], fields[24]
+    return Header(
+        SESPARSE,
+        capacity * SECTOR,
+        grain * SECTOR,
+        table_sectors * SECTOR // 8,
+        directory * SECTOR,
+        True,
+        False,
+        False,
+        tables * SECTOR,
+        grains * SECTOR,
+    )
+
+
+def _checked(header: Header, storage: Storage, path: str) -> Header:
+    sectors = header.grain // SECTOR
+    if not 0 < sectors <= _MAX_GRAIN_SECTORS:
+        raise corrupt(path, "Invalid granularity, image may be corrupt")
+    if header.capacity > MAX_IMAGE_BYTES:
+        raise corrupt(path, "The extent has %d bytes, more than any disk" % header.capacity)
+    end = header.directory + header.directory_entries * header.entry_bytes
+    if not header.directory or end > storage.size:
+        raise corrupt(path, "File truncated, expecting at least %d bytes" % end)
+    return header
+
+
+def corrupt(path: str, reason: str) -> CorruptImageError:
+    """The error for an image that contradicts itself."""
+    return CorruptImageError(
+        reason, path=path, format="vmdk", remedy="if the file was cut off, copy it again from where it comes from"
+    )
