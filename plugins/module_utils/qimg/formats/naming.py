@@ -69,7 +69,8 @@ def _essential(node: Node) -> Node:
     driver = driver_of_node(node) if node.keys() - _COMMON else None
     for name in ("backing", *(driver.child_keys if driver is not None else ()), "file"):
         if isinstance(node.get(name), dict):
-            essential[name] = _essential(node[name])
+            if node[name].keys() & {"driver", "file", "filename"}:
+                essential[name] = _essential(node[name])
         elif name in node and (name == "backing" or isinstance(node[name], str)):
             essential[name] = node[name]
     return essential

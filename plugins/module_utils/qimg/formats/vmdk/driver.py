@@ -22,7 +22,7 @@ class VmdkDriver(Driver):
     """VMDK of VMware: sparse, flat, split and stream-optimized disks, and those of ESX."""
 
     name = "vmdk"
-    child_keys = ("extents.*",)
+    child_keys = ("extents",)
     can_write = False
     can_create = False
 
