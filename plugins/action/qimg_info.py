@@ -134,4 +134,3 @@ def remember(host: str, path: str, document: dict[str, Any]) -> bool:
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(file)
     return True
-

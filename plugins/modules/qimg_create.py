@@ -27,8 +27,8 @@ options:
   state:
     description:
       - V(present) makes the image if there is none.
-      - V(absent) removes the image. What is something else stays, and the task fails and says what it is: another file,
-        an image of another format than O(format), a directory, a device.
+      - V(absent) removes the image. What is something else stays, and the task fails and says what it is, such as
+        another file, an image of another format than O(format), a directory or a device.
         Of a symbolic link to an image, only the link is removed.
       - A data file goes with its image, if it is the image's own, which is a regular file without further names and of
         the same owner and group, where O(reference_policy) allows the image to have it opened, and that no other image

@@ -222,7 +222,7 @@ def look(module, opener):
             "%d of %d images could not be looked at: %s" % (len(failed_images), len(paths), shown)
         )
         if len(failed_images) == 1:
-            (failure,) = failed_images.values()
+            failure = next(iter(failed_images.values()))
             result.update({name: value for name, value in failure.items() if name != "msg"})
     return result
 

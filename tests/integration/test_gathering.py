@@ -199,7 +199,7 @@ def test_results_hold_what_is_documented_of_the_file(ansible: Ansible, tmp_path:
     results = ansible.play(
         {
             "create": {"qimg.disk.qimg_create": {"path": path, "format": "qcow2", "size": "1M"}},
-            "resize": {"qimg.disk.qimg_resize": {"path": path, "size": "2M"}},
+            "resize": {"qimg.disk.qimg_resize": {"path": path, "format": "qcow2", "size": "2M"}},
         }
     )
     common = {"changed", "failed", "path", "actions", "info"}

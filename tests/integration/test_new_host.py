@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 QCOW2 = {"format": "qcow2"}
 GOLDEN = {"backing_file": "golden.qcow2", "backing_format": "qcow2"}
-OVERLAY = {"path": "overlay.qcow2"}
+OVERLAY = {"path": "overlay.qcow2", "format": "qcow2"}
 #: Module and options; the directory is put before every path.
 STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "raw": ("create", {"path": "server.raw", "format": "raw", "size": "8M"}),

@@ -33,8 +33,9 @@ def decompress(kind: int, data: bytes, size: int) -> bytes:
             return _whole(lzma.LZMADecompressor(memlimit=256 << 20), data, size)
         except lzma.LZMAError as error:
             raise ValueError(str(error)) from error
-    assert kind == LZFSE  # noqa: S101
-    return _lzfse(data, size)
+    if kind == LZFSE:
+        return _lzfse(data, size)
+    raise ValueError("its compression is not known")
 
 
 def _whole(decompressor: object, data: bytes, size: int) -> bytes:
