@@ -473,7 +473,9 @@ def test_task_that_did_its_work_does_not_fail_over_what_cannot_be_read(ansible: 
     path = str(tmp_path / "orphan.qcow2")
     oracle.qemu_img("create", "-f", "qcow2", "-u", "-b", "gone.qcow2", "-F", "qcow2", path, "4M")
     tasks: dict[str, dict[str, Any]] = {
-        "bitmap": {"qimg.disk.qimg_bitmap": {"path": path, "format": "qcow2", "name": "new", "gather": ["info", "map"]}},
+        "bitmap": {
+            "qimg.disk.qimg_bitmap": {"path": path, "format": "qcow2", "name": "new", "gather": ["info", "map"]}
+        },
         "again": {"qimg.disk.qimg_bitmap": {"path": path, "name": "new"}},
         "moved": {
             "qimg.disk.qimg_rebase": {
