@@ -26,15 +26,20 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "golden": (
         "convert",
         {
-            "source": "server.raw", "path": "golden.qcow2", **QCOW2, "compress": True,
+            "source": "server.raw", "source_format": "raw", "path": "golden.qcow2", **QCOW2, "compress": True,
             "gather": ["info", "map", "check"],
         },
     ),
     "golden_2": (
         "convert",
-        {"source": "golden.qcow2", "path": "golden-2.qcow2", **QCOW2, "options": {"cluster_size": "128k"}},
+        {
+            "source": "golden.qcow2", "source_format": "qcow2", "path": "golden-2.qcow2", **QCOW2,
+            "options": {"cluster_size": "128k"},
+        },
     ),
-    "golden_again": ("convert", {"source": "server.raw", "path": "golden.qcow2", **QCOW2}),
+    "golden_again": (
+        "convert", {"source": "server.raw", "source_format": "raw", "path": "golden.qcow2", **QCOW2}
+    ),
     "overlay": ("create", {**OVERLAY, **QCOW2, **GOLDEN}),
     "overlay_again": ("create", {**OVERLAY, **QCOW2, **GOLDEN, "size": "8M"}),
     "snapshot": ("snapshot", {**OVERLAY, "name": "one"}),
