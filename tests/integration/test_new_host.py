@@ -57,8 +57,8 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "info_all": ("info", {"path": "", "gather": ["info"]}),
     "info_pattern": ("info", {"path": "*.qcow2", "gather": ["info"]}),
     "compare": ("compare", {"path": "server.raw", "format": "raw", "other_path": "overlay.qcow2"}),
-    "gone": ("create", {"path": "golden.qcow2", "state": "absent"}),
-    "gone_again": ("create", {"path": "golden.qcow2", "state": "absent"}),
+    "gone": ("create", {"path": "golden.qcow2", **QCOW2, "state": "absent"}),
+    "gone_again": ("create", {"path": "golden.qcow2", **QCOW2, "state": "absent"}),
 }
 
 
