@@ -128,7 +128,7 @@ def test_whatever_changes_what_overlays_read_is_refused_and_nothing_else(ansible
     }
     before = contents(images)
     for options in ([], ["--check"]):
-        results = ansible.play_apart(refused, *options)
+        results = ansible.play(refused, *options)
         assert failed(results).keys() == refused.keys()
         for name, result in results.items():
             others = ["web1.qcow2"] if name == "commit" else ["web1.qcow2", "web2.qcow2"]

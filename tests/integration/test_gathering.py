@@ -97,7 +97,7 @@ def test_facts_stay_with_the_host_that_has_the_images(ansible: Ansible, tmp_path
     image(tmp_path / "one.qcow2")
     image(tmp_path / "two.qcow2")
     own = "%s/{{ inventory_hostname }}.qcow2" % tmp_path
-    every = {"ansible.builtin.debug": {"msg": "{{ hostvars | dict2items | map(attribute='value.ansible_facts') }}"}}
+    every = {"ansible.builtin.debug": {"msg": "{{ [hostvars.one.ansible_facts, hostvars.two.ansible_facts] }}"}}
     # One host after another: the results are those of the last.
     results = ansible.play(
         {
