@@ -105,17 +105,28 @@ def _extents(images: list[Image], offset: int, length: int) -> Iterator[Extent]:
             depth -= 1
 
 
-def merged(extents: Iterator[Extent]) -> Iterator[Extent]:
-    """Join neighbouring extents that say the same."""
+def merged(extents: Iterator[Extent], most: int | None = None) -> Iterator[Extent]:
+    """Join neighbouring extents that say the same.
+
+    :param most: join no more than so many, for who may not need the rest
+    """
     current: Extent | None = None
+    joined = 0
     for extent in extents:
-        if current is None:
-            current = extent
-        elif current[2] == extent[2] and current.depth == extent.depth and _continues(current, extent):
+        if (
+            current is not None
+            and current[2] == extent[2]
+            and current.depth == extent.depth
+            and joined != most
+            and _continues(current, extent)
+        ):
             current = current._replace(length=current.length + extent.length)
+            joined += 1
         else:
-            yield current
+            if current is not None:
+                yield current
             current = extent
+            joined = 1
     if current is not None:
         yield current
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 #: This many stretches are handed to a thread at once: handing over costs as much as comparing a hundred kilobytes.
 _BATCH = 16
 
+#: This many extents become one at most: a difference in the first must not wait for the look-up of all others.
+_JOINED = 4096
+
 # Why two disks are not the same.
 CONTENT: Reason = "content"
 SIZE: Reason = "size"
@@ -149,7 +152,7 @@ class _Disk:
             layers = part.layers()
             name = self.name or part.filename
             failures: list[ImageError] = []
-            extents = merged(up_to_failure(chain_extents(part, 0, part.size), failures))
+            extents = merged(up_to_failure(chain_extents(part, 0, part.size), failures), _JOINED)
             for extent in _windows(extents, layers) if strict else extents:
                 yield _Cursor(extent, layers, shift, name)
             if failures:
@@ -202,30 +205,34 @@ def _jobs(
     buffers = threading.local()
     piece = BUFFER_BYTES // 2
 
-    def job_for(stretches: list[_Stretch]) -> Callable[[], tuple[int, tuple[Reason, int] | None]]:
+    def job_for(stretches: list[_Stretch], end: int) -> Callable[[], tuple[int, tuple[Reason, int] | None]]:
         def job() -> tuple[int, tuple[Reason, int] | None]:
             if not hasattr(buffers, "pair"):
                 buffers.pair = (ComparableBuffer(piece), aligned_buffer(piece))
             first, second = buffers.pair
-            end = 0
             for start, length, left, right in stretches:
-                end = start + length
                 offset = _first_difference(left, right, start, first, second[:length])
                 if offset is not None:
-                    return end, (CONTENT, offset)
+                    return start + length, (CONTENT, offset)
             return end, None
 
         return job
 
     failures: list[ImageError] = []
     batch: list[_Stretch] = []
+    skipped = 0
     for start, length, left, right in up_to_failure(_common_runs(one, other, strict), failures):
         if strict and _status(left) != _status(right):
             if batch:
-                yield job_for(batch)
+                yield job_for(batch, start)
             yield lambda start=start: (start, (STATUS, start))  # type: ignore[misc]
             return
         if (left.zero and right.zero) or left.is_at_same_place(right):
+            skipped += 1
+            if skipped == _JOINED:
+                # A difference that was found before may spare the rest.
+                yield job_for(batch, start + length)
+                batch, skipped = [], 0
             continue
         position = start
         end = start + length
@@ -235,10 +242,10 @@ def _jobs(
             batch.append((position, size, left.reader(position, size), right.reader(position, size)))
             position += size
             if len(batch) == _BATCH:
-                yield job_for(batch)
+                yield job_for(batch, position)
                 batch = []
     if batch:
-        yield job_for(batch)
+        yield job_for(batch, position)
     if failures:
         # What differs before that is found first.
         yield lambda: _fail(failures[0])

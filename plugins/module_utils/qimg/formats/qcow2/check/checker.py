@@ -322,8 +322,10 @@ class _Checker:
             self._fix_leaks and not (result.check_errors or result.corruptions or result.leaks)
         )
         word = "Repairing" if repair else "ERROR"
-        #: L2 tables that other entries may refer to as well.
-        right: set[int] = set()
+        #: L2 tables that other entries refer to as well -> how many of their entries are wrong; they are named once.
+        known: dict[int, int] = {}
+        #: Those that were repaired -> the first entry that referred to them, and where the repaired table is.
+        moved: dict[int, tuple[int, int]] = {}
         for l1_index in range(len(mapping.l1)):
             entry = mapping.l1[l1_index]
             offset = entry & OFFSET_MASK
@@ -343,18 +345,39 @@ class _Checker:
                 if repair:
                     mapping.l1[l1_index] = offset | COPIED if refcount == 1 else offset
                     mapping.l1_dirty = True
-            if offset % geometry.cluster_size or offset in right:
+            if offset % geometry.cluster_size:
                 continue
-            if self._check_copied_entries(l1_index, repair, word) and refcount > 1 and len(right) < _MAX_REMEMBERED:
-                right.add(offset)
+            if offset in moved:
+                self._share(l1_index, *moved[offset])
+            if offset in known:
+                if repair:
+                    result.corruptions_fixed += known[offset]
+                else:
+                    result.corruptions += known[offset]
+                continue
+            wrong = self._check_copied_entries(l1_index, repair, word)
+            if refcount == 1 or len(known) >= _MAX_REMEMBERED:
+                continue
+            known[offset] = wrong
+            if wrong and repair:
+                moved[offset] = (l1_index, mapping.l1[l1_index] & OFFSET_MASK)
 
-    def _check_copied_entries(self, l1_index: int, repair: bool, word: str) -> bool:
-        """The same for the entries of an L2 table; whether all were right."""
+    def _share(self, l1_index: int, first_index: int, offset: int) -> None:
+        """Let an L1 entry refer to the table that was repaired for another one which referred to the same."""
+        mapping, refcounts = self._metadata.mapping, self._metadata.refcounts
+        bits = self._metadata.geometry.cluster_bits
+        refcounts.drop((mapping.l1[l1_index] & OFFSET_MASK) >> bits, 1)
+        refcounts.add(offset >> bits, 1, 1)
+        mapping.set_entry(first_index, offset)
+        mapping.set_entry(l1_index, offset)
+
+    def _check_copied_entries(self, l1_index: int, repair: bool, word: str) -> int:
+        """The same for the entries of an L2 table; how many were wrong."""
         metadata = self._metadata
         geometry = metadata.geometry
         table = metadata.mapping.table(l1_index)
         if table is None:
-            return True
+            return 0
         words = first_words(table.entries, geometry)
         if metadata.has_data_file:
             # Nobody else can use a cluster of the data file.
@@ -364,7 +387,8 @@ class _Checker:
             try:
                 changes = copied_changes(words, geometry, metadata.refcounts)
             except CorruptImageError:
-                return False
+                # Said already, when the refcounts were compared.
+                return 0
         for index, end, _flag in changes:
             for position in range(index, end):
                 cluster = (words[position] & OFFSET_MASK) >> geometry.cluster_bits
@@ -376,7 +400,7 @@ class _Checker:
         if changes and repair:
             table = metadata.mapping.own_table(l1_index)
             apply_copied_changes(table.entries, geometry, changes)
-        return not changes
+        return sum(end - index for index, end, _flag in changes)
 
     def _flag_error(self, line: str, repaired: bool) -> None:
         self._report(line)

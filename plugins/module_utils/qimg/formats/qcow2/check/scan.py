@@ -93,8 +93,6 @@ class ReferenceScan:
         self._broken: set[int] = set()
         #: How often the tables of :attr:`_sound` were referred to after they had been counted.
         self._repeated: Counter[int] = Counter()
-        #: Those of them that have been counted as often as a refcount can say.
-        self._full: set[int] = set()
         self._bytes_read_again = 0
         #: Zero clusters with an invalid place, to be made plain ones: host offset of the L2 table, index of the entry.
         self.misplaced_zeroes: list[tuple[int, int]] = []
@@ -177,7 +175,7 @@ class ReferenceScan:
             if not (entry in self._sound or entry in self._broken):
                 self._count_table(entry, active)
             elif entry in self._sound and (
-                self._has_room_for(entry) or self._bytes_read_again > _MAX_BYTES_READ_AGAIN
+                self._counts_together or self._bytes_read_again > _MAX_BYTES_READ_AGAIN
             ):
                 self._repeated[entry] += 1
                 if active:
@@ -188,23 +186,12 @@ class ReferenceScan:
 
     @property
     def _counts_together(self) -> bool:
-        """Whether more references to a table without errors can be counted at the end.
+        """Whether more references to a table without errors are counted at the end, all at once.
 
-        They would have to be reported one after another, in the order of the tables, if they were too many.
+        A cluster with too many of them is reported once then.  Narrow refcounts, which a few references exceed, are
+        exceeded and reported in the order of the tables.
         """
         return self._metadata.refcounts.order >= 4
-
-    def _has_room_for(self, entry: int) -> bool:
-        """Whether one more reference to a table can be counted at the end."""
-        if not self._counts_together:
-            return False
-        if self._repeated[entry] < self._metadata.refcounts.max - 1:
-            return True
-        if entry not in self._full:
-            # From now on each reference is one too many, which is said each time.
-            self._full.add(entry)
-            self._count_times(entry, self._repeated[entry])
-        return False
 
     def _count_table(self, entry: int, active: bool) -> None:
         """What an entry of an L1 table refers to, for the first time."""
@@ -238,16 +225,11 @@ class ReferenceScan:
     def _count_repeated(self) -> None:
         """All further references to L2 tables without errors, each table once."""
         for entry, times in self._repeated.items():
-            already = self._metadata.refcounts.max - 1 if entry in self._full else 0
-            if entry and times > already:
-                self._count_times(entry, times - already)
+            if entry:
+                self._times = times
+                self._count_l1_entry(entry, active=False)
+                self._times = 1
         self._repeated.clear()
-        self._full.clear()
-
-    def _count_times(self, entry: int, times: int) -> None:
-        self._times = times
-        self._count_l1_entry(entry, active=False)
-        self._times = 1
 
     def _add_to_result(self, counts: tuple[int, int, int]) -> None:
         allocated, fragmented, compressed = counts
