@@ -25,14 +25,19 @@ pytestmark = pytest.mark.oracle
 Case = namedtuple("Case", ["module", "options", "message"])
 
 
-def everywhere(name: str, message: str, without: str = "", **more: Any) -> dict[str, Case]:
-    """One image in every role that an image can have, ``without`` one module that has nothing against it."""
+def everywhere(
+    name: str, message: str, without: str = "", modules: tuple[str, ...] = tuple(ON_ONE_IMAGE), **more: Any
+) -> dict[str, Case]:
+    """One image in every role that an image can have, ``without`` one module that has nothing against it.
+
+    :param modules: those that are given the image
+    """
     path = "{d}/" + name
     tag = "%s_%s" % (name.split(".")[0], more.get("format", ""))
     cases = {
         "%s_%s" % (module, tag): Case(module, {"path": path, **options, **more}, message)
         for module, options in ON_ONE_IMAGE.items()
-        if module != without
+        if module in modules and module != without
     }
     source = {"source": path, "path": "{d}/new.qcow2", "format": "qcow2"}
     if "format" in more:
@@ -81,19 +86,19 @@ GIVE_A_SIZE = "; give a number of bytes, or a text such as 512M or 10G"
 
 CASES = {
     **everywhere("missing.qcow2", "Could not open '{d}/missing.qcow2': No such file or directory"),
-    **everywhere("directory", NOT_A_FILE, without="info"),
+    **everywhere("directory", NOT_A_FILE, modules=("check",)),
     "info_directory": Case(
         "info",
         {"path": "{d}/directory"},
         "path: There is no image in or matching '{d}/directory'; see whether that is the right directory or pattern, "
         "or set allow_empty",
     ),
-    **everywhere("text", NOT_QCOW2, format="qcow2"),
-    **everywhere("short.qcow2", "'{d}/short.qcow2': qcow2 header too short"),
+    **everywhere("text", NOT_QCOW2, modules=("info", "resize"), format="qcow2"),
+    **everywhere("short.qcow2", "'{d}/short.qcow2': qcow2 header too short", modules=("info", "snapshot")),
     **everywhere(
         "orphan.qcow2",
         "'{d}/orphan.qcow2': Could not open backing file: Could not open '{d}/gone.qcow2': No such file or directory",
-        without="bitmap",
+        modules=("check", "commit"),
     ),
     **everywhere("foreign.qcow2", FOREIGN, without="bitmap"),
     "info_empty_name": Case("info", {"path": ""}, "The name of an image is empty; give the path of an image file"),
