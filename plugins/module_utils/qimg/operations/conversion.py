@@ -35,48 +35,77 @@ if TYPE_CHECKING:
     from .plan import Progress
 
 
-def open_sources(request: ConvertRequest, opener: Opener) -> list[Image]:
-    """All sources, the first one showing the wanted snapshot.
+class Sources:
+    """The sources of a conversion, opened when they are first needed, and once.
 
-    :raises OptionError: there are several, and it is not said which of them has the snapshot
+    :param request: names them, and the snapshot that the first one is to show
+    :param opener: which files may be opened, and how
     """
-    sources: list[Image] = []
-    try:
-        for name in request.sources:
-            sources.append(opener.open(name, request.source_format, SOURCE))
-        if request.snapshot is not None:
-            if len(sources) > 1 and isinstance(request.snapshot, str):
-                raise OptionError("No support for concatenating multiple snapshot", path=request.target_name)
-            show_snapshot(sources[0], request.snapshot)
-    except BaseException:
-        for source in sources:
-            source.abandon()
-        raise
-    return sources
+
+    def __init__(self, request: ConvertRequest, opener: Opener) -> None:
+        self._request = request
+        self._opener = opener
+        self._images: list[Image] = []
+
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for image in self._images:
+            image.abandon()
+
+    @property
+    def images(self) -> list[Image]:
+        """All of them.
+
+        :raises OptionError: there are several, and it is not said which of them has the snapshot
+        :raises ImageError: one of them cannot be opened
+        """
+        if not self._images:
+            self._images = self._open()
+        return self._images
+
+    def _open(self) -> list[Image]:
+        request = self._request
+        images: list[Image] = []
+        try:
+            for name in request.sources:
+                images.append(self._opener.open(name, request.source_format, SOURCE))
+            if request.snapshot is not None:
+                if len(images) > 1 and isinstance(request.snapshot, str):
+                    raise OptionError("No support for concatenating multiple snapshot", path=request.target_name)
+                show_snapshot(images[0], request.snapshot)
+        except BaseException:
+            for image in images:
+                image.abandon()
+            raise
+        return images
+
+    @property
+    def size(self) -> int:
+        """The guest bytes of all of them, each filled up to whole sectors."""
+        return sum(round_up(image.size, SECTOR) for image in self.images)
 
 
-def carry_out(request: ConvertRequest, replace: Replace, opener: Opener, progress: Progress) -> int | None:
+def carry_out(
+    request: ConvertRequest, replace: Replace, sources: Sources, opener: Opener, progress: Progress
+) -> int | None:
     """Make the new image, or write into the one that is there.
 
     :param replace: as :func:`~qimg.operations.convert.plan_convert` takes it
     :returns: the modification time that a new target was given, in nanoseconds
     """
-    sources = open_sources(request, opener)
-    try:
-        if request.into_existing:
-            _fill_existing(request, sources, opener, progress)
-            return None
-        return _make_new(request, replace, sources, opener, progress)
-    finally:
-        for source in sources:
-            source.abandon()
+    if request.into_existing:
+        _fill_existing(request, sources.images, opener, progress)
+        return None
+    return _make_new(request, replace, sources, opener, progress)
 
 
 def _make_new(
-    request: ConvertRequest, replace: Replace, sources: list[Image], opener: Opener, progress: Progress
+    request: ConvertRequest, replace: Replace, opened: Sources, opener: Opener, progress: Progress
 ) -> int | None:
+    sources, total = opened.images, opened.size
     check_request(request, sources)
-    total = sum(round_up(source.size, SECTOR) for source in sources)
     given = dict(request.options or {})
     size = total if "size" not in given else None
 

@@ -30,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..formats.base import Image
     from ..references import Reference
     from .snapshot import SnapshotName
 
@@ -56,29 +57,31 @@ def state_directory() -> str:
 
 def look_at(name: Reference, format: str | None, opener: Opener) -> Side | None:
     """All files of an image's backing chain, as they are now; ``None`` if one of them is not a plain local file."""
-    files: Side = []
-    wanted: Reference | None = name
     try:
-        while wanted is not None:
-            if len(files) >= opener.limits.max_chain:
-                return None
-            with opener.open(wanted, format, INFO, backing=False) as image:
-                if not isinstance(image.storage, LocalFile) or image.storage.is_device or image.has_other_files:
-                    return None
-                status = os.fstat(image.storage.fd)
-                files.append(
-                    [
-                        os.path.realpath(image.storage.name),
-                        status.st_dev,
-                        status.st_ino,
-                        status.st_size,
-                        status.st_mtime_ns,
-                        status.st_ctime_ns,
-                    ]
-                )
-                wanted, format = image.full_backing_file, image.backing_format
-    except (ImageError, OSError):
+        with opener.open(name, format, INFO) as image:
+            return look_at_open(image)
+    except ImageError:
         return None
+
+
+def look_at_open(image: Image) -> Side | None:
+    """The same for an image that is open with its backing chain."""
+    files: Side = []
+    for layer in image.layers():
+        storage = layer.storage
+        if not isinstance(storage, LocalFile) or storage.is_device or layer.has_other_files:
+            return None
+        status = os.fstat(storage.fd)
+        files.append(
+            [
+                os.path.realpath(storage.name),
+                status.st_dev,
+                status.st_ino,
+                status.st_size,
+                status.st_mtime_ns,
+                status.st_ctime_ns,
+            ]
+        )
     return files
 
 

@@ -17,13 +17,13 @@ from ..storage.cache import WRITEBACK
 from ..storage.zeros import DEFAULT_GRAIN
 from . import conversion_record
 from .compare import compare_joined
-from .conversion import carry_out, open_sources
+from .conversion import Sources, carry_out
 from .conversion_request import ALWAYS, IF_DIFFERENT, NEVER, REPLACES, ConvertRequest
 from .convert_checks import check_consistency, check_request
 from .create import (
     BACKING,
     EXACT,
-    existing_differences,
+    image_differences,
     keep_further_files,
     open_existing,
     resolve_options,
@@ -93,33 +93,63 @@ def plan_convert(
         raise OptionError("Must specify image file name", path=request.target_name)
 
     def run(opener: Opener, progress: Progress) -> None:
-        sources = _look_at_sources(request, opener) if record else []
-        backdated = carry_out(request, replace, opener, progress)
+        with Sources(request, opener) as sources:
+            sides = [conversion_record.look_at_open(image) for image in sources.images] if record else []
+            backdated = carry_out(request, replace, sources, opener, progress)
         if record and backdated is not None:
             target = conversion_record.look_at(request.target, request.format, opener)
             if target is not None and conversion_record.has_settled(target, backdated):
-                _remember(request, replace, sources, target)
+                _remember(request, replace, sides, target)
 
-    is_new = replace != ALWAYS and not request.into_existing and not _target_exists(request, opener)
-    if is_new:
-        keep_further_files(request.target, request.format, request.options or {}, opener)
-    if replace == ALWAYS or request.into_existing or is_new:
-        size = _try_sources(request, opener)
-        action = "convert %s to a %s image" % (_shown(request), request.format)
-        return _altering(request, ConvertPlan(request.target_name, [action], {}, _after(request, size), run, opener))
-    before = _existing(request.target, request.format, opener)
-    if before["format"] == request.format:
-        return _plan_by_content(request, replace, record, before, run, opener)
-    reason = before.pop("problem", None) or "its format is %s, not %s" % (before["format"], request.format)
+    with Sources(request, opener) as sources:
+        is_new = replace != ALWAYS and not request.into_existing and not _target_exists(request, opener)
+        if is_new:
+            keep_further_files(request.target, request.format, request.options or {}, opener)
+        if replace == ALWAYS or request.into_existing or is_new:
+            check_request(request, sources.images)
+            action = "convert %s to a %s image" % (_shown(request), request.format)
+            after = _after(request, sources.size)
+            return _altering(request, ConvertPlan(request.target_name, [action], {}, after, run, opener))
+        return _plan_over_existing(request, replace, record, sources, run, opener)
+
+
+def _plan_over_existing(
+    request: ConvertRequest,
+    replace: Replace,
+    record: bool,
+    sources: Sources,
+    run: Callable[[Opener, Progress], None],
+    opener: Opener,
+) -> ConvertPlan:
+    """Plan what to do about a file that is there already, and is replaced under a condition only.
+
+    :param run: replaces it
+    :raises StorageError: we are not allowed to look at it, or somebody is using it
+    """
+    before: dict[str, Any]
+    try:
+        existing = open_existing(request.target, request.format, opener)
+    except StorageError:
+        raise
+    except ImageError as error:
+        before = {"format": None, "size": None}
+        reason = "it cannot be opened as an image (%s)" % error.reason
+    else:
+        with existing:
+            if existing.format == request.format:
+                return _plan_by_content(request, replace, record, sources, existing, run, opener)
+            before = {"format": existing.format, "size": existing.size}
+            reason = "its format is %s, not %s" % (existing.format, request.format)
     if replace == NEVER:
-        error = MismatchError(
+        mismatch = MismatchError(
             "The existing file is not what was asked for: %s" % reason,
             path=request.target_name,
             remedy="remove it, or choose to have it replaced",
         )
-        error.differing = ("format",)
-        raise error
-    after = _after(request, _try_sources(request, opener))
+        mismatch.differing = ("format",)
+        raise mismatch
+    check_request(request, sources.images)
+    after = _after(request, sources.size)
     action = "replace the existing file: %s" % reason
     return _altering(request, ConvertPlan(request.target_name, [action], before, after, run, opener))
 
@@ -135,51 +165,55 @@ def _plan_by_content(
     request: ConvertRequest,
     replace: Replace,
     record: bool,
-    before: dict[str, Any],
+    sources: Sources,
+    existing: Image,
     run: Callable[[Opener, Progress], None],
     opener: Opener,
 ) -> ConvertPlan:
     """Plan what to do about an image of the wanted format that is there already.
 
-    :param before: what is known of it
+    :param existing: that image, open without its backing chain
     :param run: replaces it
     """
-    sources = _look_at_sources(request, opener)
+    sides = _look_at_sources(request, sources, opener)
     target = conversion_record.look_at(request.target, request.format, opener)
     matches: bool | None = True
     difference = None
     differences: list[str] = []
+    before = {"format": existing.format, "size": existing.size}
     if replace == IF_DIFFERENT:
-        found, differences = _other_options(request, opener)
-        before = {**before, **found}
+        found, differences = _other_options(request, existing, opener)
+        before.update(found)
     compress = _compression(request, replace)
-    if not conversion_record.is_unchanged(sources, target, request.snapshot, request.target, compress):
-        matches, difference = _compared(request, replace, opener)
-        other_compression = compression_difference(request, opener) if matches and compress is not None else None
+    if not conversion_record.is_unchanged(sides, target, request.snapshot, request.target, compress):
+        matches, difference = _compared(request, replace, sources, opener)
+        other_compression = compression_difference(request, existing) if matches and compress is not None else None
         if other_compression is not None:
             differences.append(other_compression)
         elif matches and record and target is not None and conversion_record.has_settled(target):
-            _remember(request, replace, sources, target)
+            _remember(request, replace, sides, target)
     if replace == NEVER or (matches and not differences):
         plan = ConvertPlan(request.target_name, [], before, before, nothing, opener)
     else:
         action = "replace the existing image: %s" % "; ".join(filter(None, (difference, *differences)))
-        after = _after(request, _try_sources(request, opener))
-        plan = ConvertPlan(request.target_name, [action], before, after, run, opener)
+        check_request(request, sources.images)
+        plan = ConvertPlan(request.target_name, [action], before, _after(request, sources.size), run, opener)
         if not matches:
             plan = _altering(request, plan)
     plan.matches, plan.difference, plan.differences = matches, difference, differences
     return plan
 
 
-def _other_options(request: ConvertRequest, opener: Opener) -> tuple[dict[str, Any], list[str]]:
+def _other_options(
+    request: ConvertRequest, existing: Image, opener: Opener
+) -> tuple[dict[str, Any], list[str]]:
     """Those of the wanted options that an existing target has, and in which of them it is not what was asked for."""
     given = dict(request.options or {})
     backing = (request.backing_file, request.backing_format)
     size = None if "size" in given else 0
     resolved = resolve_options(request.target, request.format, size, given, *backing, False, opener)
     wanted = {name: value for name, value in resolved.items() if name in given and name != "size"}
-    found, differences = existing_differences(request.target, request.format, resolved, wanted, EXACT, opener)
+    found, differences = image_differences(existing, existing.format, resolved, wanted, EXACT)
     shown = {
         shown_name(name): value
         for name, value in found.items()
@@ -193,7 +227,7 @@ def _compression(request: ConvertRequest, replace: Replace) -> bool | None:
     return request.compress if replace == IF_DIFFERENT else None
 
 
-def compression_difference(request: ConvertRequest, opener: Opener) -> str | None:
+def compression_difference(request: ConvertRequest, target: Image) -> str | None:
     """Why the target's data are not compressed, or not uncompressed, as asked for, in a clause; ``None``: they are.
 
     Clusters that do not shrink are stored as they are; whether that is why, a sample of them tells.
@@ -201,29 +235,30 @@ def compression_difference(request: ConvertRequest, opener: Opener) -> str | Non
     :raises ImageError: the target cannot be read
     """
     samples = 0
-    with opener.open(request.target, request.format, backing=False) as target:
-        if not isinstance(target, Compressing) or target.cluster_size is None:
-            return None
-        cluster = target.cluster_size
-        for extent in target.runs(0, target.size):
-            if extent.compressed and not request.compress:
-                return "its data are compressed, and should not be"
-            if not request.compress or not extent.data or extent.zero or extent.compressed:
-                continue
-            compress = target.compressor()
-            for start in range(round_up(extent.start, cluster), extent.start + extent.length - cluster + 1, cluster):
-                if compress(memoryview(target.read(start, cluster))) is not None:
-                    return "its data are not compressed, and should be"
-                samples += 1
-                if samples == _SAMPLES:
-                    return None
+    if not isinstance(target, Compressing) or target.cluster_size is None:
+        return None
+    cluster = target.cluster_size
+    for extent in target.runs(0, target.size):
+        if extent.compressed and not request.compress:
+            return "its data are compressed, and should not be"
+        if not request.compress or not extent.data or extent.zero or extent.compressed:
+            continue
+        compress = target.compressor()
+        for start in range(round_up(extent.start, cluster), extent.start + extent.length - cluster + 1, cluster):
+            if compress(memoryview(target.read(start, cluster))) is not None:
+                return "its data are not compressed, and should be"
+            samples += 1
+            if samples == _SAMPLES:
+                return None
     return None
 
 
-def _compared(request: ConvertRequest, replace: Replace, opener: Opener) -> tuple[bool | None, str | None]:
+def _compared(
+    request: ConvertRequest, replace: Replace, sources: Sources, opener: Opener
+) -> tuple[bool | None, str | None]:
     """Whether the target has the sources' content, and why not; ``None``: nobody knows."""
     try:
-        difference = content_difference(request, opener)
+        difference = content_difference(request, sources.images, opener)
     except ImageError as error:
         if replace == NEVER:
             # The source may have been taken away since, or somebody is using the target: that is no reason to fail.
@@ -249,8 +284,12 @@ def _target_exists(request: ConvertRequest, opener: Opener) -> bool:
     return target_exists(request.target, opener.rehearsal, creatable(request.format, request.target).protocol)
 
 
-def _look_at_sources(request: ConvertRequest, opener: Opener) -> list[Side | None]:
-    return [conversion_record.look_at(name, request.source_format, opener) for name in request.sources]
+def _look_at_sources(request: ConvertRequest, sources: Sources, opener: Opener) -> list[Side | None]:
+    try:
+        return [conversion_record.look_at_open(image) for image in sources.images]
+    except ImageError:
+        # Somebody may be using one of them, but has not written to it since.
+        return [conversion_record.look_at(name, request.source_format, opener) for name in request.sources]
 
 
 def _remember(request: ConvertRequest, replace: Replace, sources: list[Side | None], target: Side) -> None:
@@ -259,26 +298,21 @@ def _remember(request: ConvertRequest, replace: Replace, sources: list[Side | No
         conversion_record.remember(sources, target, request.snapshot, request.target, compress)
 
 
-def content_difference(request: ConvertRequest, opener: Opener) -> str | None:
+def content_difference(request: ConvertRequest, sources: list[Image], opener: Opener) -> str | None:
     """Why the target's guest content is not the sources', in a clause; ``None``: it is.
 
     :raises ImageError: one of them cannot be read
     """
-    sources = open_sources(request, opener)
-    try:
-        with opener.open(request.target, request.format) as target:
-            size = _wanted_size(request, sources)
-            # A device is as long as it is; what lies behind the disk that was copied there is not looked at.
-            may_be_longer = target.is_plain and target.storage.is_device
-            if target.size < size or (target.size > size and not may_be_longer):
-                return "its size is %d bytes, not %d" % (target.size, size)
-            result = compare_joined(sources, target, size)
-            if result.identical:
-                return None
-            return "its content differs from the source's at offset %s" % result.offset
-    finally:
-        for source in sources:
-            source.abandon()
+    with opener.open(request.target, request.format) as target:
+        size = _wanted_size(request, sources)
+        # A device is as long as it is; what lies behind the disk that was copied there is not looked at.
+        may_be_longer = target.is_plain and target.storage.is_device
+        if target.size < size or (target.size > size and not may_be_longer):
+            return "its size is %d bytes, not %d" % (target.size, size)
+        result = compare_joined(sources, target, size)
+        if result.identical:
+            return None
+        return "its content differs from the source's at offset %s" % result.offset
 
 
 def _wanted_size(request: ConvertRequest, sources: list[Image]) -> int:
@@ -294,20 +328,6 @@ def _shown(request: ConvertRequest) -> str:
     return ", ".join("'%s'" % shown_reference(source) for source in request.sources)
 
 
-def _existing(path: str, format: str, opener: Opener) -> dict[str, Any]:
-    """Format and size of an existing file; if it is not an image, they are ``None``, and ``problem`` says why.
-
-    :raises StorageError: we are not allowed to look, or somebody is using it
-    """
-    try:
-        with open_existing(path, format, opener) as image:
-            return {"format": image.format, "size": image.size}
-    except StorageError:
-        raise
-    except ImageError as error:
-        return {"format": None, "size": None, "problem": "it cannot be opened as an image (%s)" % error.reason}
-
-
 def _after(request: ConvertRequest, size: int) -> dict[str, Any]:
     """What there will be, as far as the user asked for it.
 
@@ -318,20 +338,6 @@ def _after(request: ConvertRequest, size: int) -> dict[str, Any]:
         if getattr(request, name):
             after[name] = getattr(request, name)
     return after
-
-
-def _try_sources(request: ConvertRequest, opener: Opener) -> int:
-    """Find out now what would make the conversion fail later.
-
-    :returns: the guest bytes of all sources
-    """
-    sources = open_sources(request, opener)
-    try:
-        check_request(request, sources)
-        return sum(round_up(source.size, SECTOR) for source in sources)
-    finally:
-        for source in sources:
-            source.abandon()
 
 
 def convert(

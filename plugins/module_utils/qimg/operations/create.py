@@ -305,25 +305,32 @@ def existing_differences(
     except ImageError as error:
         return {}, {"format": "it cannot be opened as an image (%s)" % error.reason}
     with found as image:
-        before: dict[str, Any] = {"format": image.format, "size": image.size}
-        before.update(image.creation_options())
-        if image.format != format:
-            return before, {"format": "its format is %s, not %s" % (image.format, format)}
-        size = get_driver(format).disk_size(resolved["size"], resolved)
-        differences = {}
-        if "size" in explicit and (image.size < size or (image.size > size and size_policy == EXACT)):
-            name = "larger" if image.size > size else "smaller"
-            differences[name] = "its size is %d bytes, not %d" % (image.size, size)
-        wanted: dict[str, Any] = {}
-        declared = {option.name: option for option in get_driver(format).options}
-        for name in BACKING:
-            if name in declared:
-                wanted[name] = resolved.get(name)
-        wanted.update({name: value for name, value in explicit.items() if name in before and name != "size"})
-        for name, value in wanted.items():
-            if not declared[name].same(before.get(name), value):
-                differences[name] = _difference(name, before.get(name), value)
-        return before, differences
+        return image_differences(image, format, resolved, explicit, size_policy)
+
+
+def image_differences(
+    image: Image, format: str, resolved: dict[str, Any], explicit: dict[str, Any], size_policy: SizePolicy
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The same for an image that is open."""
+    before: dict[str, Any] = {"format": image.format, "size": image.size}
+    before.update(image.creation_options())
+    if image.format != format:
+        return before, {"format": "its format is %s, not %s" % (image.format, format)}
+    size = get_driver(format).disk_size(resolved["size"], resolved)
+    differences = {}
+    if "size" in explicit and (image.size < size or (image.size > size and size_policy == EXACT)):
+        name = "larger" if image.size > size else "smaller"
+        differences[name] = "its size is %d bytes, not %d" % (image.size, size)
+    wanted: dict[str, Any] = {}
+    declared = {option.name: option for option in get_driver(format).options}
+    for name in BACKING:
+        if name in declared:
+            wanted[name] = resolved.get(name)
+    wanted.update({name: value for name, value in explicit.items() if name in before and name != "size"})
+    for name, value in wanted.items():
+        if not declared[name].same(before.get(name), value):
+            differences[name] = _difference(name, before.get(name), value)
+    return before, differences
 
 
 def open_existing(path: str, format: str, opener: Opener) -> Image:

@@ -21,6 +21,7 @@ from ..capabilities import (
 )
 from . import description
 from .changes.metadata import Metadata
+from .changes.trimming import trim
 from .disk import Qcow2Disk
 from .layout import (
     COPIED,
@@ -288,7 +289,7 @@ class Qcow2Image(
     def resize(self, size: int, preallocation: str = "off") -> None:
         self._change_with_size(lambda: self.change_size(size, preallocation))
         if preallocation != "off":
-            self.metadata.trim()
+            trim(self.metadata)
 
     def _change_with_size(self, work: Callable[[], Any]) -> None:
         """As :meth:`_change`, for work that may make the disk smaller: what lay beyond its end goes once it may."""
@@ -308,7 +309,7 @@ class Qcow2Image(
             self._clear_beyond_end()
         elif data_file.size > self.metadata.header.size:
             data_file.truncate(self.metadata.header.size)
-        self.metadata.trim()
+        trim(self.metadata)
 
     def _clear_beyond_end(self) -> None:
         """Zero what the last cluster still holds beyond the end: a later, larger disk must not show it again."""
@@ -467,7 +468,7 @@ class Qcow2Image(
         self._change(change)
         if has_written:
             # What the copied data needed meanwhile is at the end of the file.
-            self.metadata.trim()
+            trim(self.metadata)
 
     def current_options(self) -> dict[str, Any]:
         from .changes import amending
@@ -483,7 +484,7 @@ class Qcow2Image(
         from .changes import resizing
 
         self._change(lambda: resizing.drop_all(self.metadata))
-        self.metadata.trim()
+        trim(self.metadata)
         if self.metadata.data_file is not None:
             self.metadata.data_file.discard(0, self.metadata.data_file.size)
 

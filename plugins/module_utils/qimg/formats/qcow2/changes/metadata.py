@@ -465,24 +465,8 @@ class Metadata:
             metadata.bitmaps.catch_up(self._bitmaps)
             metadata.commit()
 
-    def trim(self, lost: IntervalSet | None = None) -> None:
-        """Move tables from the end of the file into free clusters further down; cut the file off after the last one.
-
-        :param lost: runs of clusters that the file does not have: only what lies behind these is moved
-        """
-        from ....intervals import IntervalSet
-
-        bits = self.geometry.cluster_bits
-        start = next(iter(lost))[0] if lost else 0
-        missing = lost or IntervalSet()
-        self.refcounts.rewind()
-        self.refcounts.avoid_uncounted()
-        self.mapping.move_down(start, missing)
-        self.refcounts.move_down(start)
-        self.commit()
-        kept = [*self.refcounts.tables, *self.refcounts.avoided]
-        kept_end = max((end for _first, end in kept if end - 1 not in missing), default=0)
-        end = max(self.refcounts.used_end(missing), kept_end) << bits
+    def cut_off(self, end: int) -> None:
+        """Make the file end at a host offset, if it is longer; nothing that lies behind is in use."""
         if self.storage.size > end:
             self.storage.truncate(end)
             self._file_size = end

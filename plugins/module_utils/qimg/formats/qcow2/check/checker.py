@@ -12,6 +12,7 @@ from array import array
 from ....errors import CorruptImageError, FormatError
 from ....intervals import IntervalSet
 from ...capabilities import CheckResult
+from ..changes.trimming import trim
 from ..layout import COPIED, CORRUPT, DIRTY, MAX_SNAPSHOTS, OFFSET_MASK, ZERO_FLAG, words_from_bytes
 from ..snapshots.table import HINT_OVERHANGING, MIN_EXTRA_BYTES
 from ..tables.copied_flags import apply_copied_changes, copied_changes, data_runs, first_words
@@ -54,7 +55,7 @@ def repair(
             lost.add(max(first, end), last)
     if lost and metadata.storage.size > end << bits:
         # What the file has lost must not be taken for zeroes, only because new tables lie behind it.
-        metadata.trim(lost)
+        trim(metadata, lost)
     return result
 
 
