@@ -118,6 +118,13 @@ class Driver(ABC):
         """
         return []
 
+    def is_whole(self, read: Callable[[int, int], bytes]) -> bool:
+        """Whether a file that is recognized as this format is an image of its own, and not a part of another one.
+
+        :param read: as for :meth:`named_files`
+        """
+        return True
+
     def disk_size(self, size: int, options: dict[str, Any]) -> int:
         """The guest bytes that a new disk gets which is to have ``size``: rounded up to what the format can say."""
         return round_up(size, SECTOR)
@@ -260,6 +267,13 @@ class NewImage(Origin, ABC):
         """The secret that a creation option (``key-secret``) names; ``None``: it is not given.
 
         :raises OptionError: there is no such secret
+        """
+
+    @abstractmethod
+    def open_backing(self, stored_name: str, stored_format: str | None) -> Image:
+        """Open the backing file that the image is going to name, for what its header says; the caller lets go of it.
+
+        :raises ImageError: it cannot be opened
         """
 
     @property

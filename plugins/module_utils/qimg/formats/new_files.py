@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 
 from ..errors import OptionError, StorageError
-from ..references import PATH_PROTOCOLS, driver_of, parse_protocol_name, resolve_data_file
+from ..references import PATH_PROTOCOLS, driver_of, parse_protocol_name, resolve_data_file, resolve_reference
 from ..storage.cache import WRITEBACK, CacheMode
 from ..storage.hints import NO_HINTS, FileHints
 from ..storage.in_place import ExistingTarget, KeptTarget
 from ..storage.protocols import driver_of_path
 from ..storage.replace import NewFile
-from .driver import NewImage
+from .driver import INFO, NewImage
 from .replaced_files import ReplacedFiles, ReplacedImage
 
 TYPE_CHECKING = False
@@ -297,6 +297,9 @@ class CreatedImage(NewImage):
         if self._opener.secrets is None:
             raise OptionError("No secret with id '%s'" % name, path=self.filename)
         return self._opener.secrets.secret(str(name))
+
+    def open_backing(self, stored_name: str, stored_format: str | None) -> Image:
+        return self._opener.open(resolve_reference(self.filename, stored_name), stored_format, INFO, backing=False)
 
     @property
     def is_device(self) -> bool:

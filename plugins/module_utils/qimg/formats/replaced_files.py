@@ -115,7 +115,8 @@ class ReplacedImage:
         """The old image, in the storage that is open and locked already."""
         storage = self._kept_image.storage
         driver = get_driver(probe(storage.read(0, min(PROBE_BYTES, storage.size)), self._path))
-        opener = self._opener.variant(watcher=Watcher())
+        # Its further files are locked as well, by whoever is about to replace them.
+        opener = self._opener.variant(watcher=Watcher(), force_share=True)
         source = OpenedSource(
             opener, storage, self._path, driver.name, {}, {}, INFO, True, True, False, opener.cache
         )

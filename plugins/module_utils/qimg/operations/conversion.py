@@ -7,7 +7,7 @@ from ..errors import UNUSABLE, ImageError, OptionError, StorageError, StorageLos
 from ..formats.base import ABSENT, DATA, ZERO
 from ..formats.capabilities import Compressing
 from ..formats.chain import chain_extents, top_extents
-from ..formats.driver import SOURCE, WRITE
+from ..formats.driver import ALWAYS, SOURCE, WRITE
 from ..formats.nested import ImageStorage
 from ..limits import SECTOR
 from ..references import resolve_reference
@@ -146,6 +146,8 @@ def _fill_new(
     progress: Progress,
 ) -> None:
     backing = _open_backing(request, files, options, opener)
+    if creatable(request.format, request.target).compression_with(options) == ALWAYS:
+        request = request._replace(compress=True)
     with empty_image(request.target, request.format, files, options, opener, backing) as target:
         old_bytes = files.keeps_content or _shows_old_bytes(target, options)
         target_is_zero = target.reads_zero_when_new and not old_bytes

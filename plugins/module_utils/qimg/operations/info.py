@@ -196,7 +196,8 @@ def image_info(image: Image, limits: bool = False) -> ImageInfo:
         return file_info(image.storage, limits)
     backing = [] if image.backing is None else [("backing", image_info(image.backing, limits))]
     holder = with_snapshots(image)
-    opened = [(file.key, file.storage) for file in image.files() if file.storage is not None]
+    # QEMU lists the file first that it opened last.
+    opened = [(file.key, file.storage) for file in reversed(image.files()) if file.storage is not None]
     others = [(key, storage_info(storage, limits)) for key, storage in opened]
     return ImageInfo(
         image.filename,

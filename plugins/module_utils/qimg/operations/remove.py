@@ -180,6 +180,15 @@ def _detected_format(path: str, opener: Opener) -> str:
         storage.close()
 
 
+def _is_image(path: str, opener: Opener) -> bool:
+    storage = opener.open_storage({"driver": "file", "filename": path}, False, WRITEBACK)
+    try:
+        format = probe_storage(storage, path)
+        return format != "raw" and get_driver(format).is_whole(storage.read)
+    finally:
+        storage.close()
+
+
 def _further_files(
     path: str,
     format: str,
@@ -225,7 +234,7 @@ def _why_not_own(
     """
     try:
         opener.policy.check_file(path, local, file.role)
-        if _detected_format(local, opener) != "raw":
+        if _is_image(local, opener):
             return "it is an image itself"
         other = os.lstat(local) if os.path.lexists(local) else None
     except ReferenceDeniedError as error:

@@ -87,6 +87,43 @@ def parse_descriptor(data: bytes, path: str) -> Descriptor:
     return Descriptor(_identifier(values.get("CID", "0"), path), parent_cid, values["createType"], parent, lines)
 
 
+def write_descriptor(
+    cid: int,
+    parent_cid: int,
+    create_type: str,
+    parent: str | None,
+    extents: list[ExtentLine],
+    entries: dict[str, object],
+) -> bytes:
+    """The text of a descriptor.
+
+    :param parent: the name of the parent; ``None``: there is none
+    :param entries: of the disk database
+    """
+    lines = ["# Disk DescriptorFile", "version=1", "CID=%x" % cid, "parentCID=%x" % parent_cid]
+    lines.append('createType="%s"' % create_type)
+    # As QEMU has it: the name takes the place of the empty line.
+    lines += ['parentFileNameHint="%s"' % parent if parent else "", "# Extent description"]
+    for extent in extents:
+        offset = " %d" % (extent.offset // SECTOR) if extent.kind == FLAT else ""
+        lines.append('RW %d %s "%s"%s' % (extent.size // SECTOR, extent.kind, extent.name, offset))
+    lines += ["", "# The Disk Data Base", "#DDB", ""]
+    lines += ['ddb.%s = "%s"' % entry for entry in entries.items()]
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+
+def with_cid(text: bytes, cid: int) -> bytes:
+    """A descriptor with another content identifier."""
+    return re.sub(rb"(?m)^(\s*CID\s*=\s*)[0-9A-Fa-f]+", lambda match: match.group(1) + b"%x" % cid, text, count=1)
+
+
+def with_extent(text: bytes, old: str, new: str) -> bytes:
+    """A descriptor whose extent of one name has another one."""
+    before, after = (b'"%s"' % name.encode("utf-8", "surrogateescape") for name in (old, new))
+    lines = [line.replace(before, after) if line.startswith(b"RW ") else line for line in text.split(b"\n")]
+    return b"\n".join(lines)
+
+
 def _identifier(text: str, path: str) -> int:
     try:
         return int(text, 16) & NO_PARENT

@@ -1,20 +1,34 @@
 # SPDX-FileCopyrightText: qimg contributors
 # SPDX-License-Identifier: BSD-2-Clause
-"""The driver of VMDK, which reads images of one file and of several."""
+"""The driver of VMDK, whose images have one file or several."""
 from __future__ import annotations
 
-from ...errors import NotThisFormatError
-from ..driver import INFO, Driver
+from ...errors import NotThisFormatError, UnsupportedOperationError
+from ...limits import SECTOR
+from ..driver import ALWAYS, BACKING_FILE, INFO, NEVER, Driver
+from ..options import BOOL, SIZE, STR, CreateOption
 from .descriptor import MAX_BYTES, NO_PARENT, Descriptor, parse_descriptor
 from .extents import FlatPart, SparsePart
 from .image import VmdkImage
-from .layout import COWD, COWD_MAGIC, HOSTED_MAGIC, corrupt, embedded_descriptor, is_only_descriptor, read_header
+from .layout import (
+    COWD,
+    COWD_MAGIC,
+    HOSTED_MAGIC,
+    corrupt,
+    descriptor_place,
+    embedded_descriptor,
+    is_only_descriptor,
+    read_header,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from ...storage.base import Storage
     from ..base import Image
-    from ..driver import ImageSource
+    from ..driver import Compression, ImageSource, NewImage
     from .extents import Part
 
 
@@ -23,8 +37,28 @@ class VmdkDriver(Driver):
 
     name = "vmdk"
     child_keys = ("extents",)
-    can_write = False
-    can_create = False
+    options = (
+        CreateOption("size", SIZE, "Virtual disk size"),
+        CreateOption(
+            "adapter_type",
+            STR,
+            "Virtual adapter type, can be one of ide (default), lsilogic, buslogic or legacyESX",
+        ),
+        CreateOption("backing_file", STR, "File name of a base image"),
+        CreateOption("backing_fmt", STR, "Must be 'vmdk' if present"),
+        CreateOption("compat6", BOOL, "VMDK version 6 image", default=False),
+        CreateOption("hwversion", STR, "VMDK hardware version", default="undefined"),
+        CreateOption(
+            "subformat",
+            STR,
+            "VMDK flat extent format, can be one of {monolithicSparse (default) | monolithicFlat | "
+            "twoGbMaxExtentSparse | twoGbMaxExtentFlat | streamOptimized} ",
+        ),
+        CreateOption("toolsversion", STR, "VMware guest tools version"),
+        CreateOption(
+            "zeroed_grain", BOOL, "Enable efficient zero writes using the zeroed-grain GTE feature"
+        ),
+    )
 
     def open(self, source: ImageSource) -> Image:
         """Open a VMDK, its extents, and its parent.
@@ -46,6 +80,11 @@ class VmdkDriver(Driver):
                 parts: list[Part] = [_whole(source, backing)]
             else:
                 parts = _extents(source, descriptor, backing, opened)
+            if storage.writable and not all(part.can_write for part in parts):
+                raise UnsupportedOperationError(
+                    "Its extents cannot be written to", path=path, format=self.name,
+                    remedy="convert it to an image that can",
+                )
             return VmdkImage(source, storage, descriptor, parts, backing)
         except BaseException:
             for extent in opened:
@@ -53,6 +92,52 @@ class VmdkDriver(Driver):
             if backing is not None:
                 backing.abandon()
             raise
+
+    def create(self, new: NewImage) -> Image:
+        from . import create
+
+        return create.create(new, self.disk_size(new.options["size"], new.options))
+
+    def compression_with(self, options: dict[str, Any]) -> Compression:
+        return ALWAYS if options.get("subformat") == "streamOptimized" else NEVER
+
+    def main_file_size(self, options: dict[str, Any], size: int) -> int | None:
+        from . import create
+
+        return create.full_size(self.disk_size(size, options), options)
+
+    def further_files(self, filename: str, options: dict[str, Any]) -> list[tuple[str, str]]:
+        from . import create
+
+        subformat = create.subformat_of(options)
+        if not subformat.has_extent_files:
+            return []
+        size = self.disk_size(options.get("size") or 0, options)
+        return [("extent", line.name) for line in create.extent_lines(filename, size, subformat)]
+
+    def is_whole(self, read: Callable[[int, int], bytes]) -> bool:
+        head = read(0, SECTOR)
+        if not head.startswith(HOSTED_MAGIC):
+            return not head.startswith(COWD_MAGIC)
+        place = descriptor_place(head)
+        # An extent of a split image has room for a descriptor, and none there.
+        return place is not None and read(place[0], 1) not in (b"", b"\0")
+
+    def named_files(self, read: Callable[[int, int], bytes]) -> list[tuple[str, str]]:
+        head = read(0, SECTOR)
+        offset, length = 0, MAX_BYTES
+        if head.startswith(COWD_MAGIC):
+            return []
+        if head.startswith(HOSTED_MAGIC):
+            place = descriptor_place(head)
+            if place is None:
+                return []
+            offset, length = place
+        descriptor = parse_descriptor(read(offset, min(length, MAX_BYTES)), "")
+        named = [] if descriptor.parent is None else [(BACKING_FILE, descriptor.parent)]
+        if not head.startswith(HOSTED_MAGIC):
+            named += [("extent", line.name) for line in descriptor.extents("")]
+        return named
 
 
 def _descriptor(storage: Storage, magic: bytes, path: str) -> Descriptor:

@@ -3,11 +3,16 @@
 """A VMDK as a guest disk: its extents one after the other."""
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 
-from ...errors import CorruptImageError
-from ..base import Image, ImageFile
-from ..capabilities import Checkable, CheckResult
+from ...errors import CorruptImageError, OptionError, UnsupportedOperationError
+from ...limits import SECTOR
+from ..base import Image, ImageFile, add_piece
+from ..capabilities import Checkable, CheckResult, Compressing, RenamesFiles
+from .descriptor import with_cid, with_extent
+from .layout import embedded_descriptor
+from .stream import StreamPart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,21 +20,30 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ...storage.base import Buffer, Storage
-    from ..base import Extent, Origin
+    from ..base import Extent, Origin, Pieces
     from .descriptor import Descriptor
     from .extents import Part
 
 
-class VmdkImage(Image, Checkable):
+class VmdkImage(Image, Checkable, Compressing, RenamesFiles):
     """A VMDK.
 
     :param parts: its extents, without gaps
+    :param is_new: nobody has the image yet
     """
 
     def __init__(
-        self, origin: Origin, storage: Storage, descriptor: Descriptor, parts: list[Part], backing: Image | None
+        self,
+        origin: Origin,
+        storage: Storage,
+        descriptor: Descriptor,
+        parts: list[Part],
+        backing: Image | None,
+        is_new: bool = False,
     ) -> None:
         self._descriptor = descriptor
+        #: Whether overlays are to know already that the content is another one.
+        self._has_new_cid = is_new
         self._parts = parts
         self._starts = [part.start for part in parts]
         self.size = parts[-1].start + parts[-1].size
@@ -59,18 +73,113 @@ class VmdkImage(Image, Checkable):
         }
 
     def runs(self, offset: int, length: int) -> Iterator[Extent]:
+        for part, start, size in self._by_part(offset, length):
+            yield from part.runs(start, size)
+
+    def encoded_reader(self, offset: int, length: int) -> Callable[[Buffer], None]:
+        return self._parts[bisect_right(self._starts, offset) - 1].encoded_reader(offset, length)
+
+    def creation_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"subformat": self._descriptor.create_type}
+        if self.backing_file is not None:
+            options.update(backing_file=self.backing_file, backing_fmt=self.backing_format)
+        return options
+
+    # Writing
+
+    @property
+    def write_unit(self) -> int:
+        return self.cluster_size or SECTOR
+
+    @property
+    def reads_zero_when_new(self) -> bool:
+        return self.backing is None and all(part.reads_zero_when_new for part in self._parts)
+
+    def _by_part(self, offset: int, length: int) -> Iterator[tuple[Part, int, int]]:
+        """The parts of the guest disk that a range touches: part, start and length."""
         end = offset + length
         index = bisect_right(self._starts, offset) - 1
         while offset < end:
             part = self._parts[index]
             stop = min(end, part.start + part.size)
             if stop > offset:
-                yield from part.runs(offset, stop - offset)
+                yield part, offset, stop - offset
                 offset = stop
             index += 1
 
-    def encoded_reader(self, offset: int, length: int) -> Callable[[Buffer], None]:
-        return self._parts[bisect_right(self._starts, offset) - 1].encoded_reader(offset, length)
+    def _begin_writing(self) -> None:
+        """Give the image a new content identifier, before its content changes: overlays know it by that."""
+        if self._has_new_cid:
+            return
+        cid = int.from_bytes(os.urandom(4), "little") & 0xFFFFFFFE
+        self._write_descriptor(with_cid(self._read_descriptor(), cid))
+        self._descriptor = self._descriptor._replace(cid=cid)
+        self._has_new_cid = True
+
+    def _descriptor_place(self) -> tuple[int, int | None]:
+        """Where the descriptor is, and how much room it has; ``None``: it is a file of its own."""
+        place = embedded_descriptor(self.storage)
+        return (0, None) if place is None else place
+
+    def _read_descriptor(self) -> bytes:
+        offset, room = self._descriptor_place()
+        if room is None:
+            return self.storage.read(0, self.storage.size)
+        return self.storage.read(offset, room).partition(b"\0")[0]
+
+    def _write_descriptor(self, text: bytes) -> None:
+        offset, room = self._descriptor_place()
+        if room is None:
+            self.storage.write(0, text)
+            if not self.storage.is_device and self.storage.size > len(text):
+                self.storage.truncate(len(text))
+            return
+        if len(text) > room:
+            raise OptionError("The descriptor has no room for that", path=self.filename)
+        self.storage.write(offset, text.ljust(room, b"\0"))
+
+    def rename_file(self, key: str, name: str) -> None:
+        self.check_writable()
+        part = self._parts[int(key.partition(".")[2])]
+        self._write_descriptor(with_extent(self._read_descriptor(), part.name, name))
+        self.storage.flush()
+        part.name = name
+
+    def _place(self, offset: int, length: int) -> Pieces:
+        self._begin_writing()
+        pieces: Pieces = []
+        for part, start, size in self._by_part(offset, length):
+            for storage, host, count in part.place(start, size):
+                add_piece(pieces, storage, host, count)
+        return pieces
+
+    def _write_zeroes(self, offset: int, length: int, deallocate: bool) -> None:
+        self._begin_writing()
+        for part, start, size in self._by_part(offset, length):
+            part.write_zeroes(start, size, deallocate)
+
+    def _discard(self, offset: int, length: int) -> None:
+        for part, start, size in self._by_part(offset, length):
+            part.discard(start, size)
+
+    def _flush(self) -> None:
+        for part in self._parts:
+            part.flush()
+        self.storage.flush()
+
+    def compressor(self) -> Callable[[memoryview], bytes | None]:
+        part = self._parts[0]
+        if not isinstance(part, StreamPart):
+            raise UnsupportedOperationError(
+                "Only new streamOptimized images hold compressed grains", path=self.filename, format="vmdk"
+            )
+        return part.compress
+
+    def write_compressed(self, offset: int, data: bytes | None, plain: memoryview) -> None:
+        part = self._parts[0]
+        if not isinstance(part, StreamPart):
+            raise self.unsupported("writing compressed grains")
+        part.store(offset, part.compress(plain) if data is None else data)
 
     def check(self, repair: str | None = None, report: Callable[[str], None] | None = None) -> CheckResult:
         result = CheckResult()

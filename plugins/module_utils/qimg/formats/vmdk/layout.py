@@ -8,7 +8,7 @@ from collections import namedtuple
 
 from ...errors import CorruptImageError, UnsupportedFeatureError
 from ...limits import MAX_IMAGE_BYTES, SECTOR
-from ...sizes import ceil_div
+from ...sizes import ceil_div, round_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ HOSTED, COWD, SESPARSE = "hosted", "cowd", "sesparse"
 HOSTED_MAGIC, COWD_MAGIC = b"KDMV", b"COWD"
 _SESPARSE_MAGIC, _SESPARSE_VERSION = 0xCAFEBABE, 0x0000000200000001
 
-_ZERO_GRAINS, _COMPRESSED, _MARKERS = 0x4, 0x10000, 0x20000
+_LINE_ENDS, _REDUNDANT, _ZERO_GRAINS, _COMPRESSED, _MARKERS = 0x1, 0x2, 0x4, 0x10000, 0x20000
 _DIRECTORY_AT_END = (1 << 64) - 1
 _FOOTER_BYTES = 1536
 _FOOTER_MARKER = 3
@@ -30,6 +30,9 @@ _HOSTED = struct.Struct("<4sIIQQQQIQQQB4sH")
 _COWD = struct.Struct("<4sIIIIII")
 _SESPARSE = struct.Struct("<26Q")
 
+#: Sectors of an embedded descriptor, and bytes of a grain, in new extents.
+DESCRIPTOR_SECTORS = 20
+_NEW_GRAIN = 1 << 16
 #: The largest grain is one gibibyte.
 _MAX_GRAIN_SECTORS = 1 << 21
 _MAX_HOSTED_ENTRIES = 512
@@ -50,14 +53,19 @@ class Header(
             "markers",
             "tables",
             "grains",
+            "version",
+            "redundant",
+            "descriptor_end",
         ],
+        defaults=(1, 0, 0),
     )
 ):
     """A sparse extent.
 
     ``capacity`` and ``grain`` are guest bytes; ``table_entries`` counts the grains of one grain table; ``directory`` is
-    the offset of the grain directory in the file, ``tables`` and ``grains`` (of seSparse) those of what its indexes
-    count from, bytes.
+    the offset of the grain directory in the file, ``redundant`` that of its copy (0: there is none), ``tables`` and
+    ``grains`` (of seSparse) those of what its indexes count from, bytes; of a new hosted extent, ``grains`` is where
+    the first grain goes.  An embedded descriptor ends at ``descriptor_end`` (0: there is none).
     """
 
     __slots__ = ()
@@ -72,6 +80,34 @@ class Header(
     markers: bool
     tables: int
     grains: int
+    version: int
+    redundant: int
+    descriptor_end: int
+
+    def pack(self, directory: int | None = None) -> bytes:
+        """The bytes of the header of a hosted extent.
+
+        :param directory: what it says of where the grain directory is, bytes; ``None``: that it is at the end
+        """
+        flags = _LINE_ENDS | (_REDUNDANT if self.redundant else 0) | (_ZERO_GRAINS if self.zero_grains else 0)
+        flags |= (_COMPRESSED if self.compressed else 0) | (_MARKERS if self.markers else 0)
+        place = directory or self.directory
+        return _HOSTED.pack(
+            HOSTED_MAGIC,
+            self.version,
+            flags,
+            self.capacity // SECTOR,
+            self.grain // SECTOR,
+            1 if self.descriptor_end else 0,
+            DESCRIPTOR_SECTORS if self.descriptor_end else 0,
+            self.table_entries,
+            self.redundant // SECTOR,
+            place // SECTOR if place else _DIRECTORY_AT_END,
+            self.grains // SECTOR,
+            0,
+            b"\n \r\n",
+            _DEFLATE if self.compressed else 0,
+        )
 
     @property
     def entry_bytes(self) -> int:
@@ -87,6 +123,29 @@ class Header(
     def directory_entries(self) -> int:
         """How many grain tables the disk has."""
         return ceil_div(self.blocks, self.table_entries)
+
+
+def new_header(size: int, zero_grains: bool, is_stream: bool = False) -> Header:
+    """The header of a new hosted extent: two directories with their tables, and then the grains, from ``grains`` on.
+
+    :param size: guest bytes
+    :param zero_grains: whether grains can be zero by their entries
+    :param is_stream: whether grains are compressed, with the directory and all tables behind them
+    """
+    end = (1 + DESCRIPTOR_SECTORS) * SECTOR
+    header = Header(HOSTED, size, _NEW_GRAIN, _MAX_HOSTED_ENTRIES, 0, False, True, True, 0, 0, 3, 0, end)
+    if is_stream:
+        return header._replace(grains=round_up(end, _NEW_GRAIN))
+    room = round_up(header.directory_entries * 4, SECTOR) + header.directory_entries * header.table_entries * 4
+    return header._replace(
+        directory=end + room,
+        zero_grains=zero_grains,
+        compressed=False,
+        markers=False,
+        grains=round_up(end + 2 * room, _NEW_GRAIN),
+        version=2 if zero_grains else 1,
+        redundant=end,
+    )
 
 
 def read_header(storage: Storage, path: str) -> Header:
@@ -109,8 +168,14 @@ def read_header(storage: Storage, path: str) -> Header:
 
 def embedded_descriptor(storage: Storage) -> tuple[int, int] | None:
     """Where the descriptor lies in a hosted sparse extent: offset and length in bytes; ``None``: there is none."""
-    head = storage.read(0, min(SECTOR, storage.size)).ljust(SECTOR, b"\0")
-    _magic, _version, _flags, _capacity, _grain, offset, length, *_rest = _HOSTED.unpack_from(head)
+    head = storage.read(0, min(SECTOR, storage.size))
+    return descriptor_place(head) if head.startswith(HOSTED_MAGIC) else None
+
+
+def descriptor_place(head: bytes) -> tuple[int, int] | None:
+    """The same by the first sector of the file."""
+    fields = _HOSTED.unpack_from(head.ljust(SECTOR, b"\0"))
+    offset, length = fields[5:7]
     return (offset * SECTOR, length * SECTOR) if offset and length else None
 
 
@@ -126,7 +191,7 @@ def _hosted(storage: Storage, head: bytes, path: str) -> Header:
     fields = _HOSTED.unpack_from(head)
     if fields[9] == _DIRECTORY_AT_END:
         fields = _HOSTED.unpack_from(_footer(storage, path))
-    _magic, version, flags, capacity, grain, _at, _length, entries, _redundant, directory, *_rest, method = fields
+    _magic, version, flags, capacity, grain, at, length, entries, redundant, directory, *_rest, method = fields
     if not 1 <= version <= 3:
         raise UnsupportedFeatureError("Unsupported VMDK version %d" % version, path=path, format="vmdk")
     if not 0 < entries <= _MAX_HOSTED_ENTRIES:
@@ -145,6 +210,9 @@ def _hosted(storage: Storage, head: bytes, path: str) -> Header:
         bool(flags & _MARKERS),
         0,
         0,
+        version,
+        redundant * SECTOR if flags & _REDUNDANT else 0,
+        (at + length) * SECTOR if at and length else 0,
     )
 
 
@@ -203,7 +271,7 @@ def _checked(header: Header, storage: Storage, path: str) -> Header:
         raise corrupt(path, "Invalid granularity, image may be corrupt")
     if header.capacity > MAX_IMAGE_BYTES:
         raise corrupt(path, "The extent has %d bytes, more than any disk" % header.capacity)
-    end = header.directory + header.directory_entries * header.entry_bytes
+    end = max(header.directory, header.redundant) + header.directory_entries * header.entry_bytes
     if not header.directory or end > storage.size:
         raise corrupt(path, "File truncated, expecting at least %d bytes" % end)
     return header
