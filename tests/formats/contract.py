@@ -87,7 +87,8 @@ class FormatContract:
     grows = shrinks = False
     #: Whether a killed process may leave unused space behind, which a check calls leaks.
     may_leak = True
-    #: How many bytes from the start of a file hold what a hostile image would change, and in which steps.
+    #: Where a file holds what a hostile image would change, and how many bytes of it.
+    header_start = 0
     header_bytes = 512
 
     # What a subclass may have to do in another way
@@ -289,7 +290,7 @@ class FormatContract:
             image.write(0, b"data" * 16384)
         whole = path.read_bytes()
         chance = random.Random(11)
-        positions = list(range(0, min(len(whole), self.header_bytes) - 8, 4))
+        positions = list(range(self.header_start, min(len(whole), self.header_start + self.header_bytes) - 8, 4))
         for position in chance.sample(positions, min(len(positions), 30)):
             for value in ABSURD:
                 for width, order in ((4, "little"), (4, "big"), (8, "little"), (8, "big")):
@@ -310,7 +311,7 @@ class FormatContract:
         for _time in range(40):
             noisy = bytearray(whole)
             for _change in range(chance.randrange(1, 6)):
-                position = chance.randrange(min(len(noisy), self.header_bytes))
+                position = chance.randrange(self.header_start, min(len(noisy), self.header_start + self.header_bytes))
                 noisy[position] = chance.randrange(256)
             self.ask_everything(path, bytes(noisy))
 

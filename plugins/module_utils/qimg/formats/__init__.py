@@ -55,6 +55,12 @@ def _vdi() -> Driver:
     return DRIVER
 
 
+def _vhdx() -> Driver:
+    from .vhdx.driver import DRIVER
+
+    return DRIVER
+
+
 def _vmdk() -> Driver:
     from .vmdk.driver import DRIVER
 
@@ -77,6 +83,7 @@ _FORMATS: dict[str, Callable[[], Driver]] = {
     "qcow2": _qcow2,
     "raw": _raw,
     "vdi": _vdi,
+    "vhdx": _vhdx,
     "vmdk": _vmdk,
     "vpc": _vpc,
 }

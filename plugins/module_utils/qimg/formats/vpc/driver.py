@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from ...errors import OptionError
 from ...sizes import ceil_div
-from ..driver import CHECK, INFO, Driver
+from ..driver import BACKING_FILE, CHECK, INFO, Driver
+from ..header_reader import HeaderReader
 from ..options import BOOL, SIZE, STR, CreateOption
 from .image import DynamicVhd, FixedVhd
 from .layout import DIFFERENCING, FIXED, FOOTER_BYTES, new_header
@@ -14,6 +15,7 @@ from .parents import check_parent, parent_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from ..base import Image
@@ -88,6 +90,14 @@ class VpcDriver(Driver):
         from . import create
 
         return create.disk_size(size, options)
+
+    def named_files(self, read: Callable[[int, int], bytes]) -> list[tuple[str, str]]:
+        storage = HeaderReader(read)
+        footer = read_footer(storage, "")
+        if footer.disk_type != DIFFERENCING:
+            return []
+        header = read_header(storage, "", footer, 0)
+        return [(BACKING_FILE, parent_name(storage, header, ""))]
 
     def main_file_size(self, options: dict[str, Any], size: int) -> int:
         size = self.disk_size(size, options)
