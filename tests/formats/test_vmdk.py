@@ -14,6 +14,7 @@ import qimg
 class TestSparseVmdk(FormatContract):
     format = "vmdk"
     qemu_checks = True
+    grows = shrinks = True
     header_bytes = 1024
 
     def naming_images(self, directory: Path, outside: Path) -> Iterator[Path]:

@@ -13,8 +13,12 @@ import pytest
 
 import qimg
 from qimg.errors import CorruptImageError, ImageError, ReferenceDeniedError, UnsupportedOperationError
-from qimg.formats.driver import READ, WRITE
+from qimg.formats.base import DATA
+from qimg.formats.capabilities import Resizable
+from qimg.formats.driver import READ, RESIZE, WRITE
 from qimg.formats.opening import Opener
+from qimg.formats.vmdk import resizing
+from qimg.formats.vmdk.grains import GrainMap
 from qimg.policy import DENY, SAME_DIRECTORY, ReferencePolicy
 from support import in_process, oracle
 
@@ -291,3 +295,145 @@ def test_what_cannot_be_written_in_place_says_so(tmp_path: Path) -> None:
     path = make(tmp_path, "streamOptimized")
     with pytest.raises(UnsupportedOperationError, match="cannot be written to"):
         open_vmdk(path, WRITE)
+
+
+def resize(path: Path, size: int, preallocation: str = "off") -> None:
+    with open_vmdk(path, RESIZE) as disk:
+        assert isinstance(disk, Resizable)
+        disk.check_resize()
+        disk.resize(size, preallocation)
+
+
+def redundant_tables_agree(extent: Path) -> bool:
+    """Whether both grain directories of a sparse extent lead to the same tables."""
+    data = extent.read_bytes()
+    capacity, grain = struct.unpack_from("<QQ", data, 12)
+    copies = []
+    for place in struct.unpack_from("<QQ", data, 48):
+        tables = struct.unpack_from("<%dI" % -(-capacity // (grain * 512)), data, place * 512)
+        copies.append([data[table * 512 : table * 512 + 2048] for table in tables])
+    return copies[0] == copies[1]
+
+
+@pytest.mark.parametrize("subformat", SUBFORMATS[:4])
+def test_qemu_uses_a_disk_that_was_resized(tmp_path: Path, subformat: str) -> None:
+    """Beyond what the first grain directory had room for, and back."""
+    path = make(tmp_path, subformat)
+    large = 200 << 20
+    resize(path, large)
+    expected = content() + bytes(large - SIZE)
+    assert oracle.read_guest(path, tmp_path / "copy", "vmdk") == expected
+    oracle.qemu_io(path, "write -P 5 %d 65536" % (large - 65536), format="vmdk")
+    with open_vmdk(path, WRITE) as disk:
+        disk.write(150 << 20, b"mine" * 1024)
+    assert oracle.is_clean(path, "-f", "vmdk")
+    with open_vmdk(path) as disk:
+        assert disk.read(large - 65536, 65536) == b"\5" * 65536
+        assert disk.read(150 << 20, 4096) == b"mine" * 1024
+        assert disk.read(0, SIZE) == content()
+    extents = [file for file in tmp_path.iterdir() if file.read_bytes()[:4] == b"KDMV"]
+    assert all(map(redundant_tables_agree, extents))
+    small = (3 << 20) + 512
+    resize(path, small)
+    assert oracle.read_guest(path, tmp_path / "copy", "vmdk") == content()[:small]
+    resize(path, large)
+    assert oracle.read_guest(path, tmp_path / "copy", "vmdk") == content()[:small] + bytes(large - small)
+    assert oracle.is_clean(path, "-f", "vmdk")
+    for command in ("info", "map"):
+        ours = in_process.qimg(command, "--output=json", "disk.vmdk", cwd=tmp_path)
+        theirs = oracle.ask_qemu_img(command, "--output=json", "disk.vmdk", cwd=tmp_path)
+        assert (ours.code, ours.stdout) == (theirs.code, theirs.stdout)
+
+
+@pytest.mark.parametrize("subformat", SUBFORMATS[:4])
+def test_the_descriptor_of_a_resized_disk_is_that_of_a_new_one(tmp_path: Path, subformat: str) -> None:
+    (tmp_path / "new").mkdir()
+    path, new = tmp_path / "disk.vmdk", tmp_path / "new/disk.vmdk"
+    oracle.qemu_img("create", "-f", "vmdk", "-o", "subformat=%s" % subformat, path, SIZE)
+    oracle.qemu_img("create", "-f", "vmdk", "-o", "subformat=%s" % subformat, new, 1 << 30)
+    resize(path, 1 << 30)
+
+    def descriptor(image: Path) -> bytes:
+        data = image.read_bytes()
+        text = data[512 : 21 * 512].rstrip(b"\0") if data.startswith(b"KDMV") else data
+        return re.sub(rb"\nCID=[0-9a-f]+", b"", text)
+
+    assert descriptor(path) == descriptor(new)
+
+
+@pytest.mark.parametrize("subformat", SUBFORMATS[:4])
+def test_a_shrunken_disk_gives_its_space_back(tmp_path: Path, subformat: str) -> None:
+    path = tmp_path / "disk.vmdk"
+    qimg.create(str(path), "vmdk", SIZE, {"subformat": subformat})
+    with open_vmdk(path, WRITE) as disk:
+        disk.write(SIZE - (4 << 20), b"x" * (4 << 20))
+        disk.write(0, b"y" * 65536)
+    before = sum(file.stat().st_blocks * 512 for file in tmp_path.iterdir())
+    resize(path, 1 << 20)
+    assert sum(file.stat().st_blocks * 512 for file in tmp_path.iterdir()) <= before - (4 << 20) + (1 << 16)
+    with open_vmdk(path) as disk:
+        assert disk.read(0, disk.size) == b"y" * 65536 + bytes((1 << 20) - 65536)
+
+
+@pytest.mark.parametrize("subformat", ["monolithicSparse", "twoGbMaxExtentSparse"])
+def test_data_behind_an_interrupted_shrinking_do_not_come_back(
+    tmp_path: Path, subformat: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disk.vmdk"
+    qimg.create(str(path), "vmdk", SIZE, {"subformat": subformat})
+    with open_vmdk(path, WRITE) as disk:
+        disk.write(0, b"x" * SIZE)
+
+    def interrupt(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resizing, "_clear_behind", interrupt)
+        patch.setattr(GrainMap, "zero_behind", lambda *_arguments: None)
+        with pytest.raises(KeyboardInterrupt):
+            resize(path, (1 << 20) + 512)
+    with open_vmdk(path) as disk:
+        assert disk.size == (1 << 20) + 512
+    resize(path, SIZE)
+    assert oracle.read_guest(path, tmp_path / "copy", "vmdk") == b"x" * ((1 << 20) + 512) + bytes(
+        SIZE - (1 << 20) - 512
+    )
+
+
+@pytest.mark.parametrize("mode", ["metadata", "falloc", "full"])
+@pytest.mark.parametrize("subformat", ["monolithicSparse", "monolithicFlat"])
+def test_what_is_added_can_be_allocated(tmp_path: Path, subformat: str, mode: str) -> None:
+    path = make(tmp_path, subformat)
+    resize(path, 64 << 20, mode)
+    with open_vmdk(path) as disk:
+        first = -(-SIZE // 65536) * 65536
+        assert subformat == "monolithicFlat" or all(run.kind == DATA for run in disk.runs(first, disk.size - first))
+    assert oracle.read_guest(path, tmp_path / "copy", "vmdk") == content() + bytes((64 << 20) - SIZE)
+
+
+def test_what_cannot_be_resized_is_untouched(tmp_path: Path) -> None:
+    base, top, split = tmp_path / "base.vmdk", tmp_path / "top.vmdk", tmp_path / "split.vmdk"
+    qimg.create(str(base), "vmdk", SIZE)
+    qimg.create(str(top), "vmdk", backing_file="base.vmdk", backing_format="vmdk")
+    qimg.create(str(split), "vmdk", 5 << 30, {"subformat": "twoGbMaxExtentSparse"})
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    for path, size, reason in (
+        (top, 2 * SIZE, "with a parent"),
+        (split, 7 << 30, "another number of extents"),
+        (split, 3 << 30, "another number of extents"),
+    ):
+        with pytest.raises(UnsupportedOperationError, match=reason):
+            resize(path, size)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+    resize(split, (5 << 30) + (1 << 29))
+    assert oracle.is_clean(split, "-f", "vmdk")
+
+
+def test_a_shrunken_disk_without_data_is_one_that_qemu_writes_to(tmp_path: Path) -> None:
+    path = tmp_path / "disk.vmdk"
+    qimg.create(str(path), "vmdk", SIZE)
+    resize(path, 1 << 20)
+    oracle.qemu_io(path, "write -P 9 4096 65536", format="vmdk")
+    assert oracle.is_clean(path, "-f", "vmdk")
+    with open_vmdk(path) as disk:
+        assert disk.read(0, 1 << 20) == bytes(4096) + b"\x09" * 65536 + bytes((1 << 20) - 69632)

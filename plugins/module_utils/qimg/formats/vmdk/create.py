@@ -14,7 +14,7 @@ from ...errors import OptionError
 from ...limits import MAX_IMAGE_BYTES, SECTOR
 from ...sizes import ceil_div, round_up
 from ..table_runs import progression
-from .descriptor import NO_PARENT, ExtentLine, parse_descriptor, write_descriptor
+from .descriptor import NO_PARENT, SPLIT_BYTES, ExtentLine, parse_descriptor, write_descriptor
 from .extents import FlatPart, SparsePart
 from .image import VmdkImage
 from .layout import DESCRIPTOR_SECTORS, Header, new_header
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ..driver import NewImage
     from .extents import Part
 
-#: Extents of a split image are so long.
-_SPLIT = 1 << 31
 _ADAPTERS = ("ide", "lsilogic", "buslogic", "legacyESX")
 _UNDEFINED = "undefined"
 
@@ -88,8 +86,8 @@ def extent_lines(filename: str, size: int, subformat: Subformat) -> list[ExtentL
         return [ExtentLine(size, kind, "%s-flat%s" % (stem, ending), 0)]
     letter = "f" if subformat.is_flat else "s"
     return [
-        ExtentLine(min(_SPLIT, size - start), kind, "%s-%s%03d%s" % (stem, letter, number, ending), 0)
-        for number, start in enumerate(range(0, size, _SPLIT), 1)
+        ExtentLine(min(SPLIT_BYTES, size - start), kind, "%s-%s%03d%s" % (stem, letter, number, ending), 0)
+        for number, start in enumerate(range(0, size, SPLIT_BYTES), 1)
     ]
 
 

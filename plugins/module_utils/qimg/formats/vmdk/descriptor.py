@@ -14,12 +14,15 @@ from .layout import corrupt
 MAX_BYTES = (1 << 20) - 1
 
 NO_PARENT = 0xFFFFFFFF
+#: Extents of a split image are so long.
+SPLIT_BYTES = 1 << 31
 FLAT, VMFS = "FLAT", "VMFS"
 _KINDS = (FLAT, VMFS, "SPARSE", "VMFSSPARSE", "SESPARSE")
 #: The types of an image whose descriptor is a file of its own.
 _TYPES = ("monolithicFlat", "vmfs", "vmfsSparse", "seSparse", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat")
 
 _ASSIGNMENT = re.compile(r'^\s*(CID|parentCID|createType|parentFileNameHint)\s*=\s*"?([^"]*)"?\s*$')
+_GEOMETRY = re.compile(rb'^\s*ddb\.geometry\.(cylinders|heads|sectors)\s*=\s*"(\d{1,9})"')
 _EXTENT = re.compile(r'^(\w+)\s+(\d+)\s+(\w+)\s+"([^"]*)"(?:\s+(\d+))?')
 
 
@@ -121,6 +124,24 @@ def with_extent(text: bytes, old: str, new: str) -> bytes:
     """A descriptor whose extent of one name has another one."""
     before, after = (b'"%s"' % name.encode("utf-8", "surrogateescape") for name in (old, new))
     lines = [line.replace(before, after) if line.startswith(b"RW ") else line for line in text.split(b"\n")]
+    return b"\n".join(lines)
+
+
+def with_last_extent(text: bytes, extent_size: int, size: int) -> bytes:
+    """A descriptor whose last extent, and with it the disk, has another size.
+
+    :param extent_size: of the extent, guest bytes
+    :param size: of the disk, guest bytes
+    """
+    lines = text.split(b"\n")
+    last = max(number for number, line in enumerate(lines) if line.startswith(b"RW "))
+    lines[last] = re.sub(rb"\d+", b"%d" % (extent_size // SECTOR), lines[last], count=1)
+    geometry = {match.group(1): int(match.group(2)) for match in map(_GEOMETRY.match, lines) if match}
+    track = geometry.get(b"heads", 0) * geometry.get(b"sectors", 0) * SECTOR
+    for number, line in enumerate(lines):
+        match = _GEOMETRY.match(line)
+        if match and match.group(1) == b"cylinders" and track:
+            lines[number] = line[: match.start(2)] + b"%d" % (size // track) + line[match.end(2) :]
     return b"\n".join(lines)
 
 

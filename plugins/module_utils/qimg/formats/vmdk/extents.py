@@ -80,27 +80,27 @@ class FlatPart(Part):
 
     def __init__(self, start: int, size: int, storage: Storage, name: str, kind: str, host: int) -> None:
         super().__init__(start, size, storage, name, kind)
-        self._host = host
+        self.host = host
         if host + size > storage.size:
             raise corrupt(
                 storage.name, "File truncated, expecting at least %d bytes for the extent" % (host + size)
             )
 
     def runs(self, offset: int, length: int) -> Iterator[Extent]:
-        return without_holes(Extent(offset, length, DATA, self.storage, self._host + offset - self.start))
+        return without_holes(Extent(offset, length, DATA, self.storage, self.host + offset - self.start))
 
     @property
     def reads_zero_when_new(self) -> bool:
         return self.storage.reads_zero_when_new
 
     def place(self, offset: int, length: int) -> Pieces:
-        return [(self.storage, self._host + offset - self.start, length)]
+        return [(self.storage, self.host + offset - self.start, length)]
 
     def write_zeroes(self, offset: int, length: int, deallocate: bool) -> None:
-        self.storage.write_zeroes(self._host + offset - self.start, length, deallocate)
+        self.storage.write_zeroes(self.host + offset - self.start, length, deallocate)
 
     def discard(self, offset: int, length: int) -> None:
-        self.storage.discard(self._host + offset - self.start, length)
+        self.storage.discard(self.host + offset - self.start, length)
 
     def flush(self) -> None:
         self.storage.flush()
@@ -128,7 +128,7 @@ class SparsePart(Part):
         is_new: bool = False,
     ) -> None:
         super().__init__(start, size, storage, name, kind)
-        self._header = header
+        self.header = header
         self.grain = header.grain
         self.compressed = header.compressed
         if header.capacity < size:
@@ -136,26 +136,34 @@ class SparsePart(Part):
                 storage.name,
                 "The extent has %d bytes, and its descriptor says %d" % (header.capacity, size),
             )
-        self._map = GrainMap(storage, header, size, start, backing, cache_bytes, is_new)
+        self._backing = backing
+        self._cache_bytes = cache_bytes
+        self.map = GrainMap(storage, header, size, start, backing, cache_bytes, is_new)
+
+    def with_header(self, header: Header, size: int) -> SparsePart:
+        """The extent with a header that was changed in its file; all its tables are on the medium."""
+        return SparsePart(
+            self.start, size, self.storage, self.name, self.kind, header, self._backing, self._cache_bytes
+        )
 
     def runs(self, offset: int, length: int) -> Iterator[Extent]:
-        return self._map.runs(offset, length)
+        return self.map.runs(offset, length)
 
     def encoded_reader(self, offset: int, length: int) -> Callable[[Buffer], None]:
-        return self._map.encoded_reader(offset, length)
+        return self.map.encoded_reader(offset, length)
 
     @property
     def can_write(self) -> bool:
-        return self._header.kind == HOSTED and not self.compressed and self._header.version < 3
+        return self.header.kind == HOSTED and not self.compressed and self.header.version < 3
 
     def place(self, offset: int, length: int) -> Pieces:
-        return self._map.place(offset, length)
+        return self.map.place(offset, length)
 
     def write_zeroes(self, offset: int, length: int, deallocate: bool) -> None:
-        self._map.write_zeroes(offset, length, deallocate)
+        self.map.write_zeroes(offset, length, deallocate)
 
     def discard(self, offset: int, length: int) -> None:
-        self._map.discard(offset, length)
+        self.map.discard(offset, length)
 
     def flush(self) -> None:
-        self._map.flush()
+        self.map.flush()

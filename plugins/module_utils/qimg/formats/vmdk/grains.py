@@ -26,7 +26,7 @@ MARKER_BYTES = 12
 #: The entry of a grain that is zero.
 _ZERO_GRAIN = 1
 #: Entries are sector numbers of 32 bits.
-_MOST_SECTORS = 1 << 32
+MOST_SECTORS = 1 << 32
 #: Bits of an seSparse entry that say what it is.
 _KIND_SHIFT = 60
 _IS_TABLE = 1
@@ -129,6 +129,7 @@ class GrainMap(BlockMap):
             storage, header.directory, header.directory_entries, width, "little", 0, cache_bytes // 2, is_new
         )
         kind = _SeSparseTable if header.kind == SESPARSE else _GrainTables
+        self.table: TwoLevelTable
         table = kind(
             storage,
             first,
@@ -180,7 +181,7 @@ class GrainMap(BlockMap):
         return DATA, self.header.grains + index * self.block_size
 
     def entry_for(self, block: int, host: int) -> int:
-        if host // SECTOR >= _MOST_SECTORS:
+        if host // SECTOR >= MOST_SECTORS:
             raise StorageError(
                 "The extent is full: no grain can lie behind the first 2 TiB of a file",
                 path=self.storage.name,
@@ -206,7 +207,7 @@ class GrainMap(BlockMap):
         :raises CorruptImageError: an entry names a grain there
         """
         if self._tables is None:
-            self._tables = self._find_tables()
+            self._tables = self.metadata()
         run = self._tables.next_run(host)
         if run is not None and run[0] < host + length:
             raise corrupt(
@@ -214,7 +215,14 @@ class GrainMap(BlockMap):
                 "A grain at offset %#x is said to be guest data, but it holds tables of the image" % max(host, run[0]),
             )
 
-    def _find_tables(self) -> IntervalSet:
+    def zero_behind(self, size: int) -> None:
+        for run in self.runs(self.start + size, -size % self.block_size):
+            if run.kind == DATA and run.offset is not None:
+                self._check_apart(run.offset, run.length)
+        super().zero_behind(size)
+
+    def metadata(self) -> IntervalSet:
+        """Where in the file header, descriptor and tables are."""
         header, table = self.header, self.table
         found = IntervalSet()
         found.add(0, SECTOR)

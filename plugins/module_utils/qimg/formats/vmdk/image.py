@@ -7,11 +7,13 @@ import os
 from bisect import bisect_right
 
 from ...errors import CorruptImageError, OptionError, UnsupportedOperationError
-from ...limits import SECTOR
+from ...limits import MAX_IMAGE_BYTES, SECTOR
+from ...sizes import round_up
 from ..base import Image, ImageFile, add_piece
-from ..capabilities import Checkable, CheckResult, Compressing, RenamesFiles
-from .descriptor import with_cid, with_extent
-from .layout import embedded_descriptor
+from ..capabilities import Checkable, CheckResult, Compressing, RenamesFiles, Resizable
+from .descriptor import SPLIT_BYTES, with_cid, with_extent, with_last_extent
+from .extents import FlatPart, SparsePart
+from .layout import embedded_descriptor, has_directory_at_end
 from .stream import StreamPart
 
 TYPE_CHECKING = False
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from .extents import Part
 
 
-class VmdkImage(Image, Checkable, Compressing, RenamesFiles):
+class VmdkImage(Image, Checkable, Compressing, RenamesFiles, Resizable):
     """A VMDK.
 
     :param parts: its extents, without gaps
@@ -111,8 +113,12 @@ class VmdkImage(Image, Checkable, Compressing, RenamesFiles):
         """Give the image a new content identifier, before its content changes: overlays know it by that."""
         if self._has_new_cid:
             return
+        self._write_content_identifier(self._read_descriptor())
+
+    def _write_content_identifier(self, text: bytes) -> None:
+        """Write a descriptor, with a new content identifier."""
         cid = int.from_bytes(os.urandom(4), "little") & 0xFFFFFFFE
-        self._write_descriptor(with_cid(self._read_descriptor(), cid))
+        self._write_descriptor(with_cid(text, cid))
         self._descriptor = self._descriptor._replace(cid=cid)
         self._has_new_cid = True
 
@@ -166,6 +172,60 @@ class VmdkImage(Image, Checkable, Compressing, RenamesFiles):
         for part in self._parts:
             part.flush()
         self.storage.flush()
+
+    def check_resize(self) -> None:
+        last = self._parts[-1]
+        reason = None
+        if self.backing_file is not None:
+            reason = "A disk with a parent cannot be resized"
+        elif not all(part.can_write for part in self._parts) or (last.grain and has_directory_at_end(last.storage)):
+            reason = "Its extents cannot be changed, and so the disk cannot be resized"
+        elif any(part.storage.name == last.storage.name for part in self._parts[:-1]):
+            reason = "Its last extent has no file of its own, and so the disk cannot be resized"
+        if reason is not None:
+            raise UnsupportedOperationError(reason, path=self.filename, remedy="convert it, and resize the copy")
+
+    def resize(self, size: int, preallocation: str = "off") -> None:
+        from . import resizing
+
+        self.check_resize()
+        resizing.check_mode(preallocation, self.filename)
+        size = round_up(size, SECTOR)
+        last, old = self._parts[-1], self.size
+        if not isinstance(last, (FlatPart, SparsePart)):
+            raise self.unsupported("resizing of streams")
+        self._check_last_extent(size)
+        self.flush()
+        text = with_last_extent(self._read_descriptor(), size - last.start, size)
+        # The descriptor names nothing that is not there.
+        is_growing = size > old
+        if is_growing:
+            self._parts[-1] = resizing.grow(last, size - last.start)
+        if is_growing or last.storage is not self.storage:
+            self._write_content_identifier(text)
+            self.storage.flush()
+        if not is_growing:
+            self._parts[-1] = resizing.shrink(last, size - last.start)
+        if not is_growing and last.storage is self.storage:
+            self._write_content_identifier(text)
+            self.storage.flush()
+        self.size = size
+        if is_growing:
+            resizing.allocate(self._parts[-1], old, preallocation)
+
+    def _check_last_extent(self, size: int) -> None:
+        """Whether a disk of ``size`` bytes differs in its last extent only."""
+        last = self._parts[-1]
+        is_split = self._descriptor.create_type.startswith("twoGb")
+        if size <= last.start or (is_split and size - last.start > SPLIT_BYTES):
+            raise UnsupportedOperationError(
+                "The disk would have another number of extents: its last one can have up to 2 GiB, and has to stay",
+                path=self.filename,
+                remedy="choose a size from %d to %d bytes, or convert it, and resize the copy"
+                % (last.start + SECTOR, last.start + SPLIT_BYTES),
+            )
+        if size > MAX_IMAGE_BYTES:
+            raise OptionError("The disk is too large", path=self.filename, remedy="choose a smaller one")
 
     def compressor(self) -> Callable[[memoryview], bytes | None]:
         part = self._parts[0]

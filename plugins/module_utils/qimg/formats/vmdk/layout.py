@@ -27,6 +27,8 @@ _DEFLATE = 1
 
 #: Fields from the version on; one byte and four of line ends lie between the grain offset and the compression.
 _HOSTED = struct.Struct("<4sIIQQQQIQQQB4sH")
+_CAPACITY, _CAPACITY_PLACE = struct.Struct("<Q"), 12
+_DIRECTORIES, _DIRECTORIES_PLACE = struct.Struct("<QQ"), 48
 _COWD = struct.Struct("<4sIIIIII")
 _SESPARSE = struct.Struct("<26Q")
 
@@ -64,8 +66,8 @@ class Header(
 
     ``capacity`` and ``grain`` are guest bytes; ``table_entries`` counts the grains of one grain table; ``directory`` is
     the offset of the grain directory in the file, ``redundant`` that of its copy (0: there is none), ``tables`` and
-    ``grains`` (of seSparse) those of what its indexes count from, bytes; of a new hosted extent, ``grains`` is where
-    the first grain goes.  An embedded descriptor ends at ``descriptor_end`` (0: there is none).
+    ``grains`` (of seSparse) those of what its indexes count from, bytes; of a hosted extent, ``grains`` is where the
+    first grain may be.  An embedded descriptor ends at ``descriptor_end`` (0: there is none).
     """
 
     __slots__ = ()
@@ -166,6 +168,21 @@ def read_header(storage: Storage, path: str) -> Header:
     return _checked(header, storage, path)
 
 
+def write_resized_header(storage: Storage, header: Header) -> None:
+    """Change what the header of a hosted extent says of its size and its directories, and wait until that is on the
+    medium."""
+    head = bytearray(storage.read(0, SECTOR))
+    _CAPACITY.pack_into(head, _CAPACITY_PLACE, header.capacity // SECTOR)
+    _DIRECTORIES.pack_into(head, _DIRECTORIES_PLACE, header.redundant // SECTOR, header.directory // SECTOR)
+    storage.write(0, head)
+    storage.flush()
+
+
+def has_directory_at_end(storage: Storage) -> bool:
+    """Whether a hosted extent has its grain directory where a footer says."""
+    return storage.read(0, SECTOR)[_DIRECTORIES_PLACE + 8 :].startswith(b"\xff" * 8)
+
+
 def embedded_descriptor(storage: Storage) -> tuple[int, int] | None:
     """Where the descriptor lies in a hosted sparse extent: offset and length in bytes; ``None``: there is none."""
     head = storage.read(0, min(SECTOR, storage.size))
@@ -191,7 +208,7 @@ def _hosted(storage: Storage, head: bytes, path: str) -> Header:
     fields = _HOSTED.unpack_from(head)
     if fields[9] == _DIRECTORY_AT_END:
         fields = _HOSTED.unpack_from(_footer(storage, path))
-    _magic, version, flags, capacity, grain, at, length, entries, redundant, directory, *_rest, method = fields
+    _magic, version, flags, capacity, grain, at, length, entries, redundant, directory, grains, *_rest, method = fields
     if not 1 <= version <= 3:
         raise UnsupportedFeatureError("Unsupported VMDK version %d" % version, path=path, format="vmdk")
     if not 0 < entries <= _MAX_HOSTED_ENTRIES:
@@ -209,7 +226,7 @@ def _hosted(storage: Storage, head: bytes, path: str) -> Header:
         compressed,
         bool(flags & _MARKERS),
         0,
-        0,
+        grains * SECTOR,
         version,
         redundant * SECTOR if flags & _REDUNDANT else 0,
         (at + length) * SECTOR if at and length else 0,
