@@ -8,10 +8,14 @@ import random
 import sys
 import types
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import qimg
+from qimg.formats import deflate
+from qimg.formats.opening import Opener
 from qimg.formats.qcow2 import compression
 from qimg.formats.qcow2.layout import ZLIB
 
@@ -111,3 +115,23 @@ def test_damage_is_what_zlib_says_it_is(codec: CountedCodec, monkeypatch: pytest
 
     assert found == [outcome(packed) for packed in damaged]
     assert {type(result) for result in found} >= {str}
+
+
+def test_streams_of_vmdk_use_it_and_are_zlib_streams(codec: CountedCodec) -> None:
+    compress = deflate.deflater(15)
+
+    for plain in clusters():
+        assert zlib.decompress(compress(memoryview(plain))) == plain
+
+    assert codec.asked == ["compress"] * 4
+
+
+def test_a_stream_optimized_image_is_packed_by_it(codec: CountedCodec, tmp_path: Path) -> None:
+    plain = b"".join(clusters())
+    (tmp_path / "disk.raw").write_bytes(plain)
+    qimg.convert(
+        str(tmp_path / "disk.raw"), str(tmp_path / "disk.vmdk"), "vmdk", "raw", options={"subformat": "streamOptimized"}
+    )
+    assert "compress" in codec.asked
+    with Opener().open(str(tmp_path / "disk.vmdk"), "vmdk") as image:
+        assert image.read(0, image.size) == plain

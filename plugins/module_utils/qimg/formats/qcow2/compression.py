@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 
 from ...errors import MissingPackageError
+from ..deflate import deflater
 from .layout import ZLIB, corrupt
 
 TYPE_CHECKING = False
@@ -18,15 +19,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ...storage.base import Buffer, Storage
+    from ..deflate import Compress
 
-    Compress = Callable[[Buffer], bytes]
     Decompress = Callable[[bytes, int], bytes]
 
 #: The window of the deflate streams that QEMU writes: it reads no larger one.
 _WRITE_WINDOW_BITS = -12
 #: Other writers use the full window; reading that costs nothing.
 _READ_WINDOW_BITS = -15
-_MEMORY_LEVEL = 9
 #: How frames begin that hold nothing to be unpacked: after a byte from 0x50 to 0x5f.
 _SKIPPABLE = b"\x2a\x4d\x18"
 #: Frames that do not say how long they are are unpacked by so many bytes, each four of which may become 128 KiB.
@@ -43,7 +43,7 @@ def compressor(kind: int) -> Compress:
     :param kind: the header's compression type
     :raises MissingPackageError: no Zstandard library is installed
     """
-    return _deflate_compressor() if kind == ZLIB else _zstd_compressor()
+    return deflater(_WRITE_WINDOW_BITS) if kind == ZLIB else _zstd_compressor()
 
 
 def decompressor(kind: int) -> Decompress:
@@ -52,37 +52,6 @@ def decompressor(kind: int) -> Decompress:
     :raises MissingPackageError: no Zstandard library is installed
     """
     return _inflater() if kind == ZLIB else _zstd_decompressor()
-
-
-def _deflate_compressor() -> Compress:
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        pass
-    else:
-
-        def compress_isal(data: Buffer) -> bytes:
-            stream = isal_zlib.compressobj(2, isal_zlib.DEFLATED, _WRITE_WINDOW_BITS, _MEMORY_LEVEL)
-            return bytes(stream.compress(data) + stream.flush())
-
-        return compress_isal
-    try:
-        from zlib_ng import zlib_ng
-    except ImportError:
-        pass
-    else:
-
-        def compress_zlib_ng(data: Buffer) -> bytes:
-            stream = zlib_ng.compressobj(6, zlib_ng.DEFLATED, _WRITE_WINDOW_BITS, _MEMORY_LEVEL)
-            return bytes(stream.compress(data) + stream.flush())
-
-        return compress_zlib_ng
-
-    def compress(data: Buffer) -> bytes:
-        stream = zlib.compressobj(-1, zlib.DEFLATED, _WRITE_WINDOW_BITS, _MEMORY_LEVEL)
-        return stream.compress(data) + stream.flush()
-
-    return compress
 
 
 def _inflater() -> Decompress:

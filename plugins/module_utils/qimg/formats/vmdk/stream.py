@@ -18,6 +18,7 @@ from ...errors import CorruptImageError, UnsupportedOperationError
 from ...limits import SECTOR
 from ...sizes import round_up
 from ..base import ABSENT, COMPRESSED, Extent
+from ..deflate import deflater
 from .extents import Part
 from .grains import MARKER_BYTES
 
@@ -33,8 +34,8 @@ _GRAIN = struct.Struct("<QI")
 #: A marker of metadata: how many sectors follow, no bytes of data, and what it is.
 _MARKER = struct.Struct("<QII")
 _END, _TABLE, _DIRECTORY, _FOOTER = 0, 1, 2, 3
-#: What ESX and its tools write.
-_LEVEL = 6
+#: Of a stream with the header of zlib (RFC 1950).
+_WINDOW_BITS = 15
 
 
 class StreamPart(Part):
@@ -53,6 +54,7 @@ class StreamPart(Part):
         self._tables: dict[int, array[int]] = {}
         self._end = header.grains
         self._is_complete = False
+        self._deflate = deflater(_WINDOW_BITS)
 
     def _entry(self, grain: int) -> int:
         number, index = divmod(grain, self._header.table_entries)
@@ -93,7 +95,7 @@ class StreamPart(Part):
 
     def compress(self, plain: memoryview) -> bytes:
         """One grain as a zlib stream (RFC 1950); what does not shrink is stored in it as it is."""
-        data = zlib.compress(plain, _LEVEL)
+        data = self._deflate(plain)
         return data if len(data) < len(plain) else zlib.compress(plain, 0)
 
     def store(self, offset: int, data: bytes) -> None:
