@@ -55,6 +55,12 @@ def _vdi() -> Driver:
     return DRIVER
 
 
+def _parallels() -> Driver:
+    from .parallels.driver import DRIVER
+
+    return DRIVER
+
+
 def _vhdx() -> Driver:
     from .vhdx.driver import DRIVER
 
@@ -80,6 +86,7 @@ _FORMATS: dict[str, Callable[[], Driver]] = {
     "bochs": _bochs,
     "cloop": _cloop,
     "dmg": _dmg,
+    "parallels": _parallels,
     "qcow2": _qcow2,
     "raw": _raw,
     "vdi": _vdi,

@@ -1,0 +1,3 @@
+# SPDX-FileCopyrightText: qimg contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Parallels: the expandable disk images of Parallels and Virtuozzo."""
