@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .image import ClusterMap
+    from .clusters import ClusterMap
 
 
 class _Check:

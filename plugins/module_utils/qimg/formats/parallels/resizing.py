@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ...limits import SECTOR
 from ...sizes import ceil_div, round_up
-from .image import ClusterMap
+from .clusters import ClusterMap
 from .layout import ENTRY_BYTES, HEADER_BYTES, Header, resized
 
 #: Bytes that are written at once.
