@@ -259,6 +259,23 @@ def test_a_data_file_is_removed_with_its_image_unless_it_is_not_its_own(ansible:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.qcow2", "shared.raw"]
 
 
+def test_all_files_of_a_split_vmdk_are_made_resized_and_removed_as_one_image(ansible: Ansible, tmp_path: Path) -> None:
+    path = tmp_path / "disk.vmdk"
+    options = {"subformat": "twoGbMaxExtentFlat"}
+    made: Tasks = {"made": module("create", path=path, format="vmdk", size="3G", options=options)}
+    resized: Tasks = {"resized": module("resize", path=path, format="vmdk", size="4G")}
+    removed: Tasks = {"removed": module("create", path=path, format="vmdk", state="absent")}
+    for tasks in (made, resized):
+        assert all(result["changed"] for result in ansible.play(tasks).values())
+        assert not any(result["changed"] for result in ansible.play(tasks).values())
+    assert {file.name: file.stat().st_size for file in tmp_path.glob("*-f*")} == {
+        "disk-f001.vmdk": 2 << 30,
+        "disk-f002.vmdk": 2 << 30,
+    }
+    (result,) = ansible.play(removed).values()
+    assert result["changed"] and list(tmp_path.iterdir()) == []
+
+
 # Formats
 
 

@@ -437,3 +437,28 @@ def test_a_shrunken_disk_without_data_is_one_that_qemu_writes_to(tmp_path: Path)
     assert oracle.is_clean(path, "-f", "vmdk")
     with open_vmdk(path) as disk:
         assert disk.read(0, 1 << 20) == bytes(4096) + b"\x09" * 65536 + bytes((1 << 20) - 69632)
+
+
+def test_shrinking_keeps_a_grain_that_two_entries_name(tmp_path: Path) -> None:
+    path = tmp_path / "disk.vmdk"
+    qimg.create(str(path), "vmdk", SIZE)
+    with open_vmdk(path, WRITE) as disk:
+        disk.write(0, b"x" * 65536)
+    data = bytearray(path.read_bytes())
+    for place in struct.unpack_from("<QQ", data, 48):
+        table = int.from_bytes(data[place * 512 : place * 512 + 4], "little") * 512
+        data[table + 4 * 100 : table + 4 * 101] = data[table : table + 4]
+    path.write_bytes(data)
+    resize(path, 1 << 20)
+    with open_vmdk(path) as disk:
+        assert disk.read(0, 1 << 20) == b"x" * 65536 + bytes((1 << 20) - 65536)
+
+
+def test_the_command_resizes_all_files_of_an_image(tmp_path: Path) -> None:
+    oracle.qemu_img("create", "-f", "vmdk", "-o", "subformat=twoGbMaxExtentFlat", tmp_path / "disk.vmdk", "3G")
+    for words in (("disk.vmdk", "4G"), ("--shrink", "disk.vmdk", "2560M")):
+        answer = in_process.qimg("resize", *words, cwd=tmp_path)
+        assert answer.code == 0, answer.stderr
+    info = oracle.ask_qemu_img("info", "--output=json", "disk.vmdk", cwd=tmp_path)
+    assert '"virtual-size": %d' % (2560 << 20) in info.stdout
+    assert (tmp_path / "disk-f002.vmdk").stat().st_size == 512 << 20
