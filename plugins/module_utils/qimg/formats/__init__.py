@@ -37,6 +37,12 @@ def _dmg() -> Driver:
     return DRIVER
 
 
+def _luks() -> Driver:
+    from .luks.driver import DRIVER
+
+    return DRIVER
+
+
 def _raw() -> Driver:
     from .raw.driver import DRIVER
 
@@ -86,6 +92,7 @@ _FORMATS: dict[str, Callable[[], Driver]] = {
     "bochs": _bochs,
     "cloop": _cloop,
     "dmg": _dmg,
+    "luks": _luks,
     "parallels": _parallels,
     "qcow2": _qcow2,
     "raw": _raw,
