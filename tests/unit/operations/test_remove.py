@@ -230,3 +230,14 @@ def test_removal_is_rehearsed_with_all_files(tmp_path: Path) -> None:
     with pytest.raises(qimg.MismatchError, match="not that of any known image"):
         qimg.plan_remove(tmp_path / "plain.raw", opener=opener)
     assert names(tmp_path) == ["disk.raw", "old"]
+
+
+def test_a_format_that_the_end_of_a_file_tells_is_removed_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "disk.vhd"
+    qimg.create(str(path), "vpc", 1 << 20, {"subformat": "fixed"})
+    with pytest.raises(qimg.MismatchError):
+        qimg.plan_remove(str(path))
+    with pytest.raises(qimg.MismatchError):
+        qimg.plan_remove(str(path), "vhdx")
+    qimg.plan_remove(str(path), "vpc").apply()
+    assert not path.exists()

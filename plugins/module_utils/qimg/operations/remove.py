@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 
-from ..errors import ImageError, MismatchError, ReferenceDeniedError, StorageError, UnsupportedFeatureError
+from ..errors import FormatError, ImageError, MismatchError, ReferenceDeniedError, StorageError, UnsupportedFeatureError
 from ..formats import format_names, get_driver
 from ..formats.driver import INFO
 from ..formats.new_files import target_driver
@@ -147,6 +147,9 @@ def _checked_format(path: str, format: str | None, opener: Opener) -> str:
     if format is not None:
         get_driver(format)
     found = _detected_format(path, opener)
+    if found == "raw" and format is not None and _is_of(path, format, opener):
+        # The end of the file says so, as that of a fixed VHD does.
+        return format
     if found == "raw" and format != "raw":
         wanted = "any known" if format is None else "a " + format
         raise MismatchError(
@@ -170,6 +173,15 @@ def _checked_format(path: str, format: str | None, opener: Opener) -> str:
             remedy=_BY_OTHER_MEANS,
         )
     return found
+
+
+def _is_of(path: str, format: str, opener: Opener) -> bool:
+    """Whether a file can be opened as an image of a format."""
+    try:
+        with opener.variant(force_share=True).open(path, format, INFO, backing=False):
+            return True
+    except FormatError:
+        return False
 
 
 def _detected_format(path: str, opener: Opener) -> str:
