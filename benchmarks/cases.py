@@ -3,6 +3,7 @@
 """What is measured: one function a case, which makes the images and gives the commands."""
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -366,6 +367,45 @@ def info_of_a_small_image(directory: Path) -> Case:
     return _same_command("info, small image", ["info", image], files=(image,))
 
 
+#: Other formats -> creation options of an image.
+_OTHER_FORMATS: dict[str, tuple[str, list[str]]] = {
+    "vmdk": ("vmdk", []),
+    "vmdk, stream": ("vmdk", ["-o", "subformat=streamOptimized"]),
+    "vdi": ("vdi", []),
+    "vhdx": ("vhdx", []),
+    "vpc": ("vpc", ["-o", "force_size=on"]),
+    "parallels": ("parallels", []),
+}
+
+
+def _to_other(name: str) -> Callable[[Path], Case]:
+    format, options = _OTHER_FORMATS[name]
+
+    def case(directory: Path) -> Case:
+        title = "qcow2 → %s" % name
+        return _convert(title, directory, images.real_qcow2(directory), "qcow2", format, *options)
+
+    case.__name__ = "convert_to_" + re.sub(r"\W+", "_", name)
+    case.__doc__ = "The same disk, qcow2 to %s." % name
+    return case
+
+
+def _from_other(name: str) -> Callable[[Path], Case]:
+    format, options = _OTHER_FORMATS[name]
+
+    def case(directory: Path) -> Case:
+        source = directory / ("disk-" + re.sub(r"\W+", "-", name))
+        if not source.exists():
+            run("qemu-img", "convert", "-f", "qcow2", "-O", format, *options, images.real_qcow2(directory), source)
+        return _convert("%s → qcow2" % name, directory, source, format, "qcow2")
+
+    case.__name__ = "convert_from_" + re.sub(r"\W+", "_", name)
+    case.__doc__ = "The same disk, %s to qcow2." % name
+    return case
+
+
+OTHER_FORMATS = tuple(make(name) for name in _OTHER_FORMATS for make in (_to_other, _from_other))
+
 ALL = (
     convert_raw_to_qcow2,
     convert_qcow2_to_raw,
@@ -408,4 +448,5 @@ ALL = (
     amend_to_version_2,
     add_a_bitmap,
     info_of_a_small_image,
+    *OTHER_FORMATS,
 )
