@@ -375,6 +375,7 @@ _OTHER_FORMATS: dict[str, tuple[str, list[str]]] = {
     "vhdx": ("vhdx", []),
     "vpc": ("vpc", ["-o", "force_size=on"]),
     "parallels": ("parallels", []),
+    "qed": ("qed", []),
 }
 
 

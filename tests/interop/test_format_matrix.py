@@ -33,6 +33,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "vhdx": ("vhdx", {}),
     "vhdx-fixed": ("vhdx", {"subformat": "fixed", "block_size": 1 << 20}),
     "parallels": ("parallels", {}),
+    "qed": ("qed", {}),
+    "qed-small": ("qed", {"cluster_size": 4096, "table_size": 2}),
     "vmdk": ("vmdk", {}),
     "vmdk-zeroed": ("vmdk", {"zeroed_grain": True}),
     "vmdk-flat": ("vmdk", {"subformat": "monolithicFlat"}),

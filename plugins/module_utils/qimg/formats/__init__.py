@@ -67,6 +67,12 @@ def _parallels() -> Driver:
     return DRIVER
 
 
+def _qed() -> Driver:
+    from .qed.driver import DRIVER
+
+    return DRIVER
+
+
 def _vhdx() -> Driver:
     from .vhdx.driver import DRIVER
 
@@ -95,6 +101,7 @@ _FORMATS: dict[str, Callable[[], Driver]] = {
     "luks": _luks,
     "parallels": _parallels,
     "qcow2": _qcow2,
+    "qed": _qed,
     "raw": _raw,
     "vdi": _vdi,
     "vhdx": _vhdx,
