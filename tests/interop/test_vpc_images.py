@@ -351,14 +351,19 @@ def test_a_differencing_disk_is_written_to_and_its_parent_is_not(tmp_path: Path)
         assert image.read(0, image.size) == expected
         assert not image.check().corruptions  # type: ignore[attr-defined]
     events = recorder.events
-    for what, files in (*prefixes({path: before}, events), *power_losses({path: before}, events, 9, 15)):
+    # Each state takes a tenth of a second to look at.
+    states = [*list(prefixes({path: before}, events))[::3], *power_losses({path: before}, events, 9, 8)]
+    for what, files in states:
         path.write_bytes(files[path])
         with open_vhd(path, CHECK) as image:
             found = image.read(0, image.size)
             assert not image.check().corruptions, what  # type: ignore[attr-defined]
-        for offset in (*range(0, BLOCK, 512), *range(5 * MIB, 5 * MIB + 80_000, 512)):
-            sector = found[offset : offset + 512]
-            assert sector in (content[offset : offset + 512], expected[offset : offset + 512]), (what, offset)
+        for start in (*range(0, BLOCK, 65536), 5 * MIB, 5 * MIB + 65536):
+            if found[start : start + 65536] in (content[start : start + 65536], expected[start : start + 65536]):
+                continue
+            for offset in range(start, start + 65536, 512):
+                sector = found[offset : offset + 512]
+                assert sector in (content[offset : offset + 512], expected[offset : offset + 512]), (what, offset)
 
 
 def test_a_parent_passes_the_policy_and_must_be_the_right_one(tmp_path: Path) -> None:
